@@ -1,0 +1,39 @@
+"""What every reader gives: images and labels for training, and true boxes apart, for evaluation only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+TrueBoxes = dict[str, Tensor]
+"""Image path to its true boxes, shape (k, 4), k >= 1, in the convention of ``lchp.method.boxes``."""
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image: its path relative to the dataset's root (POSIX, unique in the dataset) and its class index."""
+
+    path: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as training may see it. It knows nothing of boxes: ``lchp.data.reading.read_true_boxes`` reads those."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    train: tuple[ImageRecord, ...]
+    test: tuple[ImageRecord, ...]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint splits of a dataset: ``val`` is drawn from the training images and not trained on."""
+
+    train: tuple[ImageRecord, ...]
+    val: tuple[ImageRecord, ...]
+    test: tuple[ImageRecord, ...]

@@ -1,0 +1,1 @@
+"""The only door to MLflow, and the fingerprints that identify a configuration."""

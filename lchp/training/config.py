@@ -1,0 +1,151 @@
+"""The complete configuration of one trial: everything that changes its result, and nothing else.
+
+Device, loader workers, folders and names are not here; they belong to ``lchp.training.trial.Runtime``. The paths of the data and of
+weight files are here for people, and are replaced by digests where a configuration is identified.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from lchp.data.config import Config, DatasetConfig, SplitConfig, SyntheticDataset, ViewConfig
+
+STRONG_AUGMENTATIONS = ("scale", "translation", "flip")
+AUGMENTATIONS = (
+    "none",
+    *("+".join(names) for size in (1, 2, 3) for names in combinations(STRONG_AUGMENTATIONS, size)),
+)
+"""Every subset of the paper's strong augmentations, written as one word: ``none``, ``scale``, ..., ``scale+translation+flip``."""
+
+RegressorName = Literal["inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2", "small_cnn"]
+ClassifierName = RegressorName
+
+
+def _augmentation(value: Any) -> Any:
+    """A list of names or a `+`-joined word in any order, as the one spelling of that subset."""
+    if value is None:
+        return "none"
+    names = value.split("+") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return value
+    names = [name.strip() for name in names]
+    if len(set(names)) != len(names) or not set(names) <= {*STRONG_AUGMENTATIONS, "none"} or ("none" in names and len(names) > 1):
+        raise ValueError(f"must be a subset of {', '.join(STRONG_AUGMENTATIONS)} (joined by '+'), or none")
+    return "+".join(name for name in STRONG_AUGMENTATIONS if name in names) or "none"
+
+
+Augmentation = Annotated[str, BeforeValidator(_augmentation), Field(json_schema_extra={"enum": list(AUGMENTATIONS)})]
+
+
+class WeightsFile(Config):
+    """A local torchvision state dict, read with ``weights_only=True``."""
+
+    file: Path = Field(description="path of the state dict (.pth)")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="what the file must hash to")
+
+
+class WeightsConfig(Config):
+    """Initial weights: `imagenet` (torchvision's download), a local file, `none`; the regressor also `classifier`."""
+
+    classifier: Literal["imagenet", "none"] | WeightsFile = "imagenet"
+    regressor: Literal["imagenet", "none", "classifier"] | WeightsFile = Field(
+        "imagenet", description="`classifier` starts the blocks it shares with the classifier from those (method notes 19)"
+    )
+
+
+class PseudoBoxConfig(Config):
+    """What the paper leaves open of Algorithm 1 (method notes 1, 2)."""
+
+    normalization: Literal["min_max", "max"] = Field("min_max", description="scale of A before A > delta (method notes 1)")
+    maps: Literal["features", "attention"] = Field("features", description="which maps are averaged (method notes 2)")
+
+
+class OptimizerConfig(Config):
+    """Stochastic gradient descent (paper 4.3)."""
+
+    momentum: float = Field(0.9, ge=0, lt=1, description="paper 4.3: 0.9")
+    weight_decay: float = Field(1e-5, ge=0, description="paper 4.3: 1e-5")
+
+
+class InitializationConfig(Config):
+    """The initialization stage beyond delta, alpha and beta (paper 3.1, 4.3)."""
+
+    epochs: int = Field(40, ge=1, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
+    batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
+    classifier_rate: float = Field(2e-3, gt=0, description="initial learning rate of the classifier (paper 4.3: 2e-3)")
+    classifier_decay: float = Field(0.9, gt=0, le=1, description="factor on the classifier's rate after every epoch (paper: 0.9)")
+    regressor_rate: float = Field(2e-3, gt=0, description="constant learning rate of the regressor (paper 4.3: 2e-3)")
+    regressor_start: int = Field(0, ge=0, description="epochs in which the classifier alone learns (paper: 0)")
+    attention_maps: int = Field(32, ge=1, description="attention maps of the bilinear pooling (paper 4.3: 32)")
+    bap_scale: float = Field(100.0, gt=0, description="factor on the normalised bilinear features (WS-DAN: 100; method notes 8)")
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+class RefinementConfig(Config):
+    """The refinement stage beyond tau and the augmentation (paper 3.2, 4.3)."""
+
+    epochs: int = Field(40, ge=1, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 5 (ImageNet)")
+    batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
+    rate: float = Field(2e-3, gt=0, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
+    alpha: float = Field(1.0, gt=0, description="factor on Eq. 6, which has none (method notes 11)")
+    teacher: Literal["online", "frozen", "ema"] = Field("online", description="who labels the weak view (method notes 9)")
+    weak_statistics: Literal["batch", "running"] = Field(
+        "batch", description="batch-norm statistics of the teacher's weak view; `frozen` always uses running ones (method notes 9)"
+    )
+    teacher_momentum: float = Field(0.999, ge=0, lt=1, description="momentum of the `ema` teacher, per iteration")
+    backend: Literal["batched", "imgaug"] = Field("batched", description="who carries out the strong augmentation")
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+class EvaluationConfig(Config):
+    """How results are measured; the paper's metrics are fixed."""
+
+    batch_size: int = Field(64, ge=1, description="images a forward pass of the evaluation")
+    every: int = Field(1, ge=1, description="epochs between two evaluations on val; the last epoch of a stage always counts")
+
+
+class ComputeConfig(Config):
+    """What of the machine changes the bits of a result."""
+
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the networks under autocast")
+    channels_last: bool = Field(False, description="memory layout of the networks")
+    cpu_threads: int = Field(1, ge=1, le=256, description="threads of CPU sums: their order changes the last bits")
+    deterministic: bool = Field(False, description="deterministic algorithms on CUDA (the CPU always is)")
+
+
+class TrialConfig(Config):
+    """One trial. The six dimensions of the studies are top-level keys."""
+
+    dataset: DatasetConfig = SyntheticDataset()
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of initial weights, order and augmentation")
+    delta: float = Field(0.7, ge=0, le=1, description="threshold of Algorithm 1 (paper: 0.7; Tiny-ImageNet 0.8)")
+    tau: float = Field(0.9, ge=0, le=1, description="threshold of the confidence, Eq. 6 (paper: 0.9)")
+    alpha: float = Field(20.0, gt=0, description="weight of the regression loss, Eq. 3 (paper: 20)")
+    beta: float = Field(0.9, ge=0, lt=1, description="momentum of the pseudo-box network, Eq. 7 (paper: 0.9)")
+    augmentation: Augmentation = Field("scale+translation+flip", description="strong augmentations, a subset joined by '+'")
+    backbone: RegressorName = Field("inception_v3", description="network of the regressor (Table 5)")
+    classifier: ClassifierName = Field("inception_v3", description="trunk of the classifier (paper 4.3: InceptionV3)")
+    box_format: Literal["corners", "centre_size"] = Field("corners", description="what the regressor puts out (method notes 13)")
+    weights: WeightsConfig = WeightsConfig()
+    split: SplitConfig = SplitConfig()
+    view: ViewConfig = ViewConfig()
+    pseudo_boxes: PseudoBoxConfig = PseudoBoxConfig()
+    initialization: InitializationConfig = InitializationConfig()
+    refinement: RefinementConfig = RefinementConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrialConfig:
+        if self.view.crop > self.view.resize:
+            raise ValueError(f"view.crop {self.view.crop} is larger than view.resize {self.view.resize}: make it smaller")
+        if self.initialization.regressor_start >= self.initialization.epochs:
+            raise ValueError(
+                f"initialization.regressor_start {self.initialization.regressor_start} leaves the regressor no epoch of "
+                f"initialization.epochs {self.initialization.epochs}: make it smaller"
+            )
+        return self
