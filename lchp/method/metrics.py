@@ -1,0 +1,160 @@
+"""The metrics of paper 4.2, the floors they must beat and Table 4's left half: pure functions, float64, fractions in
+[0, 1].
+
+Conventions (field notes): continuous boxes as in ``lchp.method.boxes``; of several true boxes any one may be hit; a hit
+is IoU >= threshold, inclusive; averages are over images. n is the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lchp.method.boxes import area, from_centre_size, iou
+from lchp.method.confidence import high_quality
+
+HIT_IOU = 0.5
+"""The IoU from which a box is a hit (paper 4.2), inclusive."""
+
+BOX_ACC_IOUS = (0.3, 0.5, 0.7)
+"""The thresholds whose accuracies ``mean_box_acc`` averages (wsolevaluation's MaxBoxAccV2)."""
+
+_DECIMALS = 12
+"""IoUs are rounded to so many decimals, so that rounding in the arithmetic cannot turn an exact 0.5 into a miss."""
+
+_CHUNK = 512
+"""Images whose 10,000 candidate boxes are looked at together: 40 MB."""
+
+
+def best_iou(predicted: Tensor, true: Sequence[Tensor]) -> Tensor:
+    """The largest IoU of each predicted box (n, 4) with any of its image's true boxes, n tensors (k, 4): (n,) float64,
+    on the CPU.
+
+    An image without a true box has 0.
+    """
+    assert len(predicted) == len(true) > 0, "one predicted box and one set of true boxes per image"
+    counts = torch.tensor([len(boxes) for boxes in true])
+    owner = torch.repeat_interleave(torch.arange(len(true)), counts)
+    values = iou(predicted.detach().cpu().double()[owner], _joined(true)).round(decimals=_DECIMALS)
+    return torch.zeros(len(true), dtype=torch.float64).scatter_reduce(0, owner, values, "amax")
+
+
+def _joined(true: Sequence[Tensor]) -> Tensor:
+    return torch.cat([boxes.detach().cpu().double() for boxes in true])
+
+
+def ranked_classes(logits: Tensor, count: int = 5) -> Tensor:
+    """The ``count`` most probable classes of each image, best first, equal ones by index: (n, min(count, classes))
+    int64.
+    """
+    return logits.float().sort(dim=1, descending=True, stable=True).indices[:, :count]
+
+
+def in_top(ranked: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Whether the label (n,) is among the first ``count`` of the ranked classes (n, r): (n,) bool. Needs r >= count or
+    r = classes.
+    """
+    return (ranked[:, :count] == labels.unsqueeze(1)).any(1)
+
+
+def accuracy(hits: Tensor) -> float:
+    """The share of true entries of ``hits`` (n,) bool, n >= 1: the exact quotient of two integers."""
+    assert len(hits) > 0, "an accuracy needs at least one image"
+    return int(hits.sum()) / len(hits)
+
+
+def localization_scores(ious: Tensor) -> dict[str, float]:
+    """GT-Known (paper 4.2), accuracies at other thresholds and the mean of ``ious`` (n,), the best IoU of each image."""
+    at = [accuracy(ious >= threshold) for threshold in BOX_ACC_IOUS]
+    return {
+        "gt_known": accuracy(ious >= HIT_IOU),
+        "box_acc_30": at[0],
+        "box_acc_70": at[2],
+        "mean_box_acc": sum(at) / len(at),
+        "mean_iou": float(ious.double().mean()),
+    }
+
+
+def scores_per_image(ious: Tensor, top1: Tensor, top5: Tensor) -> dict[str, float]:
+    """Every metric from what is kept of each image: best IoU (n,), whether the label is the first, or among the first
+    five, classes (n,) bool.
+
+    Top-1 and Top-5 localization (paper 4.2): class and box are both right.
+    """
+    ious, top1, top5 = ious.cpu(), top1.cpu(), top5.cpu()
+    hit = ious >= HIT_IOU
+    return {
+        **localization_scores(ious),
+        "top1_loc": accuracy(top1 & hit),
+        "top5_loc": accuracy(top5 & hit),
+        "top1_cls": accuracy(top1),
+    }
+
+
+def scores(predicted: Tensor, true: Sequence[Tensor], ranked: Tensor, labels: Tensor) -> dict[str, float]:
+    """Every metric of predicted boxes (n, 4) and ranked classes (n, at least five or all) against true boxes and labels
+    (n,).
+    """
+    return scores_per_image(best_iou(predicted, true), in_top(ranked, labels, 1), in_top(ranked, labels, 5))
+
+
+def fit_centred_box(true: Sequence[Tensor]) -> Tensor:
+    """The floor of a constant guess: the centred box with the most hits on the true boxes of the training images, (4,)
+    float64.
+
+    Width and height are on a grid of 1% (1% ... 100%); of equally good boxes the smallest area, then the smaller width.
+    """
+    percent = torch.arange(1, 101)
+    hits = torch.zeros(100, 100, dtype=torch.int64)
+    for start in range(0, len(true), _CHUNK):
+        hits += _centred_hits(true[start : start + _CHUNK], percent.double() / 100)
+    areas = percent.unsqueeze(1) * percent
+    # One integer orders by hits, then area, then width; no two candidates share it.
+    order = (hits * 10_001 - areas) * 101 - percent.unsqueeze(1)
+    best = int(order.argmax())
+    width, height = (best // 100 + 1) / 100, (best % 100 + 1) / 100
+    return from_centre_size(torch.tensor([0.5, 0.5, width, height], dtype=torch.float64))
+
+
+def _centred_hits(true: Sequence[Tensor], sides: Tensor) -> Tensor:
+    """On how many images each centred box, width by height of ``sides`` (s,), has IoU >= 0.5 with any true box: (s, s)
+    int64.
+    """
+    hit = torch.zeros(len(true), len(sides), len(sides), dtype=torch.bool)
+    for place in range(max(len(boxes) for boxes in true)):
+        images = [index for index, boxes in enumerate(true) if len(boxes) > place]
+        boxes = torch.stack([true[index][place] for index in images]).cpu().double()
+        across, down = (_centred_overlap(boxes[:, axis], boxes[:, axis + 2], sides) for axis in (0, 1))
+        intersection = across.unsqueeze(2) * down.unsqueeze(1)
+        total = area(boxes)[:, None, None] + sides.unsqueeze(1) * sides
+        # IoU >= 1/2 is 3 * intersection >= the sum of both areas; the slack is that of the rounded IoUs.
+        hit[images] |= intersection * (3 * (1 + 10.0**-_DECIMALS)) >= total
+    return hit.sum(0)
+
+
+def _centred_overlap(low: Tensor, high: Tensor, sides: Tensor) -> Tensor:
+    """Length of the overlap of the spans [low, high] (n,) with centred spans of the given sides (s,): (n, s)."""
+    ends = (0.5 + sides / 2).clamp(max=1)
+    return (torch.minimum(high.unsqueeze(1), ends) - torch.maximum(low.unsqueeze(1), 1 - ends)).clamp(min=0)
+
+
+class Selection(NamedTuple):
+    """A row of Table 4's left half."""
+
+    tau: float
+    selected: int
+    """How many training images have a confidence greater than tau."""
+    gt_known: float | None
+    """GT-Known of those; None where there are none."""
+
+
+def selection(confidence: Tensor, ious: Tensor, taus: Sequence[float]) -> list[Selection]:
+    """Table 4, left: how many of the confidences (n,) pass each tau, and the GT-Known of those by their best IoUs (n,)."""
+    rows = []
+    for tau in taus:
+        passed = ious.cpu()[high_quality(confidence.cpu(), tau)]
+        rows.append(Selection(tau, len(passed), accuracy(passed >= HIT_IOU) if len(passed) else None))
+    return rows
