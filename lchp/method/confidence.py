@@ -10,13 +10,12 @@ from lchp.method.boxes import clip
 
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:
-    """I_b (paper 3.2; method notes 10): the part of each image inside its box, resampled bilinearly to the image's
-    size.
+    """I_b (paper 3.2; method notes 10): the part of each image inside its box, resampled to the image's size.
 
     ``images`` (n, 3, h, w), ``boxes`` (n, 4); the result has the shape and type of ``images``. Boxes are clipped to the
     view; those narrower than two pixels (or with crossed ends) are widened to two about their centre, inside the view.
-    For boxes on whole pixels this is cutting and then resizing with ``align_corners=False``: nothing outside the box is
-    seen. No host synchronisation.
+    For boxes on whole pixels this is cutting, then resizing bilinearly with ``align_corners=False``: nothing outside the
+    box is seen. No host synchronisation.
     """
     height, width = images.shape[-2:]
     low, high = _at_least_two_pixels(clip(boxes.float()), width, height)
@@ -52,9 +51,7 @@ def _sample_points(low: Tensor, high: Tensor, size: int) -> Tensor:
 
 
 def confidence(logits: Tensor) -> Tensor:
-    """The largest class probability (paper 3.2), in (0, 1]: ``logits`` (n, classes) of any floating type, the result
-    (n,) float32.
-    """
+    """The largest class probability (paper 3.2) of ``logits`` (n, classes), in (0, 1]: (n,) float32."""
     return logits.float().softmax(-1).amax(-1)
 
 

@@ -1,4 +1,4 @@
-"""The losses, Eq. 1 to 3, 5 and 6: float32 scalars whatever the type of their inputs. n is the size of the mini-batch."""
+"""The losses, Eq. 1 to 3, 5 and 6: float32 scalars whatever the type of their inputs. n is the mini-batch's size."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The metrics of paper 4.2, the floors they must beat and Table 4's left half: pure functions, float64, fractions in
-[0, 1].
+"""The metrics of paper 4.2, the floors they must beat and Table 4's left half: pure functions, float64, in [0, 1].
 
 Conventions (field notes): continuous boxes as in ``lchp.method.boxes``; of several true boxes any one may be hit; a hit
 is IoU >= threshold, inclusive; averages are over images. n is the number of images.
@@ -30,10 +29,9 @@ _CHUNK = 512
 
 
 def best_iou(predicted: Tensor, true: Sequence[Tensor]) -> Tensor:
-    """The largest IoU of each predicted box (n, 4) with any of its image's true boxes, n tensors (k, 4): (n,) float64,
-    on the CPU.
+    """The largest IoU of each predicted box (n, 4) with any of its image's true boxes, n tensors (k, 4).
 
-    An image without a true box has 0.
+    The result is (n,) float64 on the CPU; an image without a true box has 0.
     """
     assert len(predicted) == len(true) > 0, "one predicted box and one set of true boxes per image"
     counts = torch.tensor([len(boxes) for boxes in true])
@@ -47,15 +45,17 @@ def _joined(true: Sequence[Tensor]) -> Tensor:
 
 
 def ranked_classes(logits: Tensor, count: int = 5) -> Tensor:
-    """The ``count`` most probable classes of each image, best first, equal ones by index: (n, min(count, classes))
-    int64.
+    """The ``count`` most probable classes of each image, best first, equal ones by index.
+
+    ``logits`` (n, classes) of any floating type; the result is (n, min(count, classes)) int64.
     """
     return logits.float().sort(dim=1, descending=True, stable=True).indices[:, :count]
 
 
 def in_top(ranked: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Whether the label (n,) is among the first ``count`` of the ranked classes (n, r): (n,) bool. Needs r >= count or
-    r = classes.
+    """Whether the label is among the first ``count`` ranked classes: (n,) bool.
+
+    ``ranked`` (n, r) with r >= ``count``, or every class where there are fewer; ``labels`` (n,) int64.
     """
     return (ranked[:, :count] == labels.unsqueeze(1)).any(1)
 
@@ -67,7 +67,7 @@ def accuracy(hits: Tensor) -> float:
 
 
 def localization_scores(ious: Tensor) -> dict[str, float]:
-    """GT-Known (paper 4.2), accuracies at other thresholds and the mean of ``ious`` (n,), the best IoU of each image."""
+    """GT-Known (paper 4.2), accuracies at other thresholds and the mean of the images' best ``ious`` (n,)."""
     at = [accuracy(ious >= threshold) for threshold in BOX_ACC_IOUS]
     return {
         "gt_known": accuracy(ious >= HIT_IOU),
@@ -79,8 +79,7 @@ def localization_scores(ious: Tensor) -> dict[str, float]:
 
 
 def scores_per_image(ious: Tensor, top1: Tensor, top5: Tensor) -> dict[str, float]:
-    """Every metric from what is kept of each image: best IoU (n,), whether the label is the first, or among the first
-    five, classes (n,) bool.
+    """Every metric from what is kept of each image: its best IoU, whether its label is in the top 1 and 5; (n,) each.
 
     Top-1 and Top-5 localization (paper 4.2): class and box are both right.
     """
@@ -95,15 +94,15 @@ def scores_per_image(ious: Tensor, top1: Tensor, top5: Tensor) -> dict[str, floa
 
 
 def scores(predicted: Tensor, true: Sequence[Tensor], ranked: Tensor, labels: Tensor) -> dict[str, float]:
-    """Every metric of predicted boxes (n, 4) and ranked classes (n, at least five or all) against true boxes and labels
-    (n,).
+    """Every metric of predicted boxes and classes against true boxes and labels.
+
+    ``predicted`` (n, 4), ``true`` n tensors (k, 4), ``ranked`` (n, r) as in :func:`in_top`, ``labels`` (n,).
     """
     return scores_per_image(best_iou(predicted, true), in_top(ranked, labels, 1), in_top(ranked, labels, 5))
 
 
 def fit_centred_box(true: Sequence[Tensor]) -> Tensor:
-    """The floor of a constant guess: the centred box with the most hits on the true boxes of the training images, (4,)
-    float64.
+    """The floor of a constant guess: the centred box with the most hits on the training images, (4,) float64.
 
     Width and height are on a grid of 1% (1% ... 100%); of equally good boxes the smallest area, then the smaller width.
     """
@@ -120,9 +119,7 @@ def fit_centred_box(true: Sequence[Tensor]) -> Tensor:
 
 
 def _centred_hits(true: Sequence[Tensor], sides: Tensor) -> Tensor:
-    """On how many images each centred box, width by height of ``sides`` (s,), has IoU >= 0.5 with any true box: (s, s)
-    int64.
-    """
+    """How many images each centred box, width by height of ``sides`` (s,), hits with IoU >= 0.5: (s, s) int64."""
     hit = torch.zeros(len(true), len(sides), len(sides), dtype=torch.bool)
     for place in range(max(len(boxes) for boxes in true)):
         images = [index for index, boxes in enumerate(true) if len(boxes) > place]
@@ -152,7 +149,7 @@ class Selection(NamedTuple):
 
 
 def selection(confidence: Tensor, ious: Tensor, taus: Sequence[float]) -> list[Selection]:
-    """Table 4, left: how many of the confidences (n,) pass each tau, and the GT-Known of those by their best IoUs (n,)."""
+    """Table 4, left: how many of ``confidence`` (n,) exceed each tau, and the GT-Known of those by their ``ious`` (n,)."""
     rows = []
     for tau in taus:
         passed = ious.cpu()[high_quality(confidence.cpu(), tau)]

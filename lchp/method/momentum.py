@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def update(momentum_network: nn.Module, network: nn.Module, beta: float) -> None:
-    """Eq. 7, in place: every parameter of ``momentum_network`` becomes beta * itself + (1 - beta) * that of
-    ``network``.
+    """Eq. 7, in place: theta_2 = beta * theta_2 + (1 - beta) * theta_1, from ``network`` into ``momentum_network``.
 
     ``beta`` in [0, 1), per iteration (paper: 0.9). Buffers, such as batch-norm statistics and their integer counts, are
     copied (method notes 7). Both modules have the same structure.

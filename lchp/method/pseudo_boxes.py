@@ -55,10 +55,9 @@ def activation(maps: Tensor, size: int, normalization: Normalization) -> Tensor:
 
 
 def tightest_box(mask: Tensor) -> Tensor:
-    """Algorithm 1, line 4: the smallest rectangle that holds every foreground pixel of ``mask`` (n, h, w) bool, float32
-    (n, 4).
+    """Algorithm 1, line 4: the smallest rectangle that holds every foreground pixel of ``mask`` (n, h, w) bool.
 
-    No connected components (method notes 4). Without a foreground pixel it is the whole view.
+    The result is (n, 4) float32. No connected components (method notes 4). Without a foreground pixel it is the whole view.
     """
     x1, x2 = _ends(mask.any(1))
     y1, y2 = _ends(mask.any(2))
@@ -67,7 +66,7 @@ def tightest_box(mask: Tensor) -> Tensor:
 
 
 def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
-    """First and one past the last true cell of each row of ``line`` (n, s) bool, as fractions of s, float32, (n,) each."""
+    """First and one past the last true cell of each row of ``line`` (n, s), as fractions of s: (n,) float32 each."""
     size = line.shape[1]
     cell = torch.arange(size, device=line.device, dtype=torch.float32)
     first = torch.where(line, cell, size).amin(1)
@@ -76,11 +75,9 @@ def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mask_out(images: Tensor, regions: Tensor) -> Tensor:
-    """Algorithm 1, line 5: ``images`` (n, 3, h, w) with every pixel whose centre lies in its image's box (n, 4) set to
-    0.
+    """Algorithm 1, line 5: ``images`` (n, 3, h, w) with the pixels whose centres lie in ``regions`` (n, 4) set to 0.
 
-    The images are normalised, so that 0 is the mean colour (method notes 6). A new tensor of the same type and memory
-    layout.
+    The images are normalised, so that 0 is the mean colour (method notes 6). The result is a new tensor of their type.
     """
     height, width = images.shape[-2:]
     x = (torch.arange(width, device=images.device) + 0.5) / width
@@ -97,8 +94,7 @@ def pseudo_boxes(
 ) -> PseudoBoxes:
     """Algorithm 1: the pseudo boxes of ``images`` (n, 3, s, s), two passes and their union. No gradient flows.
 
-    ``maps_of`` gives the maps (n, c, h, w) of a batch of images; ``delta`` in [0, 1] is the threshold: foreground is A
-    > delta.
+    ``maps_of`` gives the maps (n, c, h, w) of a batch of images. Foreground is A > ``delta``, in [0, 1] (paper: 0.7).
     """
     size = images.shape[-1]
     assert images.shape[-2] == size, "views are square"
