@@ -1,0 +1,159 @@
+"""The two networks: the classifier with bilinear attention pooling and the box regressor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lchp.method import boxes
+from lchp.method.trunks import CLASSIFIER_TRUNKS, REGRESSOR_TRUNKS, check_network, classifier_trunk, regressor_trunk
+
+BoxFormat = Literal["corners", "centre_size"]
+Maps = Literal["features", "attention"]
+Network = TypeVar("Network", bound=nn.Module)
+
+HEAD_GAIN = 1.0
+"""The norm of the features that the regressor's last layer sees. Its step is stable while
+2 * alpha * rate * HEAD_GAIN ** 2 stays below about 2 (method notes, real birds): 0.08 at the paper's 20 and 2e-3."""
+
+CENTRED_BOX = (0.25, 0.25, 0.75, 0.75)
+"""What an untrained regressor answers, in corners: half the view along each side, far from the whole view and from
+nothing."""
+
+ROOT_EPSILON = 1e-6
+"""Added under the signed square root, so that its gradient is finite where features vanish (WS-DAN)."""
+
+
+class ClassifierOutput(NamedTuple):
+    """Logits (n, classes), the trunk's feature maps (n, C, h, w) and the attention maps (n, M, h, w)."""
+
+    logits: Tensor
+    features: Tensor
+    attention: Tensor
+
+
+def bilinear_attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
+    """The mean over all places of every attention map times every feature map, as a unit vector (WS-DAN; paper 4.3).
+
+    Features (n, C, h, w) and attention (n, M, h, w) give (n, M * C), float32: sign(x) * sqrt(|x|) of the means,
+    L2-normalised over all M * C of them. An image whose means all vanish gives zeros.
+    """
+    pooled = torch.einsum("nmhw,nchw->nmc", attention, features).float() / (features.shape[2] * features.shape[3])
+    rooted = pooled.sign() * (pooled.abs() + ROOT_EPSILON).sqrt()
+    return functional.normalize(rooted.flatten(1), dim=1)
+
+
+class BapClassifier(nn.Module):
+    """The classifier (paper 4.3, after WS-DAN): trunk, attention maps, bilinear attention pooling, linear layer.
+
+    ``scale`` multiplies the unit vector that the pooling gives, and so sets how sharp the softmax can be (method notes
+    8). The last layer computes in float32 under autocast as well: confidences are compared with tau.
+    """
+
+    def __init__(self, name: str, classes: int, attention_maps: int, scale: float) -> None:
+        super().__init__()
+        check_network(name)
+        channels = CLASSIFIER_TRUNKS[name].channels
+        self.name = name
+        self.scale = scale
+        self.trunk = classifier_trunk(name)
+        self.attend = nn.Sequential(
+            nn.Conv2d(channels, attention_maps, 1, bias=False), nn.BatchNorm2d(attention_maps), nn.ReLU(inplace=True)
+        )
+        self.head = nn.Linear(attention_maps * channels, classes, bias=False)
+
+    def forward(self, images: Tensor) -> ClassifierOutput:
+        """Images (n, 3, H, W), ImageNet-normalised."""
+        features: Tensor = self.trunk(images)
+        attention: Tensor = self.attend(features)
+        pooled = bilinear_attention_pooling(features, attention)
+        with torch.autocast(images.device.type, enabled=False):
+            logits: Tensor = self.head(pooled * self.scale)
+        return ClassifierOutput(logits, features, attention)
+
+    def maps(self, images: Tensor, which: Maps) -> Tensor:
+        """The maps that Algorithm 1 averages (method notes 2), without the cost of the pooling: (n, C or M, h, w)."""
+        features: Tensor = self.trunk(images)
+        if which == "features":
+            return features
+        attention: Tensor = self.attend(features)
+        return attention
+
+
+class BoxRegressor(nn.Module):
+    """The regressor (paper 3.1): trunk, global average pooling, four numbers in ``box_format``.
+
+    The output is linear. A sigmoid would saturate: the first, huge pseudo boxes drive it to the whole view, where its
+    gradient is gone (method notes 14). So that a linear layer is stable at the paper's rates, the pooled features are
+    normalised to a mean of 0 and a norm of :data:`HEAD_GAIN`; the last layer starts at 0 and its bias at
+    :data:`CENTRED_BOX`. It computes in float32 under autocast as well, because bfloat16 has no more than 8 bits for a
+    coordinate.
+    """
+
+    def __init__(self, name: str, box_format: BoxFormat) -> None:
+        super().__init__()
+        check_network(name)
+        if box_format not in ("corners", "centre_size"):
+            raise ValueError(f"there is no box format {box_format!r}: choose corners or centre_size")
+        self.name = name
+        self.box_format = box_format
+        self.trunk = regressor_trunk(name)
+        self.head = nn.Linear(REGRESSOR_TRUNKS[name].channels, 4)
+        centred = torch.tensor(CENTRED_BOX)
+        with torch.no_grad():
+            self.head.weight.zero_()
+            self.head.bias.copy_(centred if box_format == "corners" else boxes.to_centre_size(centred))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, 3, H, W), ImageNet-normalised; gives (n, 4) float32 in the box format, not bounded to the view."""
+        # Not adaptive_avg_pool2d, whose gradient is not deterministic on CUDA.
+        pooled: Tensor = self.trunk(images).mean((2, 3))
+        with torch.autocast(images.device.type, enabled=False):
+            unit = functional.layer_norm(pooled.float(), pooled.shape[1:]) / sqrt(pooled.shape[1])
+            raw: Tensor = self.head(unit * HEAD_GAIN)
+        return raw
+
+
+def as_corners(raw: Tensor, box_format: BoxFormat) -> Tensor:
+    """A regressor's output in the one box convention, not clipped to the view. Shape (..., 4) in and out."""
+    return raw if box_format == "corners" else boxes.from_centre_size(raw)
+
+
+def make_classifier(name: str, classes: int, attention_maps: int, scale: float, seed: int) -> BapClassifier:
+    """A classifier on the CPU whose initial weights depend on ``seed`` alone. Raises ValueError for an unknown name."""
+    return _seeded(lambda: BapClassifier(name, classes, attention_maps, scale), seed)
+
+
+def make_regressor(name: str, box_format: BoxFormat, seed: int) -> BoxRegressor:
+    """A regressor on the CPU whose initial weights depend on ``seed`` alone. Raises ValueError for an unknown name."""
+    return _seeded(lambda: BoxRegressor(name, box_format), seed)
+
+
+def copy_shared_blocks(classifier: BapClassifier, regressor: BoxRegressor) -> list[str]:
+    """Starts the blocks that the regressor's trunk shares with the classifier's from those (method notes 19).
+
+    Shared are all parameters and buffers of the same name and shape; their names are returned. Raises ValueError if
+    there are none.
+    """
+    source, target = classifier.trunk.state_dict(), regressor.trunk.state_dict()
+    shared = [name for name in target if name in source and source[name].shape == target[name].shape]
+    if not shared:
+        raise ValueError(
+            f"weights.regressor is 'classifier', but the backbone {regressor.name} shares no blocks "
+            f"with the classifier {classifier.name}: choose the same network for both, or other weights"
+        )
+    for name in shared:
+        target[name].copy_(source[name])
+    return shared
+
+
+def _seeded(make: Callable[[], Network], seed: int) -> Network:
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would also seed the generators of CUDA, and fork_rng restores the CPU's alone.
+        torch.default_generator.manual_seed(seed)
+        return make()
