@@ -1,0 +1,278 @@
+"""One true MLflow run per trial: found by its key, filled from the files of the trial, repaired by doing it again.
+
+Every function may be repeated after a kill at any moment: what the store already holds is not written twice.
+
+Metrics of a run: ``<method>/<split>/<metric>`` and ``train/...`` per epoch, the step being the epoch over both stages;
+``epoch``, that step itself; ``seconds``, what the epoch cost here, or ``seconds_reused`` where another trial had
+trained it; ``best_<method>/val/<metric>``, the highest value of an epoch: on val only, since a choice never sees the
+test split.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import LifecycleStage, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from lchp.data.fingerprint import canonical, flatten
+from lchp.tracking.store import client, ensure_experiment, open_store, shown
+
+__all__ = [
+    "ERROR_TAG",
+    "KEY_TAG",
+    "OPTIONAL",
+    "PARENT_TAG",
+    "REQUIRED",
+    "StoredRun",
+    "ensure_experiment",
+    "ensure_run",
+    "fail_run",
+    "find_run",
+    "finish_run",
+    "is_complete",
+    "log_history",
+    "log_result",
+    "open_store",
+    "read_run",
+]
+
+KEY_TAG = "lchp.key"
+ERROR_TAG = "lchp.error"
+PARENT_TAG = "mlflow.parentRunId"
+REQUIRED = ("config.json", "scores.json", "history.json", "per_image.csv", "environment.json", "dataset.csv")
+"""What every finished trial's run holds."""
+OPTIONAL = ("selection.csv", "predictions.png")
+"""What it holds where the trial made it."""
+
+_METRICS_A_BATCH = 1000
+_PARAMS_A_BATCH = 100
+_LONGEST_PARAM = 6000
+_LONGEST_TAG = 5000
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished trial as the store holds it.
+
+    ``scores`` is the artifact scores.json; ``metrics`` are the last values that the store itself shows, of all metrics.
+    """
+
+    run_id: str
+    experiment: str
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    scores: dict[str, float]
+    metrics: dict[str, float]
+    folder: Path
+
+
+def _text(value: Any, longest: int) -> str:
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def find_run(uri: str, experiment: str, key: str) -> str | None:
+    """The id of the oldest run of the experiment (an id) whose tag ``lchp.key`` is ``key``; None if there is none."""
+    assert "'" not in key, key
+    found = client(uri).search_runs(
+        [experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1, order_by=["attributes.start_time ASC"]
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def ensure_run(
+    uri: str,
+    experiment: str,
+    name: str,
+    key: str,
+    parent: str | None,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> str:
+    """The run of ``key``, created if the experiment has none, RUNNING in either case.
+
+    Args:
+        experiment: its id, from ``ensure_experiment``.
+        name: what the runs table shows.
+        key: what identifies the trial (or the study, for a parent run) in the experiment.
+        parent: the id of the run under which this one is folded.
+        params: nested or dotted; values that are no text are written as canonical JSON. MLflow never changes a
+            parameter, so those that the run already has stay; values beyond 6,000 characters are cut (config.json has
+            them whole).
+        tags: set anew each time.
+    """
+    door = client(uri)
+    wanted = {**tags, KEY_TAG: key, **({PARENT_TAG: parent} if parent else {})}
+    run_id = find_run(uri, experiment, key)
+    if run_id is None:
+        # The tags go with the creation: a run without its key would never be found again.
+        run_id = str(door.create_run(experiment, tags=wanted, run_name=name).info.run_id)
+    run = door.get_run(run_id)
+    if run.info.status != "RUNNING":
+        door.update_run(run_id, status="RUNNING")
+    if ERROR_TAG in run.data.tags:
+        door.delete_tag(run_id, ERROR_TAG)
+    missing = [
+        Param(field, _text(value, _LONGEST_PARAM))
+        for field, value in flatten(params).items()
+        if field not in run.data.params
+    ]
+    new_tags = [RunTag(field, value) for field, value in wanted.items() if run.data.tags.get(field) != value]
+    door.log_batch(run_id, tags=new_tags)
+    for start in range(0, len(missing), _PARAMS_A_BATCH):
+        door.log_batch(run_id, params=missing[start : start + _PARAMS_A_BATCH])
+    return run_id
+
+
+def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]]) -> None:
+    """Log the epochs that the run does not have yet.
+
+    Args:
+        reports: one mapping an epoch, steps rising: ``step`` (the epoch over both stages), ``metrics`` (name to
+            value), ``seconds`` and ``reused``. Epochs up to the run's last ``epoch`` are left out; an epoch is written
+            whole or not at all.
+    """
+    door = client(uri)
+    last = door.get_run(run_id).data.metrics.get("epoch", -1.0)
+    batch: list[Metric] = []
+    for report in reports:
+        step = int(report["step"])
+        if step <= last:
+            continue
+        points = _points(report, step)
+        if len(batch) + len(points) > _METRICS_A_BATCH:
+            door.log_batch(run_id, metrics=batch)
+            batch = []
+        batch += points
+    if batch:
+        door.log_batch(run_id, metrics=batch)
+
+
+def _points(report: Mapping[str, Any], step: int) -> list[Metric]:
+    cost = "seconds_reused" if report.get("reused") else "seconds"
+    values = {**report["metrics"], cost: report["seconds"], "epoch": step}
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step) for name, value in values.items()]
+
+
+def _best(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for report in history:
+        for name, value in report["metrics"].items():
+            if name.split("/")[1:2] == ["val"]:
+                best[f"best_{name}"] = max(float(value), best.get(f"best_{name}", float(value)))
+    return best
+
+
+def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] = ()) -> None:
+    """Complete the run of a finished trial from its folder: history, scores, ``best_...``, artifacts, then FINISHED.
+
+    Raises:
+        ValueError: the folder lacks a file of ``REQUIRED``.
+    """
+    lacking = [name for name in REQUIRED if not (folder / name).is_file()]
+    if lacking:
+        raise ValueError(
+            f"{folder} is no finished trial, it lacks {', '.join(lacking)}: run the trial to its end first"
+        )
+    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    log_history(uri, run_id, history)
+    door = client(uri)
+    final = {**json.loads((folder / "scores.json").read_text(encoding="utf-8")), **_best(history)}
+    known = door.get_run(run_id).data.metrics
+    step = max((int(report["step"]) for report in history), default=0)
+    now = int(time.time() * 1000)
+    points = [Metric(name, float(value), now, step) for name, value in final.items() if known.get(name) != value]
+    for start in range(0, len(points), _METRICS_A_BATCH):
+        door.log_batch(run_id, metrics=points[start : start + _METRICS_A_BATCH])
+    present = [folder / name for name in (*REQUIRED, *OPTIONAL) if (folder / name).is_file()]
+    finish_run(uri, run_id, [*present, *extra_files])
+
+
+def finish_run(uri: str, run_id: str, files: Sequence[Path] = ()) -> None:
+    """Store ``files`` with the run (again, if it has them) and mark it FINISHED: for the parent run of a study."""
+    door = client(uri)
+    for file in files:
+        door.log_artifact(run_id, str(file))
+    door.set_terminated(run_id, status="FINISHED")
+
+
+def fail_run(uri: str, run_id: str, message: str) -> None:
+    """Mark the run FAILED; ``message`` becomes its tag ``lchp.error``, cut at 5,000 characters."""
+    door = client(uri)
+    door.set_tag(run_id, ERROR_TAG, _text(message, _LONGEST_TAG))
+    door.set_terminated(run_id, status="FAILED")
+
+
+def is_complete(uri: str, run_id: str) -> bool:
+    """Whether the run is there, not deleted, FINISHED and holds the files of ``REQUIRED``.
+
+    What is not can be repaired by ``ensure_run`` and ``log_result``.
+    """
+    door = client(uri)
+    try:
+        run = door.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in _UNKNOWN:
+            return False
+        raise
+    if run.info.lifecycle_stage == LifecycleStage.DELETED or run.info.status != "FINISHED":
+        return False
+    return set(REQUIRED) <= {file.path for file in door.list_artifacts(run_id)}
+
+
+def _finished_trial(door: MlflowClient, uri: str, run_id: str) -> Any:
+    where = f"run {run_id!r} in {shown(uri)}"
+    try:
+        run = door.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in _UNKNOWN:
+            raise
+        raise ValueError(
+            f"there is no {where}: take an id from the runs table (`lchp ui`) or from results.csv, or name the store "
+            "that has it with --tracking-uri"
+        ) from error
+    if run.info.lifecycle_stage == LifecycleStage.DELETED:
+        raise ValueError(f"{where} was deleted: restore it in the MLflow UI, or take another run")
+    if KEY_TAG not in run.data.tags:
+        raise ValueError(f"{where} is no trial of lchp (it has no tag {KEY_TAG}): take a nested run of a study")
+    lacking = sorted(set(REQUIRED) - {file.path for file in door.list_artifacts(run_id)})
+    if lacking:
+        raise ValueError(
+            f"{where} is no finished trial, its artifacts lack {', '.join(lacking)}: take a nested, finished run of a "
+            "study, or run the study again to complete it"
+        )
+    return run
+
+
+def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
+    """What the store holds of a finished trial; its artifacts are copied into ``folder``, which is made.
+
+    Raises:
+        ValueError: no such run, a deleted one, none of a trial, or one whose artifacts are not complete.
+    """
+    door = client(uri)
+    run = _finished_trial(door, uri, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in door.list_artifacts(run_id):
+        door.download_artifacts(run_id, file.path, str(folder))
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return StoredRun(
+        run_id=run_id,
+        experiment=str(door.get_experiment(run.info.experiment_id).name),
+        name=str(run.info.run_name),
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        scores={name: float(value) for name, value in scores.items()},
+        metrics=dict(run.data.metrics),
+        folder=folder,
+    )

@@ -1,0 +1,104 @@
+"""The MLflow UI on loopback, stopped with all the processes it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from types import FrameType
+
+from lchp.tracking.store import is_server, shown, sqlite_file
+
+_HOST = "127.0.0.1"
+_START_SECONDS = 90.0
+_STOP_SECONDS = 10.0
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the whole process group: MLflow's helpers outlive their parent otherwise."""
+    for signal_number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
+        until = time.monotonic() + seconds
+        try:
+            os.killpg(server.pid, signal_number)
+            while time.monotonic() < until:
+                server.poll()
+                os.killpg(server.pid, 0)
+                time.sleep(0.05)
+        except ProcessLookupError:
+            break
+    server.wait()
+
+
+def _command(uri: str, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "mlflow", "ui", "--host", _HOST, "--port", str(port)),
+        *("--backend-store-uri", uri, "--workers", "1"),
+    ]
+
+
+def serve(uri: str, port: int) -> int:
+    """Serve the MLflow UI of the store at ``uri`` on 127.0.0.1 until Ctrl-C or SIGTERM; print its address.
+
+    For a store that is itself a server, print that server's address and return. Call it from the main thread, where
+    signals arrive.
+
+    Returns:
+        0 after a clean stop, else 1.
+
+    Raises:
+        ValueError: the port is taken.
+    """
+    if is_server(uri):
+        print(f"the runs are kept by a server that has its own UI: {shown(uri)}", flush=True)
+        return 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise ValueError(
+                f"port {port} of {_HOST} cannot be used ({error}): choose a free one with --port"
+            ) from error
+    stopped = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    database = sqlite_file(uri)
+    # Nothing of a study needs MLflow's job queue, and it would start helper processes.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(
+        _command(uri, port), cwd=database.parent if database else None, env=environment, start_new_session=True
+    )
+    try:
+        address = f"http://{_HOST}:{port}"
+        until = time.monotonic() + _START_SECONDS
+        answered = False
+        while not stopped and server.poll() is None:
+            if not answered and _answers(address):
+                answered = True
+                print(f"MLflow UI of {shown(uri)}: {address} (Ctrl-C ends it)", flush=True)
+            if not answered and time.monotonic() > until:
+                print(f"the MLflow UI did not answer within {_START_SECONDS:.0f} s", file=sys.stderr, flush=True)
+                break
+            time.sleep(0.1)
+    finally:
+        _stop(server)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0 if stopped else 1

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lchp.tracking.runs import (
+    ensure_experiment,
+    ensure_run,
+    fail_run,
+    find_run,
+    finish_run,
+    is_complete,
+    log_history,
+    log_result,
+    read_run,
+)
+from lchp.tracking.store import client
+from tests.tracking.conftest import HISTORY, SCORES
+
+PARAMS = {"delta": 0.7, "refinement": {"epochs": 4, "teacher": "online"}, "weights": {"sha256": None}}
+
+
+def _points(store: str, run_id: str, name: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client(store).get_metric_history(run_id, name)]
+
+
+def _run(store: str, experiment: str, key: str, parent: str | None = None) -> str:
+    return ensure_run(store, ensure_experiment(store, experiment), f"run {key}", key, parent, PARAMS, {"commit": "abc"})
+
+
+def test_ensure_run_params_and_tags_are_flat_text(store: str) -> None:
+    parent = _run(store, "flat", "study")
+    run = client(store).get_run(_run(store, "flat", "trial", parent))
+    assert run.data.params == {
+        "delta": "0.7",
+        "refinement.epochs": "4",
+        "refinement.teacher": "online",
+        "weights.sha256": "null",
+    }
+    assert run.data.tags["commit"] == "abc"
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert (run.info.run_name, run.info.status) == ("run trial", "RUNNING")
+
+
+def test_ensure_run_repeated_finds_the_same_run_and_sets_it_running(store: str) -> None:
+    first = _run(store, "repeated", "trial")
+    fail_run(store, first, "out of memory")
+    experiment = ensure_experiment(store, "repeated")
+    again = ensure_run(store, experiment, "other name", "trial", None, {"delta": 0.9, "tau": 0.5}, {"commit": "def"})
+    run = client(store).get_run(again)
+    assert again == first == find_run(store, experiment, "trial")
+    assert len(client(store).search_runs([experiment])) == 1
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["commit"] == "def"
+    assert "lchp.error" not in run.data.tags
+    assert run.data.params["delta"] == "0.7"
+    assert run.data.params["tau"] == "0.5"
+
+
+def test_ensure_run_deleted_run_is_made_anew(store: str) -> None:
+    first = _run(store, "anew", "trial")
+    client(store).delete_run(first)
+    assert not is_complete(store, first)
+    assert _run(store, "anew", "trial") != first
+
+
+def test_ensure_run_many_and_long_params_are_kept_or_cut(store: str) -> None:
+    params = {"many": {f"p{index}": index for index in range(250)}, "long": "x" * 7000}
+    run_id = ensure_run(store, ensure_experiment(store, "long"), "run", "key", None, params, {})
+    stored = client(store).get_run(run_id).data.params
+    assert len(stored) == 251
+    assert stored["long"] == "x" * 5997 + "..."
+
+
+def test_find_run_without_one_is_none(store: str) -> None:
+    assert find_run(store, ensure_experiment(store, "empty"), "trial") is None
+
+
+def test_log_history_part_then_whole_then_again_has_each_epoch_once(store: str) -> None:
+    run_id = _run(store, "history", "trial")
+    for reports in (HISTORY[:2], HISTORY, HISTORY, HISTORY[:1]):
+        log_history(store, run_id, reports)
+    assert _points(store, run_id, "epoch") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    assert _points(store, run_id, "lchp_i/val/gt_known") == [(1, 0.25), (2, 0.625), (3, 0.5), (4, 0.5)]
+    assert _points(store, run_id, "train/loss") == [(step, 1.0 / step) for step in (1, 2, 3, 4)]
+    assert _points(store, run_id, "seconds_reused") == [(1, 0.5), (2, 1.0)]
+    assert _points(store, run_id, "seconds") == [(3, 1.5), (4, 2.0)]
+
+
+def test_log_history_more_points_than_a_batch_holds_are_all_kept(store: str) -> None:
+    reports = [
+        {"step": step, "metrics": {f"train/m{index}": float(index) for index in range(400)}, "seconds": 1.0}
+        for step in (1, 2, 3)
+    ]
+    run_id = _run(store, "batches", "trial")
+    log_history(store, run_id, reports)
+    assert _points(store, run_id, "train/m399") == [(1, 399.0), (2, 399.0), (3, 399.0)]
+
+
+def test_log_result_twice_has_every_number_once_and_reads_back(
+    store: str, finished: Callable[[], Path], tmp_path: Path
+) -> None:
+    folder = finished()
+    (tmp_path / "note.txt").write_text("extra", encoding="utf-8")
+    run_id = _run(store, "result", "trial")
+    log_history(store, run_id, HISTORY[:3])
+    assert not is_complete(store, run_id)
+    for _ in range(2):
+        log_result(store, run_id, folder, [tmp_path / "note.txt"])
+    assert is_complete(store, run_id)
+    assert _points(store, run_id, "lchp_i/test/gt_known") == [(4, 1 / 3)]
+    assert _points(store, run_id, "lchp_i/val/gt_known") == [(1, 0.25), (2, 0.625), (3, 0.5), (4, 0.5)]
+    assert _points(store, run_id, "best_lchp_i/val/gt_known") == [(4, 0.625)]
+    stored = read_run(store, run_id, tmp_path / "copy")
+    assert stored.scores == SCORES
+    assert {name: stored.metrics[name] for name in SCORES} == SCORES
+    assert not any(name.startswith("best_") and "/test/" in name for name in stored.metrics)
+    assert (stored.experiment, stored.name, stored.tags["lchp.key"]) == ("result", "run trial", "trial")
+    assert stored.params["refinement.teacher"] == "online"
+    assert {file.name for file in stored.folder.iterdir()} == {*(file.name for file in folder.iterdir()), "note.txt"}
+    assert (stored.folder / "predictions.png").read_bytes() == b"picture"
+
+
+def test_log_result_lost_artifact_is_noticed_and_repaired(
+    store: str, finished: Callable[[], Path], tmp_path: Path
+) -> None:
+    folder = finished()
+    run_id = _run(store, "repair", "trial")
+    log_result(store, run_id, folder)
+    location = client(store).get_run(run_id).info.artifact_uri.removeprefix("file://")
+    (Path(location) / "per_image.csv").unlink()
+    assert not is_complete(store, run_id)
+    with pytest.raises(ValueError, match=r"no finished trial, its artifacts lack per_image\.csv"):
+        read_run(store, run_id, tmp_path / "copy")
+    assert _run(store, "repair", "trial") == run_id
+    log_result(store, run_id, folder)
+    assert is_complete(store, run_id)
+
+
+def test_log_result_unfinished_folder_is_refused(store: str, finished: Callable[[], Path]) -> None:
+    folder = finished()
+    (folder / "scores.json").unlink()
+    run_id = _run(store, "unfinished", "trial")
+    with pytest.raises(ValueError, match=r"no finished trial, it lacks scores\.json"):
+        log_result(store, run_id, folder)
+    assert client(store).get_run(run_id).info.status == "RUNNING"
+
+
+def test_fail_run_is_failed_with_its_message(store: str) -> None:
+    run_id = _run(store, "failed", "trial")
+    fail_run(store, run_id, "loss is nan in refinement, epoch 2, batch 7" + "!" * 6000)
+    run = client(store).get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["lchp.error"].startswith("loss is nan in refinement, epoch 2, batch 7")
+    assert len(run.data.tags["lchp.error"]) == 5000
+    assert not is_complete(store, run_id)
+
+
+def test_finish_run_parent_holds_its_files(store: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("delta\n", encoding="utf-8")
+    run_id = _run(store, "parent", "study")
+    finish_run(store, run_id, [tmp_path / "table.csv"])
+    assert [file.path for file in client(store).list_artifacts(run_id)] == ["table.csv"]
+    assert client(store).get_run(run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("run_id", ["0" * 32, "no-such-run"])
+def test_read_run_unknown_id_is_refused_with_remedy(store: str, tmp_path: Path, run_id: str) -> None:
+    assert not is_complete(store, run_id)
+    with pytest.raises(ValueError, match=f"there is no run '{run_id}'.*--tracking-uri"):
+        read_run(store, run_id, tmp_path / "copy")
+
+
+def test_read_run_foreign_deleted_and_parent_runs_are_refused(store: str, tmp_path: Path) -> None:
+    experiment = ensure_experiment(store, "foreign")
+    foreign = client(store).create_run(experiment).info.run_id
+    with pytest.raises(ValueError, match=r"is no trial of lchp"):
+        read_run(store, foreign, tmp_path / "copy")
+    client(store).delete_run(foreign)
+    with pytest.raises(ValueError, match=r"was deleted"):
+        read_run(store, foreign, tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"is no finished trial.*config\.json.*nested"):
+        read_run(store, _run(store, "foreign", "study"), tmp_path / "copy")
+
+
+def _whole_trial(store: str, experiment: str, key: str, folder: str) -> None:
+    run_id = ensure_run(store, experiment, key, key, None, PARAMS, {})
+    for count in range(1, len(HISTORY) + 1):
+        log_history(store, run_id, HISTORY[:count])
+    log_result(store, run_id, Path(folder))
+
+
+def test_log_result_four_processes_at_once_are_all_complete(store: str, finished: Callable[[], Path]) -> None:
+    folder, experiment = finished(), ensure_experiment(store, "at once")
+    context = multiprocessing.get_context("spawn")
+    keys = [f"trial {index}" for index in range(4)]
+    processes = [context.Process(target=_whole_trial, args=(store, experiment, key, str(folder))) for key in keys]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    for key in keys:
+        run_id = find_run(store, experiment, key)
+        assert run_id is not None
+        assert is_complete(store, run_id)
+        assert _points(store, run_id, "epoch") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    assert json.loads((folder / "scores.json").read_text(encoding="utf-8")) == SCORES
