@@ -10,6 +10,12 @@ from torch import Tensor
 TrueBoxes = dict[str, Tensor]
 """Image path to its true boxes, shape (k, 4), k >= 1, in the convention of ``lchp.method.boxes``."""
 
+PixelBox = tuple[float, float, float, float]
+"""A box as a file gives it: corners (x1, y1, x2, y2) in pixels of the image, ends exclusive; for readers only."""
+
+PixelBoxes = dict[str, list[PixelBox]]
+"""Image path to its boxes in pixels, neither clipped nor checked."""
+
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -21,7 +27,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as training may see it. It knows nothing of boxes: ``lchp.data.reading.read_true_boxes`` reads those."""
+    """A dataset as training may see it: without boxes, which ``lchp.data.reading.read_true_boxes`` reads."""
 
     name: str
     root: Path

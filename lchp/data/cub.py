@@ -1,0 +1,86 @@
+"""CUB-200-2011 in its original layout: images.txt, image_class_labels.txt, classes.txt, train_test_split.txt, images/.
+
+Every text file gives one line per id. Ids are the dataset's own and may have gaps (a subset keeps them); classes are
+numbered in the order of classes.txt. Boxes (bounding_boxes.txt) are x, y, width and height in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
+
+
+def read_cub(root: Path) -> Dataset:
+    """The images and labels below ``root``; bounding_boxes.txt is not opened. Errors name file, line and value."""
+    images = _lines_by_id(root / "images.txt")
+    class_names = _lines_by_id(root / "classes.txt")
+    class_ids = _lines_by_id(root / "image_class_labels.txt")
+    training = _lines_by_id(root / "train_test_split.txt")
+    index = {class_id: number for number, class_id in enumerate(class_names)}
+    records: dict[str, list[ImageRecord]] = {"0": [], "1": []}
+    for image_id, name in images.items():
+        label = _of(class_ids, image_id, root / "image_class_labels.txt")
+        if label not in index:
+            raise ValueError(
+                f"{root / 'image_class_labels.txt'}: image {image_id} has class {label}, "
+                "which classes.txt lacks: add it"
+            )
+        is_training = _of(training, image_id, root / "train_test_split.txt")
+        if is_training not in records:
+            raise ValueError(
+                f"{root / 'train_test_split.txt'}: image {image_id} has {is_training!r}: write 1 (train) or 0 (test)"
+            )
+        if not (root / "images" / name).is_file():
+            raise ValueError(
+                f"{root / 'images.txt'}: image {image_id}, {name}, is not below {root / 'images'}: put it back"
+            )
+        records[is_training].append(ImageRecord(f"images/{name}", index[label]))
+    return Dataset("cub", root, tuple(class_names.values()), tuple(records["1"]), tuple(records["0"]))
+
+
+def read_cub_boxes(root: Path) -> PixelBoxes | None:
+    """The true boxes in pixels, one an image, ends exclusive (x + width); None where bounding_boxes.txt is missing."""
+    file = root / "bounding_boxes.txt"
+    if not file.exists():
+        return None
+    images = _lines_by_id(root / "images.txt")
+    boxes = _lines_by_id(file)
+    return {
+        f"images/{images[image_id]}": [_box(file, image_id, boxes[image_id])]
+        for image_id in images
+        if image_id in boxes
+    }
+
+
+def _box(file: Path, image_id: str, text: str) -> PixelBox:
+    try:
+        x, y, width, height = (float(value) for value in text.split())
+    except ValueError:
+        x = y = width = height = math.nan
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise ValueError(f"{file}: image {image_id} has {text!r}: write x, y, width and height in pixels")
+    return x, y, x + width, y + height
+
+
+def _of(values: dict[str, str], image_id: str, file: Path) -> str:
+    if image_id not in values:
+        raise ValueError(f"{file}: image {image_id} of images.txt is missing: add its line")
+    return values[image_id]
+
+
+def _lines_by_id(file: Path) -> dict[str, str]:
+    """``<id> <rest>`` of every line, in the file's order."""
+    if not file.is_file():
+        raise ValueError(f"{file} is missing: restore it from CUB-200-2011's archive")
+    values: dict[str, str] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        key, _, rest = line.strip().partition(" ")
+        if not rest or key in values:
+            fault = "repeats an id" if key in values else "is not '<id> <value>'"
+            raise ValueError(f"{file}, line {number}: {line!r} {fault}: correct it")
+        values[key] = rest.strip()
+    return values
