@@ -1,9 +1,9 @@
 """Augmentation (paper 4.3): the general view of an image, and the strong augmentation S of a view and its box.
 
-Random numbers are drawn on the CPU into small frozen values (:class:`ViewDraw`, :class:`StrongDraw`), so that a draw can
-be repeated, moved to a device and carried out by either backend of S: :func:`strong` here (``batched``: one resampling per
-image, on the device of the images) or ``lchp.data.imgaug_backend.strong`` (the paper's library, image by image). imgaug's
-meaning is the reference.
+Random numbers are drawn on the CPU into small frozen values (:class:`ViewDraw`, :class:`StrongDraw`), so that a draw
+can be repeated, moved to a device and carried out by either backend of S: :func:`strong` here (``batched``: one
+resampling per image, on the device of the images) or ``lchp.data.imgaug_backend.strong`` (the paper's library, image by
+image). imgaug's meaning is the reference.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import grid_sample
 
 from lchp.method.boxes import clip
 
@@ -49,22 +48,23 @@ class ViewDraw:
 
 @dataclass(frozen=True)
 class StrongDraw:
-    """One strong augmentation per image, carried out in this order: scale, crop or pad, flip."""
+    """One strong augmentation per image, carried out in this order: scale, crop or pad, flip. Axes are x, y."""
 
     size: int
-    """Side of the view in pixels, in which ``padding`` counts."""
+    """Side of the view in pixels, in which ``before`` and ``after`` count."""
     scale: Tensor
-    """Factor along x and y about the centre of the view: (n, 2), float32, 1 leaves as is."""
-    padding: Tensor
-    """Whole pixels added to the (top, right, bottom, left), negative ones cropped: (n, 4), int64, 0 leaves as is."""
+    """Factor along each axis about the centre of the view: (n, 2), float32, 1 leaves as is."""
+    before: Tensor
+    """Whole pixels added at the left and the top, negative ones cropped: (n, 2), int64, 0 leaves as is."""
+    after: Tensor
+    """Whole pixels added at the right and the bottom, negative ones cropped: (n, 2), int64, 0 leaves as is."""
     flipped: Tensor
-    """Whether the view is mirrored (left to right, top to bottom): (n, 2), bool."""
+    """Whether the view is mirrored left to right, top to bottom: (n, 2), bool."""
 
     def to(self, device: torch.device | str) -> StrongDraw:
         """The same draw on ``device``."""
-        return StrongDraw(
-            self.size, _move(self.scale, device), _move(self.padding, device), _move(self.flipped, device)
-        )
+        tensors = (self.scale, self.before, self.after, self.flipped)
+        return StrongDraw(self.size, *(_move(tensor, device) for tensor in tensors))
 
 
 def _move(tensor: Tensor, device: torch.device | str) -> Tensor:
@@ -73,8 +73,8 @@ def _move(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 
 def draw_view(count: int, resize: int, crop: int, flip: float, generator: Generator) -> ViewDraw:
-    """Draw ``count`` general views (paper 4.3): a window of ``crop`` x ``crop`` pixels anywhere in an image of ``resize`` x
-    ``resize``, every place as likely, mirrored left to right with probability ``flip``.
+    """Draw ``count`` general views (paper 4.3): a window of ``crop`` x ``crop`` pixels anywhere in an image of
+    ``resize`` x ``resize``, every place as likely, mirrored left to right with probability ``flip``.
 
     ``generator`` lives on the CPU, and so does the result.
     """
@@ -100,7 +100,7 @@ def general_view(images: Tensor, draw: ViewDraw, crop: int) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 images (n, 3, height, width), red green blue, as float32: over ImageNet, mean 0 and deviation 1 per channel."""
+    """Red-green-blue uint8 images (n, 3, height, width) as float32: mean 0 and deviation 1 a channel over ImageNet."""
     # Python numbers, not a constant tensor: creating that on a device would wait for it.
     channels = [(images[:, i].float() / 255 - IMAGENET_MEAN[i]) / IMAGENET_STD[i] for i in range(3)]
     return torch.stack(channels, 1)
@@ -111,11 +111,11 @@ def draw_strong(count: int, size: int, augmentation: str, generator: Generator) 
 
     ``augmentation`` is a subset of scale, translation and flip joined by ``+``, or ``none``. Scale: a factor per axis,
     uniform in 0.8 to 1.2. Translation: for half of the images each side is, independently, cropped (below 0) or padded
-    (above 0) by a uniform -25 to +25% of the view, rounded to whole pixels, halves to even, as imgaug's CropAndPad does.
+    (above 0) by a uniform -25 to +25% of the view, rounded to whole pixels, halves to even, like imgaug's CropAndPad.
     Flip: one half per direction.
 
-    Nine numbers are taken from the CPU ``generator`` per image whatever the subset, so that trials that differ in it alone
-    meet the same scales, translations and flips wherever they share them. Raises ValueError for an unknown name.
+    Nine numbers are taken from the CPU ``generator`` per image whatever the subset, so that trials that differ in it
+    alone meet the same scales, translations and flips wherever they share them. ValueError for an unknown name.
     """
     names = set() if augmentation == "none" else set(augmentation.split("+"))
     if not names <= {"scale", "translation", "flip"}:
@@ -123,14 +123,15 @@ def draw_strong(count: int, size: int, augmentation: str, generator: Generator) 
     drawn = torch.rand(count, 9, generator=generator, dtype=torch.float32)
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * drawn[:, :2]
     moved = drawn[:, 2:3] < TRANSLATION_PROBABILITY
-    padding = torch.round((2 * drawn[:, 3:7] - 1) * TRANSLATION * size).long() * moved
+    sides = torch.round((2 * drawn[:, 3:7] - 1) * TRANSLATION * size).long() * moved
     flipped = drawn[:, 7:] < FLIP_PROBABILITY
-    return StrongDraw(
-        size,
-        scale if "scale" in names else torch.ones_like(scale),
-        padding if "translation" in names else torch.zeros_like(padding),
-        flipped if "flip" in names else torch.zeros_like(flipped),
-    )
+    if "scale" not in names:
+        scale = torch.ones_like(scale)
+    if "translation" not in names:
+        sides = torch.zeros_like(sides)
+    if "flip" not in names:
+        flipped = torch.zeros_like(flipped)
+    return StrongDraw(size, scale, sides[:, :2], sides[:, 2:], flipped)
 
 
 def strong_boxes(boxes: Tensor, draw: StrongDraw) -> Tensor:
@@ -138,46 +139,64 @@ def strong_boxes(boxes: Tensor, draw: StrongDraw) -> Tensor:
 
     A box that left the view altogether has area 0.
     """
-    scale, padding = draw.scale.to(boxes.dtype), draw.padding.to(boxes.dtype) / draw.size
-    before, after = padding[:, [3, 0]], padding[:, [1, 2]]
+    before, after = draw.before.to(boxes.dtype) / draw.size, draw.after.to(boxes.dtype) / draw.size
     corners = boxes.reshape(-1, 2, 2)
-    corners = (corners - 0.5) * scale[:, None] + 0.5
+    corners = (corners - 0.5) * draw.scale.to(boxes.dtype)[:, None] + 0.5
     corners = (corners + before[:, None]) / (1 + before + after)[:, None]
     corners = torch.where(draw.flipped[:, None], 1 - corners.flip(1), corners)
     return clip(corners.flatten(1))
 
 
-def _sampling(draw: StrongDraw, axis: int) -> tuple[Tensor, Tensor]:
-    """Where each output column (axis 0) or row (axis 1) samples the source, in pixel indices, and the share of it that
-    shows the canvas rather than fill: (n, size) each.
-
-    The canvas between scaling and translation has the size of the view, and what scaling pushed over its edge is lost: the
-    share is 0 where the translation reaches beyond it, and across its edge the canvas and the fill are blended.
-    """
-    size = draw.size
-    before, after = (draw.padding[:, 3], draw.padding[:, 1]) if axis == 0 else (draw.padding[:, 0], draw.padding[:, 2])
-    steps = torch.arange(size, device=draw.scale.device)
-    output = torch.where(draw.flipped[:, axis, None], size - 1 - steps, steps)
-    length = (size + before + after)[:, None]
-    moved = ((output + 0.5) * (length / size) - 0.5).clamp(min=0)
-    canvas = torch.minimum(moved, length - 1) - before[:, None]
-    shown = torch.minimum(canvas + 1, size - canvas).clamp(0, 1)
-    centre = (size - 1) / 2
-    return (canvas.clamp(0, size - 1) - centre) / draw.scale[:, axis, None] + centre, shown
-
-
 def strong(images: Tensor, boxes: Tensor, draw: StrongDraw) -> tuple[Tensor, Tensor]:
-    """S on normalised views (n, channels, size, size) of any float type and their boxes (n, 4): the backend ``batched``.
+    """S on normalised views (n, channels, size, size) of any float type and their boxes (n, 4): backend ``batched``.
 
-    One bilinear resampling per image. What lies outside is 0 (the mean colour of a normalised image), and so is what the
-    scaling pushed out of the view, even where the translation would bring it back. ``draw`` lies on the device of the images.
+    What lies outside is 0 (the mean colour of a normalised image), and so is what the scaling pushed out of the view,
+    even where the translation would bring it back. ``draw`` lies on the device of the images. Half-precision images are
+    resampled in float32, under autocast too.
     """
     assert images.shape[-2:] == (draw.size, draw.size)
-    (columns, across), (rows, down) = _sampling(draw, 0), _sampling(draw, 1)
-    grid = torch.stack([columns[:, None, :].expand(-1, draw.size, -1), rows[:, :, None].expand(-1, -1, draw.size)], -1)
-    # Coordinates in half precision would be off by pixels.
     wide = torch.promote_types(images.dtype, torch.float32)
-    grid = ((2 * grid + 1) / draw.size - 1).to(wide)
-    seen = grid_sample(images.to(wide), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    shown = (down[:, :, None] * across[:, None, :])[:, None]
-    return (seen * shown).to(images.dtype), strong_boxes(boxes, draw)
+    with torch.autocast(images.device.type, enabled=False):
+        columns, rows = (_resampling(draw, axis).to(wide)[:, None] for axis in (0, 1))
+        views = rows @ images.to(wide) @ columns.mT
+    return views.to(images.dtype), strong_boxes(boxes, draw)
+
+
+def _resampling(draw: StrongDraw, axis: int) -> Tensor:
+    """All of S along one axis as one operator: what each output pixel takes of each input pixel, (n, size, size).
+
+    imgaug resamples twice, bilinearly: each output pixel blends two pixels of the scaled canvas, each of those two
+    pixels of the input. Blending the blends here gives its images in one step, where a single bilinear look-up would be
+    sharper (on photographs of 64 px by 2/255 on average). The canvas has the size of the view, and what scaling pushed
+    over its edge is lost: a canvas pixel beyond the edge takes nothing.
+    """
+    centre = (draw.size - 1) / 2
+    pixels = torch.arange(draw.size, device=draw.scale.device)
+    first, share = _crop_or_pad(draw, axis)
+    operator = torch.zeros((), device=draw.scale.device)
+    for canvas, weight in ((first, 1 - share), (first + 1, share)):
+        inside = (canvas >= 0) & (canvas < draw.size)
+        source = (canvas - centre) / draw.scale[:, axis, None] + centre
+        taken = (1 - (source[:, :, None] - pixels).abs()).clamp(min=0)
+        operator = operator + (weight * inside)[:, :, None] * taken
+    return operator
+
+
+def _crop_or_pad(draw: StrongDraw, axis: int) -> tuple[Tensor, Tensor]:
+    """The canvas pixel that each output pixel begins with (int64), and the share it takes of the next: (n, size) each.
+
+    imgaug crops or pads, then resizes to the view: bilinearly, or, where either axis has become shorter than the view,
+    by OpenCV's area interpolation, the mean over the stretch that an output pixel covers.
+    """
+    lengths = draw.size + draw.before + draw.after
+    length = lengths[:, axis, None]
+    pixels = torch.arange(draw.size, device=length.device)
+    output = torch.where(draw.flipped[:, axis, None], draw.size - 1 - pixels, pixels)
+    place = ((output + 0.5) * (length / draw.size) - 0.5).clamp(min=0)
+    place = torch.minimum(place, length - 1)
+    covered = output * length // draw.size
+    beyond = ((output + 1) * length - (covered + 1) * draw.size).clamp(min=0) / length
+    shorter = (lengths < draw.size).any(1)[:, None]
+    first = torch.where(shorter, covered, place.long())
+    share = torch.where(shorter, beyond, place - place.floor())
+    return first - draw.before[:, axis, None], share
