@@ -1,7 +1,7 @@
 """Boxes: the one convention of this package, and the arithmetic on it.
 
-A box is four floats (x1, y1, x2, y2): corners in [0, 1] of the view it lies in, ends exclusive, so that the whole view is
-(0, 0, 1, 1) and a box's width is x2 - x1. Every function takes and gives tensors of shape (..., 4). Readers in
+A box is four floats (x1, y1, x2, y2): corners in [0, 1] of the view it lies in, ends exclusive, so that the whole view
+is (0, 0, 1, 1) and a box's width is x2 - x1. Every function takes and gives tensors of shape (..., 4). Readers in
 ``lchp.data`` convert pixels into this convention, and what is written for people is converted back there.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def whole_view(count: int, like: Tensor) -> Tensor:
-    """The box of the whole view, (0, 0, 1, 1), ``count`` times: shape (count, 4), on the device and type of ``like``."""
+    """The box of the whole view, (0, 0, 1, 1), ``count`` times: (count, 4), on the device and type of ``like``."""
     corners = like.new_zeros(count, 4)
     corners[:, 2:] = 1
     return corners
@@ -31,11 +31,12 @@ def area(boxes: Tensor) -> Tensor:
 
 def union(first: Tensor, second: Tensor) -> Tensor:
     """The smallest rectangle that holds both boxes (Algorithm 1, line 7). Shapes (..., 4), broadcast."""
-    return torch.cat([torch.minimum(first[..., :2], second[..., :2]), torch.maximum(first[..., 2:], second[..., 2:])], -1)
+    low = torch.minimum(first[..., :2], second[..., :2])
+    return torch.cat([low, torch.maximum(first[..., 2:], second[..., 2:])], -1)
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union in [0, 1], continuous coordinates. Shapes (..., 4), broadcast; the result has shape (...).
+    """Intersection over union in [0, 1], continuous coordinates. Shapes (..., 4), broadcast; the result is (...).
 
     Two boxes of no area have an IoU of 0.
     """
@@ -44,7 +45,8 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
     sides = (high - low).clamp(min=0)
     intersection = sides[..., 0] * sides[..., 1]
     total = area(first) + area(second) - intersection
-    return torch.where(total > 0, intersection / total.clamp(min=torch.finfo(total.dtype).tiny), torch.zeros_like(total))
+    smallest = torch.finfo(total.dtype).tiny
+    return torch.where(total > 0, intersection / total.clamp(min=smallest), torch.zeros_like(total))
 
 
 def to_centre_size(boxes: Tensor) -> Tensor:

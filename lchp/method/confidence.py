@@ -14,8 +14,8 @@ def crop(images: Tensor, boxes: Tensor) -> Tensor:
 
     ``images`` (n, 3, h, w), ``boxes`` (n, 4); the result has the shape and type of ``images``. Boxes are clipped to the
     view; those narrower than two pixels (or with crossed ends) are widened to two about their centre, inside the view.
-    For boxes on whole pixels this is cutting, then resizing bilinearly with ``align_corners=False``: nothing outside the
-    box is seen. No host synchronisation.
+    For boxes on whole pixels this is cutting, then resizing bilinearly with ``align_corners=False``: nothing outside
+    the box is seen. No host synchronisation.
     """
     height, width = images.shape[-2:]
     low, high = _at_least_two_pixels(clip(boxes.float()), width, height)

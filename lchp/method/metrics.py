@@ -149,7 +149,7 @@ class Selection(NamedTuple):
 
 
 def selection(confidence: Tensor, ious: Tensor, taus: Sequence[float]) -> list[Selection]:
-    """Table 4, left: how many of ``confidence`` (n,) exceed each tau, and the GT-Known of those by their ``ious`` (n,)."""
+    """Table 4, left: how many of ``confidence`` (n,) exceed each tau, and GT-Known of those by their ``ious`` (n,)."""
     rows = []
     for tau in taus:
         passed = ious.cpu()[high_quality(confidence.cpu(), tau)]

@@ -57,7 +57,7 @@ def activation(maps: Tensor, size: int, normalization: Normalization) -> Tensor:
 def tightest_box(mask: Tensor) -> Tensor:
     """Algorithm 1, line 4: the smallest rectangle that holds every foreground pixel of ``mask`` (n, h, w) bool.
 
-    The result is (n, 4) float32. No connected components (method notes 4). Without a foreground pixel it is the whole view.
+    The result is (n, 4) float32. No connected components (method notes 4). Without foreground it is the whole view.
     """
     x1, x2 = _ends(mask.any(1))
     y1, y2 = _ends(mask.any(2))

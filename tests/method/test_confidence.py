@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lchp.method.confidence import confidence, crop, high_quality
+
+
+def picture(height: int = 12, width: int = 12, count: int = 1) -> Tensor:
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def cut_and_resized(image: np.ndarray, x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
+    """The pixels [y1, y2) x [x1, x2) of one image (3, h, w) resized to (h, w): interpolated between pixel centres."""
+    _, height, width = image.shape
+    part = image[:, y1:y2, x1:x2].astype(np.float64)
+    out = np.zeros(image.shape)
+    for i in range(height):
+        for j in range(width):
+            y = min(max((i + 0.5) * (y2 - y1) / height - 0.5, 0), y2 - y1 - 1)
+            x = min(max((j + 0.5) * (x2 - x1) / width - 0.5, 0), x2 - x1 - 1)
+            top, left = math.floor(y), math.floor(x)
+            bottom, right = min(top + 1, y2 - y1 - 1), min(left + 1, x2 - x1 - 1)
+            v, u = y - top, x - left
+            upper = part[:, top, left] * (1 - u) + part[:, top, right] * u
+            lower = part[:, bottom, left] * (1 - u) + part[:, bottom, right] * u
+            out[:, i, j] = upper * (1 - v) + lower * v
+    return out
+
+
+@pytest.mark.parametrize("pixels", [(0, 0, 12, 10), (2, 3, 9, 8), (0, 4, 2, 6), (10, 8, 12, 10), (1, 0, 12, 3)])
+def test_crop_box_on_whole_pixels_is_cutting_then_resizing(pixels: tuple[int, int, int, int]) -> None:
+    image = picture(10, 12)
+    box = torch.tensor([[pixels[0] / 12, pixels[1] / 10, pixels[2] / 12, pixels[3] / 10]])
+    result = crop(image, box)[0].numpy()
+    np.testing.assert_allclose(result, cut_and_resized(image[0].numpy(), *pixels), rtol=0, atol=5e-6)
+
+
+def test_crop_sees_nothing_outside_its_box() -> None:
+    image = torch.full((1, 3, 16, 16), 1e6)
+    image[:, :, 4:12, 4:8] = 1.0
+    result = crop(image, torch.tensor([[0.25, 0.25, 0.5, 0.75]]))
+    torch.testing.assert_close(result, torch.ones(1, 3, 16, 16), rtol=0, atol=1.0)  # float32 weights of 1e6
+
+
+def test_crop_batch_equals_image_by_image() -> None:
+    images = picture(count=3)
+    boxes = torch.tensor([[0.1, 0.2, 0.7, 0.9], [0.0, 0.0, 1.0, 1.0], [0.55, 0.3, 0.8, 0.4]])
+    alone = torch.cat([crop(images[i : i + 1], boxes[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(crop(images, boxes), alone, rtol=0, atol=1e-6)
+
+
+def test_crop_overhanging_box_is_clipped_to_the_view() -> None:
+    image = picture()
+    inside = crop(image, torch.tensor([[0.5, 0.0, 1.0, 0.75]]))
+    assert torch.equal(crop(image, torch.tensor([[0.5, -0.25, 1.5, 0.75]])), inside)
+
+
+@pytest.mark.parametrize(
+    ("box", "pixels"),
+    [
+        ((0.5, 0.5, 0.5, 0.5), (5, 5, 7, 7)),
+        ((0.0, 0.0, 0.0, 0.0), (0, 0, 2, 2)),
+        ((1.0, 1.0, 1.0, 1.0), (10, 10, 12, 12)),
+        ((0.75, 0.25, 0.25, 0.75), (5, 3, 7, 9)),
+        ((1.5, 0.0, 2.0, 1.0), (10, 0, 12, 12)),
+    ],
+)
+def test_crop_degenerate_box_is_widened_to_two_pixels(
+    box: tuple[float, ...], pixels: tuple[int, int, int, int]
+) -> None:
+    image = picture()
+    result = crop(image, torch.tensor([box]))[0].numpy()
+    np.testing.assert_allclose(result, cut_and_resized(image[0].numpy(), *pixels), rtol=0, atol=5e-6)
+
+
+def test_crop_bfloat16_image_keeps_type_and_places_in_float32() -> None:
+    image = picture(448, 448).bfloat16()
+    box = torch.tensor([[0.3, 0.3, 0.31, 0.31]])
+    result = crop(image, box)
+    assert result.dtype == torch.bfloat16
+    assert torch.equal(result, crop(image.float(), box).bfloat16())
+
+
+def test_crop_compiled_whole_gives_the_same() -> None:
+    images, boxes = picture(count=2), torch.tensor([[0.1, 0.2, 0.7, 0.9], [0.5, 0.5, 0.5, 0.5]])
+    compiled = torch.compile(crop, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(images, boxes), crop(images, boxes))
+
+
+def test_confidence_random_logits_is_the_largest_probability() -> None:
+    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    exponentials = np.exp(logits.numpy())
+    expected = (exponentials / exponentials.sum(1, keepdims=True)).max(1)
+    np.testing.assert_allclose(confidence(logits).numpy(), expected, rtol=1e-6)
+
+
+def test_confidence_large_bfloat16_logits_is_finite_float32() -> None:
+    value = confidence(torch.tensor([[1e30, -1e30], [0.0, 0.0]], dtype=torch.bfloat16))
+    assert value.dtype == torch.float32
+    assert value.tolist() == [1.0, 0.5]
+
+
+def test_high_quality_confidence_equal_to_tau_is_rejected() -> None:
+    assert high_quality(torch.tensor([0.4, 0.5, 0.6]), 0.5).tolist() == [False, False, True]
+
+
+def test_high_quality_tau_zero_selects_everything() -> None:
+    logits = torch.zeros(3, 1000)
+    assert high_quality(confidence(logits), 0.0).tolist() == [True] * 3
+
+
+def test_crop_fractional_boxes_of_a_ramp_shows_the_ramp_inside() -> None:
+    height, width = 10, 14
+    rows, columns = np.mgrid[:height, :width]
+    ramp = 3.0 * (columns + 0.5) / width - 2.0 * (rows + 0.5) / height
+    boxes = np.array([[0.23, 0.31, 0.68, 0.93], [0.04, 0.0, 0.5, 0.61], [0.311, 0.422, 0.533, 0.744]])
+    images = torch.from_numpy(np.broadcast_to(ramp, (3, 3, height, width)).astype(np.float32))
+    result = crop(images, torch.from_numpy(boxes)).numpy()
+    half = np.array([0.5 / width, 0.5 / height])
+    for image, box in zip(result, boxes, strict=True):
+        x = (box[0] + (np.arange(width) + 0.5) / width * (box[2] - box[0])).clip(box[0] + half[0], box[2] - half[0])
+        y = (box[1] + (np.arange(height) + 0.5) / height * (box[3] - box[1])).clip(box[1] + half[1], box[3] - half[1])
+        x, y = x.clip(half[0], 1 - half[0]), y.clip(half[1], 1 - half[1])  # beyond the outer centres a ramp is flat
+        np.testing.assert_allclose(image, np.broadcast_to(3.0 * x - 2.0 * y[:, None], image.shape), rtol=0, atol=5e-6)
