@@ -33,7 +33,7 @@ from lchp.data.table import read_table, read_table_boxes
 from lchp.data.tiny_imagenet import read_tiny_imagenet, read_tiny_imagenet_boxes
 
 EXPECTED = {
-    "cub": "a folder with images, images.txt, classes.txt, image_class_labels.txt, train_test_split.txt, or its archive",
+    "cub": "a folder with images/, images.txt, classes.txt, image_class_labels.txt, train_test_split.txt, or its .tgz",
     "tiny-imagenet": "a folder with wnids.txt, train/ and val/, or its archive",
     "imagenet": "the folder that holds ILSVRC/Data/CLS-LOC/{train,val}",
     "table": "a CSV file with the columns path,label,split and, where known, x1,y1,x2,y2",

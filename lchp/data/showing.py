@@ -1,0 +1,43 @@
+"""A picture of a dataset: a grid of samples with their classes and true boxes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lchp.data.config import DatasetConfig
+from lchp.data.loader import decode
+from lchp.data.reading import open_dataset, read_pixel_boxes
+
+TRUTH = "red"
+
+
+def show(config: DatasetConfig, cache: Path, out: Path, count: int = 16, seed: int = 0) -> None:
+    """Draw ``count`` images, chosen by ``seed``, with class, split and true boxes (red), into the PNG ``out``.
+
+    Boxes are drawn as written, before clipping. Raises ValueError where the dataset, or a chosen image, cannot be read.
+    """
+    dataset = open_dataset(config, cache)
+    records = [(record, split) for split in ("train", "test") for record in getattr(dataset, split)]
+    order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))[:count]
+    chosen = [records[place] for place in order.tolist()]
+    boxes = read_pixel_boxes(config, dataset, [record for record, _ in chosen]) or {}
+    columns = math.ceil(math.sqrt(len(chosen)))
+    rows = math.ceil(len(chosen) / columns)
+    figure = Figure(figsize=(2.6 * columns, 2.8 * rows), layout="constrained")
+    for place, (record, split) in enumerate(chosen, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(decode(dataset.root / record.path).permute(1, 2, 0).numpy())
+        axes.set_title(f"{dataset.classes[record.label]} ({split})", fontsize=7, parse_math=False)
+        axes.set_axis_off()
+        for x1, y1, x2, y2 in boxes.get(record.path, []):
+            # Pixel i covers [i - 0.5, i + 0.5] in the axes.
+            axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color=TRUTH, linewidth=1.5))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.part")
+    figure.savefig(part, format="png", dpi=110)
+    part.replace(out)
