@@ -1,0 +1,280 @@
+"""The command line: every command parses its options, calls one function of the floors below and prints.
+
+Only click is imported before a command is known, so that ``lchp --help`` answers at once.
+
+Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from lchp.data.config import DatasetConfig
+    from lchp.training.trial import EpochReport
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+KINDS = ("synthetic", "cub", "tiny-imagenet", "imagenet", "table")
+
+
+def _default_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lchp"
+
+
+def _with(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+_OUTPUT = click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("analysis"), show_default=True, metavar="DIR",
+    help="Folder that holds one folder per study, and the store of trained stages.",
+)  # fmt: skip
+_TRACKING = click.option(
+    "--tracking-uri", metavar="URI",
+    help="MLflow store. [default: MLFLOW_TRACKING_URI, else mlflow.db in the working folder]",
+)  # fmt: skip
+_DATA = click.option(
+    "--data", type=click.Path(path_type=Path), metavar="PATH", help="Where the dataset lies: sets dataset.path."
+)
+_SET = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a dotted key of the file. May be repeated."
+)
+_CACHE = click.option(
+    "--cache", type=click.Path(path_type=Path), metavar="DIR",
+    help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
+)  # fmt: skip
+_DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
+)
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Processes that decode images which do not fit the cache.",
+)  # fmt: skip
+_CONFIGURED = _with(_FILE, _DATA, _SET)
+_COMPUTED = _with(_CACHE, _DEVICE, _WORKERS)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lchp")
+def app() -> None:
+    """Weakly supervised object localization with LCHP: studies, trials, data and results."""
+
+
+@app.group()
+def study() -> None:
+    """Run, plan and tabulate studies."""
+
+
+@study.command("run")
+@_with(_CONFIGURED, _OUTPUT, _TRACKING, _COMPUTED)
+def study_run(
+    file: Path,
+    data: Path | None,
+    sets: tuple[str, ...],
+    output: Path,
+    tracking_uri: str | None,
+    cache: Path | None,
+    device: str,
+    workers: int,
+) -> int:
+    """Run the study FILE, or continue it, and make its tables."""
+    from lchp.study.run import Machine, run_study
+    from lchp.study.spec import load_study
+
+    loaded = load_study(file, sets, data)
+    return run_study(loaded, output, tracking_uri, Machine(cache or _default_cache(), device, workers), click.echo)
+
+
+@study.command("plan")
+@_with(_CONFIGURED, _CACHE)
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path | None, as_json: bool) -> int:
+    """Show what the study FILE will train and roughly what it costs; the data need not be there."""
+    import json
+
+    from lchp.study.plan import as_text, count_images, plan
+    from lchp.study.spec import load_study
+
+    loaded = load_study(file, sets, data)
+    planned = plan(loaded, count_images(loaded.base.dataset, cache or _default_cache()))
+    click.echo(json.dumps(planned.as_dict(), indent=2) if as_json else as_text(planned))
+    return 0
+
+
+@study.command("status")
+@_with(_CONFIGURED, _OUTPUT)
+def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
+    """Show how far the trials of the study FILE are."""
+    from lchp.study.ledger import as_text, read
+    from lchp.study.spec import load_study
+
+    click.echo(as_text(read(output / load_study(file, sets, data).name)))
+    return 0
+
+
+@study.command("table")
+@_with(_CONFIGURED, _OUTPUT)
+def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
+    """Make the tables of the study FILE again from its finished trials."""
+    from lchp.study.results import make_tables
+    from lchp.study.spec import load_study
+
+    loaded = load_study(file, sets, data)
+    click.echo(make_tables(loaded, output))
+    return 0
+
+
+@app.group()
+def trial() -> None:
+    """Run single trials."""
+
+
+@trial.command("run")
+@_with(_CONFIGURED, _OUTPUT, _COMPUTED)
+def trial_run(
+    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
+) -> int:
+    """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
+    from lchp.study.run import Machine
+    from lchp.study.spec import load_trial, require_files
+    from lchp.training.trial import run_trial
+
+    config = load_trial(file, sets, data)
+    require_files(config)
+    runtime = Machine(cache or _default_cache(), device, workers).runtime(output)
+    result = run_trial(config, runtime, _print_epoch)
+    for name, value in result.scores.items():
+        click.echo(f"{name} = {value:.4f}")
+    click.echo(f"results: {result.folder}")
+    return 0
+
+
+def _print_epoch(report: EpochReport) -> None:
+    from lchp.study.trainable import epoch_line
+
+    click.echo(epoch_line(report))
+
+
+@app.group()
+def data() -> None:
+    """Check and look at datasets."""
+
+
+_DATASET = _with(
+    click.argument("file", type=click.Path(path_type=Path), required=False),
+    click.option("--kind", type=click.Choice(KINDS), help="The dataset's kind, where no FILE says it."),
+    _DATA,
+    _SET,
+    _CACHE,
+)
+
+
+def _dataset(file: Path | None, kind: str | None, path: Path | None, sets: Sequence[str]) -> DatasetConfig:
+    """The dataset that a study or trial file, or the options, name."""
+    from lchp.study.spec import dataset_of_kind, load_configuration, require_files
+
+    if (file is None) == (kind is None):
+        raise click.UsageError("give a study or trial FILE, or --kind with --data")
+    config = load_configuration(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
+    require_files(config.model_copy(update={"weights": type(config.weights)(classifier="none", regressor="none")}))
+    return config.dataset
+
+
+@data.command("check")
+@_DATASET
+def data_check(
+    file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path | None
+) -> int:
+    """Read a whole dataset; say what it holds, what is wrong with it, and the floors."""
+    from lchp.data.checking import check
+
+    return check(_dataset(file, kind, data, sets), cache or _default_cache())
+
+
+@data.command("show")
+@_DATASET
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("samples.png"), show_default=True, help="PNG to draw."
+)
+def data_show(
+    file: Path | None,
+    kind: str | None,
+    data: Path | None,
+    sets: tuple[str, ...],
+    cache: Path | None,
+    output: Path,
+) -> int:
+    """Draw a grid of samples with their true boxes."""
+    from lchp.data.showing import show
+
+    show(_dataset(file, kind, data, sets), cache or _default_cache(), output)
+    click.echo(f"drawn: {output}")
+    return 0
+
+
+@app.command()
+@click.argument("run_id")
+@_with(_TRACKING, _DATA, _OUTPUT, _COMPUTED)
+def reproduce(
+    run_id: str,
+    tracking_uri: str | None,
+    data: Path | None,
+    output: Path,
+    cache: Path | None,
+    device: str,
+    workers: int,
+) -> int:
+    """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
+    from lchp.study.reproduce import reproduce as again
+    from lchp.study.run import Machine
+
+    machine = Machine(cache or _default_cache(), device, workers)
+    return again(run_id, tracking_uri, data, output, machine, click.echo)
+
+
+@app.command()
+@_TRACKING
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
+def ui(tracking_uri: str | None, port: int) -> int:
+    """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
+    from lchp.tracking.store import open_store
+    from lchp.tracking.ui import serve
+
+    return serve(open_store(tracking_uri, Path.cwd()), port)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit code; every failure is one message on standard error."""
+    try:
+        code = app.main(list(arguments), prog_name="lchp", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped: the same command continues", err=True)
+        return 130
+    except (ValueError, FloatingPointError) as error:
+        from lchp.study.source import Refusal
+
+        click.echo(f"lchp: {error}", err=True)
+        return 2 if isinstance(error, Refusal) else 1
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The entry point of the command ``lchp``."""
+    sys.exit(run(sys.argv[1:]))
