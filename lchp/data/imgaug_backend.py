@@ -18,19 +18,24 @@ from lchp.method.boxes import clip
 
 
 @cache
-def _imgaug() -> Any:
-    """The package imgaug 0.4.0, its last release, which looks up a table at its import that NumPy 2 no longer has."""
-    if not hasattr(np, "sctypes"):
-        kinds = {"int": np.signedinteger, "uint": np.unsignedinteger, "float": np.floating}
-        np.sctypes = {name: kind.__subclasses__() for name, kind in kinds.items()}  # type: ignore[attr-defined]
-    import imgaug.augmenters
-
+def load() -> Any:
+    """The package imgaug 0.4.0, its last release; its import reads ``np.sctypes``, which NumPy 2 no longer has."""
+    table = {
+        "int": [np.int8, np.int16, np.int32, np.int64],
+        "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+        "float": [np.float16, np.float32, np.float64, np.longdouble],
+    }
+    np.sctypes = table  # type: ignore[attr-defined]
+    try:
+        import imgaug.augmenters
+    finally:
+        del np.sctypes  # type: ignore[attr-defined]
     return imgaug
 
 
 def _augmenter(scale: list[float], before: list[int], after: list[int], flipped: list[bool]) -> Any:
     """The imgaug pipeline of one image's draw: scale, crop or pad, flips, each with its drawn value."""
-    augmenters = _imgaug().augmenters
+    augmenters = load().augmenters
     sides = (before[1], after[0], after[1], before[0])
     return augmenters.Sequential(
         [
@@ -49,7 +54,7 @@ def strong(images: Tensor, boxes: Tensor, draw: StrongDraw) -> tuple[Tensor, Ten
     Works on the CPU and gives its results on the devices and in the types of ``images`` and ``boxes``.
     """
     assert images.shape[-2:] == (draw.size, draw.size)
-    bounding = _imgaug().augmentables.bbs
+    bounding = load().augmentables.bbs
     parameters = zip(*(field.tolist() for field in (draw.scale, draw.before, draw.after, draw.flipped)), strict=True)
     pictures = images.detach().to("cpu", torch.float32).permute(0, 2, 3, 1).contiguous().numpy()
     corners = (boxes.detach().to("cpu", torch.float64) * draw.size).numpy()

@@ -137,14 +137,15 @@ def draw_strong(count: int, size: int, augmentation: str, generator: Generator) 
 def strong_boxes(boxes: Tensor, draw: StrongDraw) -> Tensor:
     """The boxes (n, 4) of the strong views: corners follow the image, and what leaves the view is clipped at the end.
 
-    A box that left the view altogether has area 0.
+    A box that left the view altogether has area 0. A box given with crossed ends is read as the rectangle between
+    its two corners, as imgaug does.
     """
     before, after = draw.before.to(boxes.dtype) / draw.size, draw.after.to(boxes.dtype) / draw.size
     corners = boxes.reshape(-1, 2, 2)
     corners = (corners - 0.5) * draw.scale.to(boxes.dtype)[:, None] + 0.5
     corners = (corners + before[:, None]) / (1 + before + after)[:, None]
-    corners = torch.where(draw.flipped[:, None], 1 - corners.flip(1), corners)
-    return clip(corners.flatten(1))
+    corners = torch.where(draw.flipped[:, None], 1 - corners, corners)
+    return clip(torch.cat([corners.amin(1), corners.amax(1)], 1))
 
 
 def strong(images: Tensor, boxes: Tensor, draw: StrongDraw) -> tuple[Tensor, Tensor]:
