@@ -101,10 +101,12 @@ class HalfRange(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        # In double, as torchvision's Python numbers are, so that both round to the same float.
+        mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64)
+        deviation = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)
         # Constants, not weights: out of the state dict, so that torchvision's keys stay the only ones.
-        self.register_buffer("scale", (deviation / 0.5).view(3, 1, 1), persistent=False)
-        self.register_buffer("shift", ((mean - 0.5) / 0.5).view(3, 1, 1), persistent=False)
+        self.register_buffer("scale", (deviation / 0.5).float().view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", ((mean - 0.5) / 0.5).float().view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, 3, H, W) in and out."""

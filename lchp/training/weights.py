@@ -93,7 +93,9 @@ def _read(source: WeightsFile, role: str) -> Mapping[str, Any]:
     except Exception as error:  # whatever an alien file makes of the reader, it is the file that is at fault
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{where} cannot be read as plain tensors ({reason}): {remedy}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise ValueError(f"{where} holds no state dict, a mapping of names to tensors: {remedy}")
     return state
 
@@ -115,7 +117,8 @@ def _fill(network: BapClassifier | BoxRegressor, name: str, state: Mapping[str, 
     ]
     if complaints:
         raise ValueError(
-            f"{where} does not fit {name}: {'; '.join(complaints)}. Give the state dict of a {name}, under torchvision's names"
+            f"{where} does not fit {name}: {'; '.join(complaints)}. "
+            f"Give the state dict of a {name}, its layers named as torchvision names them"
         )
     for key in trunk.keys() & state.keys():
         trunk[key].copy_(state[key])

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lchp.method import networks
+from lchp.method.networks import BapClassifier, BoxRegressor
+from lchp.method.trunks import CLASSIFIER_TRUNKS, MINIMUM_VIEW
+
+NETWORKS = tuple(MINIMUM_VIEW)
+
+
+def _images(count: int = 2, size: int = 96, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def _classifier(name: str = "small_cnn", seed: int = 0) -> BapClassifier:
+    return networks.make_classifier(name, classes=5, attention_maps=4, scale=10.0, seed=seed)
+
+
+def _regressor(name: str = "small_cnn", seed: int = 0) -> BoxRegressor:
+    return networks.make_regressor(name, "corners", seed)
+
+
+def _states_equal(first: nn.Module, second: nn.Module) -> bool:
+    a, b = first.state_dict(), second.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_classifier_one_training_step_moves_every_layer_and_lowers_the_loss(name: str) -> None:
+    classifier, images, labels = _classifier(name), _images(), torch.tensor([1, 3])
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.002)
+    before = {key: value.detach().clone() for key, value in classifier.named_parameters()}
+    output = classifier(images)
+    cells = output.features.shape[2:]
+    assert output.logits.shape == (2, 5)
+    assert output.features.shape[:2] == (2, CLASSIFIER_TRUNKS[name].channels)
+    assert output.attention.shape == (2, 4, *cells)
+    loss = functional.cross_entropy(output.logits, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    assert functional.cross_entropy(classifier(images).logits, labels) < loss
+    still = [key for key, value in classifier.named_parameters() if value.dim() > 1 and torch.equal(before[key], value)]
+    assert still == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_regressor_training_steps_move_head_then_trunk_and_lower_the_loss(name: str) -> None:
+    # InceptionV3 leaves a view of 96 px one cell, and batch normalisation of two values only keeps their order.
+    regressor, images = _regressor(name), _images(size=160 if name == "inception_v3" else 96)
+    target = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.4, 0.3, 0.6, 0.8]])
+    optimizer = torch.optim.SGD(regressor.parameters(), lr=2e-3, momentum=0.9)
+    before = {key: value.detach().clone() for key, value in regressor.named_parameters()}
+    losses = []
+    for _ in range(3):
+        raw = regressor(images)
+        assert raw.shape == (2, 4)
+        loss = 20 * (raw - target).square().sum(1).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[2] < losses[1] < losses[0]
+    still = [key for key, value in regressor.named_parameters() if value.dim() > 1 and torch.equal(before[key], value)]
+    assert still == []
+
+
+def test_bilinear_attention_pooling_equals_numpy_by_definition() -> None:
+    generator = np.random.default_rng(0)
+    features, attention = generator.normal(size=(3, 5, 4, 2)), generator.random(size=(3, 2, 4, 2))
+    expected = np.zeros((3, 2 * 5))
+    for n in range(3):
+        for m in range(2):
+            for c in range(5):
+                mean = np.mean(attention[n, m] * features[n, c])
+                expected[n, m * 5 + c] = np.sign(mean) * np.sqrt(abs(mean) + 1e-6)
+        expected[n] /= np.sqrt(np.sum(expected[n] ** 2))
+    pooled = networks.bilinear_attention_pooling(torch.tensor(features).float(), torch.tensor(attention).float())
+    np.testing.assert_allclose(pooled.numpy(), expected, atol=1e-6)
+
+
+def test_bilinear_attention_pooling_of_nothing_is_zero_with_a_finite_gradient() -> None:
+    features, attention = torch.zeros(1, 3, 2, 2, requires_grad=True), torch.zeros(1, 2, 2, 2, requires_grad=True)
+    pooled = networks.bilinear_attention_pooling(features, attention)
+    pooled.sum().backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(pooled, torch.zeros(1, 6))
+    assert features.grad is not None
+    assert attention.grad is not None
+    assert features.grad.isfinite().all()
+    assert attention.grad.isfinite().all()
+
+
+def test_classifier_logits_are_the_linear_layer_of_scaled_unit_features() -> None:
+    classifier = _classifier().eval()
+    with torch.no_grad():
+        output = classifier(_images())
+    unit = networks.bilinear_attention_pooling(output.features, output.attention).numpy()
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
+    expected = 10.0 * unit @ classifier.head.weight.detach().numpy().T
+    np.testing.assert_allclose(output.logits.numpy(), expected, atol=1e-5)
+
+
+def test_classifier_maps_are_those_of_the_forward_pass() -> None:
+    classifier = _classifier().eval()
+    with torch.no_grad():
+        output = classifier(_images())
+        assert torch.equal(classifier.maps(_images(), "features"), output.features)
+        assert torch.equal(classifier.maps(_images(), "attention"), output.attention)
+    assert output.attention.min() >= 0
+
+
+@pytest.mark.parametrize("box_format", ["corners", "centre_size"])
+def test_regressor_untrained_answers_the_centred_box(box_format: Any) -> None:
+    regressor = networks.make_regressor("small_cnn", box_format, seed=0)
+    raw = regressor(_images())
+    expected = torch.tensor([[0.25, 0.25, 0.75, 0.75]]).expand(2, 4)
+    assert torch.equal(networks.as_corners(raw, box_format), expected)
+    if box_format == "centre_size":
+        assert torch.equal(raw, torch.full((2, 4), 0.5))
+
+
+def test_regressor_head_sees_features_of_norm_one_whatever_their_size() -> None:
+    regressor = _regressor()
+    seen: list[Tensor] = []
+    regressor.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    regressor(_images())
+    with torch.no_grad():
+        regressor.trunk.get_parameter("block7.bn.weight").fill_(1000.0)
+    regressor(_images())
+    for features in seen:
+        np.testing.assert_allclose(features.detach().square().sum(1).numpy(), 1, rtol=1e-3)
+
+
+def test_regressor_at_the_paper_rates_comes_back_from_the_whole_view() -> None:
+    regressor, images = _regressor(), _images(8, 32)
+    optimizer = torch.optim.SGD(regressor.parameters(), lr=2e-3, momentum=0.9, weight_decay=1e-5)
+    whole, small = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0.4, 0.5, 0.6, 0.8])
+    extreme = 0.0
+    for step in range(160):
+        raw = regressor(images)
+        extreme = max(extreme, (raw - 0.5).abs().max().item())
+        loss = 20 * (raw - (whole if step < 80 else small)).square().sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step == 79:
+            assert (raw - whole).abs().max() < 0.05
+    assert (raw - small).abs().max() < 0.05
+    assert extreme < 1, "the outputs swing"
+
+
+def test_networks_under_bfloat16_autocast_answer_in_float32() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, raw = _classifier()(_images()), _regressor()(_images())
+    assert output.features.dtype == torch.bfloat16
+    assert output.logits.dtype == raw.dtype == torch.float32
+
+
+def test_make_networks_same_seed_same_weights_and_the_callers_generator_untouched() -> None:
+    state = torch.random.get_rng_state()
+    classifier, regressor = _classifier(), _regressor()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert _states_equal(classifier, _classifier())
+    assert _states_equal(regressor, _regressor())
+    assert not _states_equal(classifier, _classifier(seed=1))
+    assert not _states_equal(regressor, _regressor(seed=1))
+
+
+def test_make_networks_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="no network 'vit'"):
+        _classifier("vit")
+    with pytest.raises(ValueError, match="no network 'vit'"):
+        _regressor("vit")
+    with pytest.raises(ValueError, match="no box format 'polar': choose corners or centre_size"):
+        networks.make_regressor("small_cnn", "polar", 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_copy_shared_blocks_of_one_network_copies_the_classifiers_whole_trunk(name: str) -> None:
+    classifier, regressor = _classifier(name), _regressor(name, seed=1)
+    with torch.no_grad():
+        for buffer in classifier.trunk.buffers():
+            buffer.add_(1)
+    copied = networks.copy_shared_blocks(classifier, regressor)
+    source, target = classifier.trunk.state_dict(), regressor.trunk.state_dict()
+    assert set(copied) == set(source)
+    assert all(torch.equal(source[key], target[key]) for key in source)
+
+
+def test_copy_shared_blocks_of_different_families_is_refused() -> None:
+    with pytest.raises(ValueError, match="mobilenet_v2 shares no blocks with the classifier small_cnn"):
+        networks.copy_shared_blocks(_classifier(), _regressor("mobilenet_v2"))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["small_cnn", "mobilenet_v2"])
+def test_networks_compile_as_one_graph_with_the_same_results(name: str, training: bool) -> None:
+    torch.compiler.reset()
+    images = _images(size=64)
+    compiled = torch.compile(_classifier(name).train(training), fullgraph=True, backend="eager")
+    for got, expected in zip(compiled(images), _classifier(name).train(training)(images), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    regressor = torch.compile(_regressor(name).train(training), fullgraph=True, backend="eager")
+    torch.testing.assert_close(regressor(images), _regressor(name).train(training)(images), rtol=0, atol=0)
+    torch.compiler.reset()
