@@ -58,7 +58,7 @@ def _alone(database: Path) -> Iterator[None]:
     """Hold the lock beside ``database``: stores that are opened at the same moment for the first time stay broken."""
     import fcntl
 
-    with (database.parent / f".{database.name}.lock").open("w") as lock:
+    with (database.parent / f"{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

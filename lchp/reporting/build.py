@@ -1,0 +1,57 @@
+"""Everything that a study's folder shows, rebuilt from the files of its finished trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lchp.data.fingerprint import flatten
+from lchp.reporting.figures import curve, is_curve, losses
+from lchp.reporting.frame import TrialRow, collect, read_json, write_results
+from lchp.reporting.html import write_html
+from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.writing import write_table
+
+
+def build_report(
+    study: str,
+    question: str | None,
+    trials: Sequence[TrialRow],
+    specs: Sequence[TableSpec],
+    folder: Path,
+    paper: Path | None = None,
+) -> list[Table]:
+    """Write results.csv, every table (.csv, .md, .tex), a curve for each over a number, losses.png and report.html.
+
+    The losses and the picture of predictions (``predictions.png``, where its folder has one) are the first trial's.
+
+    Args:
+        trials: the finished ones, in the order of the study; at least one.
+        folder: where the files go, ``<DIR>/<study>``.
+        paper: the folder of the paper's CSV files.
+
+    Returns:
+        The tables, in the order of ``specs``.
+
+    Raises:
+        ValueError: as ``frame.collect`` and ``tables.make_table``.
+    """
+    assert trials, "a report needs a finished trial"
+    frame = collect(study, trials)
+    write_results(frame, folder / "results.csv")
+    tables = [make_table(spec, frame, trials, paper) for spec in specs]
+    figures: dict[str, Path] = {}
+    for table in tables:
+        write_table(table, folder)
+        if is_curve(table):
+            figures[f"{table.spec.name}: {table.heading}"] = folder / f"{table.spec.name}.png"
+            curve(table, folder / f"{table.spec.name}.png")
+    first = trials[0]
+    at = ", ".join(f"{key} = {value}" for key, value in {**first.varied, "seed": first.seed}.items())
+    losses(read_json(first.folder, "history.json"), folder / "losses.png")
+    figures[f"Training at {at}"] = folder / "losses.png"
+    if (first.folder / "predictions.png").is_file():
+        figures[f"Predictions at {at}"] = first.folder / "predictions.png"
+    environment = flatten(read_json(first.folder, "environment.json"))
+    write_html(folder / "report.html", study, question, tables, figures, environment)
+    return tables

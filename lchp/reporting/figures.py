@@ -1,0 +1,145 @@
+"""Pictures: predicted boxes on test images, a metric over a parameter, loss curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from lchp.reporting.files import replacing
+from lchp.reporting.frame import METHODS, METRICS
+from lchp.reporting.statistics import Summary
+from lchp.reporting.tables import FLOORS, OURS, Table
+
+COLOURS = {"pseudo_label": "#ffd400", "lchp_i": "#00b140", "lchp_r": "#1f6bff", "truth": "#e02020"}
+"""Pseudo Label yellow, LCHP-I green, LCHP-R blue, truth red."""
+
+_SHORT = {"pseudo_label": "PL", "lchp_i": "I", "lchp_r": "R"}
+_DARKER = {"pseudo_label": "#c79a00", "lchp_i": "#00802e", "lchp_r": "#1f6bff"}
+_ACROSS = 4
+
+
+def _save(figure: Figure, out: Path) -> None:
+    with replacing(out) as part:
+        figure.savefig(part, dpi=110)
+
+
+def _outline(axes: Any, row: Mapping[str, Any], colour: str) -> None:
+    corner = (row["x1"] - 0.5, row["y1"] - 0.5)
+    size = (row["x2"] - row["x1"], row["y2"] - row["y1"])
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=2.0))
+
+
+def _caption(rows: Sequence[Mapping[str, Any]]) -> str:
+    known = {row["method"]: row["iou"] for row in rows if not pd.isna(row["iou"])}
+    shown = [f"{_SHORT[method]} {known[method]:.2f}" for method in OURS if method in known]
+    return "IoU " + "  ".join(shown) if shown else ""
+
+
+def predictions(
+    per_image: pd.DataFrame,
+    root: Path,
+    out: Path,
+    count: int = 12,
+    seed: int = 0,
+    truth: pd.DataFrame | None = None,
+) -> None:
+    """Draw the boxes of all three methods on test images.
+
+    Args:
+        per_image: per_image.csv of a run (boxes in pixels of the original image).
+        root: the folder that the paths in ``per_image`` start from.
+        out: the picture (.png).
+        count: images drawn, chosen by ``seed``; all where there are fewer.
+        truth: true boxes with the columns ``path, x1, y1, x2, y2`` in pixels, any number of rows an image.
+
+    Raises:
+        ValueError: ``per_image`` has no test image.
+    """
+    test = per_image[(per_image["split"] == "test") & per_image["method"].isin(OURS)]
+    paths = list(dict.fromkeys(test["path"]))
+    if not paths:
+        raise ValueError("per_image.csv has no boxes on the test split: nothing to draw")
+    drawn = np.sort(np.random.default_rng(seed).choice(len(paths), min(count, len(paths)), replace=False))
+    down = -(-len(drawn) // _ACROSS)
+    figure = Figure(figsize=(3 * _ACROSS, 3.2 * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, _ACROSS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, place in zip(grid.flat, drawn, strict=False):
+        path = paths[place]
+        with Image.open(root / path) as image:
+            axes.imshow(np.asarray(image.convert("RGB")))
+        for true_box in [] if truth is None else truth[truth["path"] == path].to_dict("records"):
+            _outline(axes, {str(key): value for key, value in true_box.items()}, COLOURS["truth"])
+        rows = [
+            {str(key): value for key, value in row.items()} for row in test[test["path"] == path].to_dict("records")
+        ]
+        for row in rows:
+            _outline(axes, row, COLOURS[row["method"]])
+        axes.set_title(_caption(rows), fontsize=9)
+    names = {**{method: METHODS[method] for method in OURS}, **({} if truth is None else {"truth": "Truth"})}
+    lines = [Line2D([], [], color=COLOURS[name], linewidth=3, label=label) for name, label in names.items()]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
+    _save(figure, out)
+
+
+def is_curve(table: Table) -> bool:
+    """Whether ``curve`` can draw the table: over one parameter, with at least two rows, all numbers."""
+    values = table.column(table.spec.by[0]) if len(table.spec.by) == 1 else []
+    return len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def curve(table: Table, out: Path) -> None:
+    """The table's first metric over its parameter: a line with standard deviations per method, the floors dashed."""
+    assert is_curve(table), "only a table over one number is a curve"
+    parameter, metric = table.spec.by[0], table.spec.metrics[0]
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for method in (*OURS, *FLOORS):
+        cells = zip(table.column(parameter), table.column(f"{method}_{metric}"), strict=True)
+        points = sorted((x, cell.mean, cell.std or 0.0) for x, cell in cells if isinstance(cell, Summary))
+        if not points:
+            continue
+        xs, means, spreads = zip(*points, strict=True)
+        if method in FLOORS:
+            axes.plot(xs, means, "--" if method == "whole_image" else ":", color="0.4", label=METHODS[method])
+        else:
+            axes.errorbar(xs, means, spreads, marker="o", capsize=3, color=_DARKER[method], label=METHODS[method])
+    axes.set_xlabel(parameter)
+    axes.set_ylabel(f"{METRICS[metric]} on {table.spec.split}, %")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    _save(figure, out)
+
+
+def losses(history: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Every ``train/...`` value of a trial's history over the epochs of both stages, one panel each.
+
+    Raises:
+        ValueError: the history holds none.
+    """
+    names = list(dict.fromkeys(name for report in history for name in report["metrics"] if name.startswith("train/")))
+    if not names:
+        raise ValueError("the history holds no train/... values: nothing to draw")
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(4 * across, 2.6 * down), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid.flat, names, strict=False):
+        points = [(report["step"], report["metrics"][name]) for report in history if name in report["metrics"]]
+        axes.plot(*zip(*points, strict=True), marker=".", color="0.2")
+        axes.set_title(name.removeprefix("train/"), fontsize=9)
+        axes.set_xlabel("epoch over both stages", fontsize=8)
+        axes.grid(alpha=0.3)
+    _save(figure, out)

@@ -1,0 +1,90 @@
+"""One self-contained report.html: tables, pictures, and what they were made with."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from lchp.reporting.files import write_text
+from lchp.reporting.tables import Table
+from lchp.reporting.writing import show
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ study }}</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th.label, td.label { text-align: left; }
+thead th { border-bottom: 2px solid #222; }
+img { max-width: 100%; }
+.small { color: #555; font-size: .85rem; }
+</style>
+</head>
+<body>
+<h1>{{ study }}</h1>
+{% if question %}<p>{{ question }}</p>{% endif %}
+{% for table in tables %}
+<h2>{{ table.name }}</h2>
+<p>{{ table.heading }}</p>
+<table>
+<thead><tr>{% for kind, title in table.titles %}<th class="{{ kind }}">{{ title }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.rows %}<tr>{% for kind, cell in row %}<td class="{{ kind }}">{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody>
+</table>
+<p class="small">Made with {{ table.made }}. {{ table.notes }}</p>
+{% endfor %}
+{% for title, data in figures %}
+<h2>{{ title }}</h2>
+<p><img alt="{{ title }}" src="data:image/png;base64,{{ data }}"></p>
+{% endfor %}
+<h2>Environment</h2>
+<table><tbody>
+{% for name, value in environment.items() %}<tr><td class="label">{{ name }}</td><td class="label">{{ value }}</td></tr>
+{% endfor %}</tbody></table>
+</body>
+</html>
+"""
+
+
+def _shown(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.spec.name,
+        "heading": table.heading,
+        "titles": [(column.kind, column.title) for column in table.columns],
+        "rows": [
+            [(column.kind, show(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
+            for row in table.rows
+        ],
+        "made": table.made.line(),
+        "notes": " ".join(table.notes),
+    }
+
+
+def write_html(
+    out: Path,
+    study: str,
+    question: str | None,
+    tables: Sequence[Table],
+    figures: Mapping[str, Path],
+    environment: Mapping[str, Any],
+) -> None:
+    """Write the report; ``figures`` maps titles to .png files, which are embedded, ``environment`` is flat."""
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_PAGE)
+    embedded = [(title, base64.b64encode(path.read_bytes()).decode("ascii")) for title, path in figures.items()]
+    page = template.render(
+        study=study,
+        question=question,
+        tables=[_shown(table) for table in tables],
+        figures=embedded,
+        environment=environment,
+    )
+    write_text(out, page)

@@ -1,0 +1,118 @@
+"""The paper's numbers (Sun & Zhu 2022, tables 1 to 6), read from CSV files and put in our terms."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lchp.reporting.frame import METHODS
+
+Number = float | str
+"""Percent (a count for selected images), or the paper's word where it gives no number, such as ``failed``."""
+
+PARAMETERS: dict[str, str | None] = {
+    "table1_cub": None,
+    "table1_imagenet": None,
+    "table2_tiny_imagenet": None,
+    "table3_delta": "delta",
+    "table4_tau": "tau",
+    "table5_backbone": "backbone",
+    "table6_augmentation": "augmentation",
+}
+"""The tables, and the parameter that makes their rows; None where methods do."""
+
+_BACKBONES = {"VGG19-BN": "vgg19_bn", "ResNet50": "resnet50", "InceptionV3": "inception_v3"}
+_STRONG = ("scale", "translation", "flip")
+_TITLES = {title: name for name, title in METHODS.items()}
+_METRICS = ("gt_known", "top1_loc", "top5_loc")
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of the paper.
+
+    Attributes:
+        name: the file's name without its ending.
+        values: per row's value of the parameter (None for a table of methods): (method, metric) to number. The left
+            half of Table 4 has the method ``selection`` and the metrics ``selected`` (a count) and ``gt_known``.
+        cited: other works in a table of methods: name to metric to number.
+    """
+
+    name: str
+    values: dict[Any, dict[tuple[str, str], Number]]
+    cited: dict[str, dict[str, Number]]
+
+    def number(self, value: Any, method: str, metric: str) -> Number | None:
+        """What the paper reports, None where it does not."""
+        return self.values.get(value, {}).get((method, metric))
+
+    def reports(self, method: str, metric: str) -> bool:
+        """Whether any row has a number of that method and metric."""
+        return any((method, metric) in row for row in self.values.values())
+
+
+def _numbers(row: Mapping[str, str], keys: Iterable[str]) -> dict[str, Number]:
+    found: dict[str, Number] = {}
+    for key in keys:
+        text = (row.get(key) or "").strip()
+        if text:
+            try:
+                found[key] = float(text)
+            except ValueError:
+                found[key] = text
+    return found
+
+
+def _of_methods(name: str, rows: list[dict[str, str]]) -> PaperTable:
+    ours: dict[tuple[str, str], Number] = {}
+    cited: dict[str, dict[str, Number]] = {}
+    for row in rows:
+        numbers = _numbers(row, _METRICS)
+        if row["method"] in _TITLES:
+            ours.update({(_TITLES[row["method"]], metric): number for metric, number in numbers.items()})
+        else:
+            cited[f"{row['method']} ({row['backbone']})" if row.get("backbone") else row["method"]] = numbers
+    return PaperTable(name, {None: ours}, cited)
+
+
+def _row(parameter: str, row: Mapping[str, str]) -> tuple[Any, dict[tuple[str, str], Number]]:
+    """One row of an ablation: the parameter's value in our terms, and its numbers."""
+    if parameter == "augmentation":
+        used = "+".join(name for name in _STRONG if row[name] == "1") or "none"
+        return used, {("lchp_r", metric): number for metric, number in _numbers(row, ["gt_known"]).items()}
+    if parameter == "tau":
+        places = {
+            "train_selected": ("selection", "selected"),
+            "train_gt_known": ("selection", "gt_known"),
+            "test_gt_known": ("lchp_r", "gt_known"),
+        }
+        return float(row["tau"]), {places[key]: number for key, number in _numbers(row, places).items()}
+    value = _BACKBONES[row["backbone"]] if parameter == "backbone" else float(row[parameter])
+    return value, {(method, "gt_known"): number for method, number in _numbers(row, METHODS).items()}
+
+
+def load_paper(name: str, folder: Path) -> PaperTable | None:
+    """The paper's table ``name`` (a key of ``PARAMETERS``) from ``folder/<name>.csv``; None without that file.
+
+    Raises:
+        ValueError: the paper has no table of that name, or the file is not laid out like it.
+    """
+    if name not in PARAMETERS:
+        raise ValueError(f"paper = {name}: the paper has no such table: choose one of {', '.join(PARAMETERS)}")
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    parameter = PARAMETERS[name]
+    try:
+        if parameter is None:
+            return _of_methods(name, rows)
+        return PaperTable(name, dict(_row(parameter, row) for row in rows), {})
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not laid out like the paper's table ({error!r}): restore the shipped file"
+        ) from error

@@ -1,0 +1,257 @@
+"""Tables over what varies: mean and spread over seeds, the floors, and the paper's numbers beside ours.
+
+A table over parameters has one row per distinct value and, per metric, one column per method, the floors among them.
+A table over nothing has one row per method and one column per metric, and the works that the paper cites below.
+Shares are in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from lchp.reporting.frame import METHODS, METRICS, TrialRow, read_json
+from lchp.reporting.paper import PARAMETERS, Number, PaperTable, load_paper
+from lchp.reporting.statistics import Summary, summarize
+
+OURS = ("pseudo_label", "lchp_i", "lchp_r")
+FLOORS = ("whole_image", "centred_box")
+Cell = Summary | Number | int | None
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table shows.
+
+    Attributes:
+        name: of its files, without ending.
+        by: the varied parameters that make the rows; none: the methods do.
+        metrics: keys of ``METRICS``.
+        split: ``test`` or ``val``.
+        paper: a key of ``paper.PARAMETERS``, or None.
+        fixed: only trials with these values of other varied parameters count.
+    """
+
+    name: str = "table"
+    by: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("gt_known",)
+    split: str = "test"
+    paper: str | None = None
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its key in the CSV, the title people read, and what its cells are."""
+
+    key: str
+    title: str
+    kind: Literal["label", "percent", "count", "paper", "paper_count"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the numbers were made with; several values where trials differ."""
+
+    commit: str
+    versions: str
+    hardware: str
+
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"commit {self.commit}; {self.versions}; {self.hardware}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table; ``rows`` have one cell per column, ``heading`` and ``notes`` are sentences."""
+
+    spec: TableSpec
+    heading: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    made: Made
+    notes: tuple[str, ...]
+
+    def column(self, key: str) -> list[Cell]:
+        """The cells of the column ``key``."""
+        place = [column.key for column in self.columns].index(key)
+        return [row[place] for row in self.rows]
+
+
+class _Scores:
+    """Look-up of the scores of some trials, in percent."""
+
+    def __init__(self, frame: pd.DataFrame, split: str) -> None:
+        part = frame[frame["split"] == split]
+        keys = zip(part["run_id"], part["method"], part["metric"], strict=True)
+        self._values = dict(zip(keys, part["value"], strict=True))
+
+    def summary(self, trials: Sequence[TrialRow], method: str, metric: str) -> Summary | None:
+        keys = [(trial.run_id, method, metric) for trial in trials]
+        return summarize([100 * float(self._values[key]) for key in keys if key in self._values])
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def describe_origin(trials: Sequence[TrialRow]) -> Made:
+    """Commit, versions and hardware of the trials, from their environment.json."""
+    all_of = [read_json(trial.folder, "environment.json") for trial in trials]
+
+    def joined(values: list[Any]) -> str:
+        return " and ".join(_distinct([str(value) for value in values if value])) or "unknown"
+
+    versions = [
+        ", ".join(
+            f"{name} {one['versions'][name]}" for name in ("lchp", "torch", "torchvision") if name in one["versions"]
+        )
+        for one in all_of
+    ]
+    hardware = [one["cpu"] if one["device"] == "cpu" else one["device"] for one in all_of]
+    return Made(joined([one["commit"] for one in all_of]), joined(versions), joined(hardware))
+
+
+def _select(spec: TableSpec, trials: Sequence[TrialRow]) -> list[TrialRow]:
+    """The trials that count, checked to differ in nothing but what makes the rows and the seed."""
+    chosen = [
+        trial
+        for trial in trials
+        if all(trial.varied[key] == value for key, value in spec.fixed.items() if key not in spec.by)
+    ]
+    for key in chosen[0].varied if chosen else ():
+        values = _distinct([trial.varied[key] for trial in chosen])
+        if key not in spec.by and len(values) > 1:
+            raise ValueError(
+                f"table {spec.name}: its rows would mix {key} = {', '.join(map(str, values))}: "
+                f"add {key} to `by`, or fix it"
+            )
+    return chosen
+
+
+def _paper(spec: TableSpec, folder: Path | None) -> tuple[PaperTable | None, list[str]]:
+    """The paper's table for the spec, and the notes that go with it."""
+    if spec.paper is None:
+        return None, []
+    if spec.paper in PARAMETERS:
+        wanted = PARAMETERS[spec.paper]
+        if spec.by != ((wanted,) if wanted else ()):
+            raise ValueError(
+                f"table {spec.name}: paper = {spec.paper} has rows by {wanted or 'method'}, the table has "
+                f"by = {list(spec.by)}: set by to {[wanted] if wanted else []}, or leave paper out"
+            )
+    found = load_paper(spec.paper, folder) if folder else None
+    if found is None:
+        return None, [f"The paper's numbers are left out: {spec.paper}.csv is not in {folder or 'any given folder'}."]
+    if spec.split != "test":
+        return None, ["The paper's numbers are left out: they are of the test split."]
+    return found, [f"Paper: {spec.paper} of Sun & Zhu (2022), one run, on the whole data set the paper names."]
+
+
+def _over_methods(
+    spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
+) -> tuple[list[Column], list[tuple[Cell, ...]]]:
+    columns = [Column("method", "Method", "label")]
+    for metric in spec.metrics:
+        columns.append(Column(metric, METRICS[metric], "percent"))
+        if paper:
+            columns.append(Column(f"paper_{metric}", f"{METRICS[metric]} (paper)", "paper"))
+    rows: list[tuple[Cell, ...]] = []
+    for method, title in METHODS.items():
+        cells: list[Cell] = [title]
+        for metric in spec.metrics:
+            cells += [scores.summary(trials, method, metric), *([paper.number(None, method, metric)] if paper else [])]
+        rows.append(tuple(cells))
+    for title, numbers in (paper.cited if paper else {}).items():
+        rows.append((title, *(cell for metric in spec.metrics for cell in (None, numbers.get(metric)))))
+    return columns, rows
+
+
+def _parameter_columns(spec: TableSpec, paper: PaperTable | None) -> list[Column]:
+    columns = [Column(key, key, "label") for key in spec.by]
+    for metric in spec.metrics:
+        behind = "" if len(spec.metrics) == 1 else f" {METRICS[metric]}"
+        for method in (*OURS, *FLOORS):
+            columns.append(Column(f"{method}_{metric}", f"{METHODS[method]}{behind}", "percent"))
+            if paper and paper.reports(method, metric):
+                columns.append(Column(f"paper_{method}_{metric}", f"{METHODS[method]}{behind} (paper)", "paper"))
+    return columns
+
+
+def _selection_columns(paper: PaperTable | None) -> list[Column]:
+    """Table 4's left half: how many training images pass tau, and the GT-Known of those."""
+    columns = [
+        Column("selected", "Selected (train)", "count"),
+        Column("selected_gt_known", "GT-Known of selected (train)", "percent"),
+    ]
+    if paper and paper.reports("selection", "selected"):
+        columns.insert(1, Column("paper_selected", "Selected (paper)", "paper_count"))
+        columns.append(Column("paper_selected_gt_known", "GT-Known of selected (paper)", "paper"))
+    return columns
+
+
+def _selection(trials: Sequence[TrialRow], tau: Any) -> dict[str, Summary | None]:
+    counts, shares = [], []
+    for trial in trials:
+        path = trial.folder / "selection.csv"
+        table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"tau": []})
+        for row in table[table["tau"] == tau].to_dict("records"):
+            counts.append(float(row["selected"]))
+            if not pd.isna(row["gt_known"]):
+                shares.append(100 * float(row["gt_known"]))
+    return {"selected": summarize(counts), "selected_gt_known": summarize(shares)}
+
+
+def _over_parameters(
+    spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
+) -> tuple[list[Column], list[tuple[Cell, ...]]]:
+    columns = _parameter_columns(spec, paper)
+    selecting = "tau" in spec.by and any((trial.folder / "selection.csv").is_file() for trial in trials)
+    if selecting:
+        columns += _selection_columns(paper)
+    rows: list[tuple[Cell, ...]] = []
+    for values in _distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]):
+        here = [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == values]
+        cells: dict[str, Cell] = dict(zip(spec.by, values, strict=True))
+        for metric in spec.metrics:
+            for method in (*OURS, *FLOORS):
+                cells[f"{method}_{metric}"] = scores.summary(here, method, metric)
+                if paper:
+                    cells[f"paper_{method}_{metric}"] = paper.number(values[0], method, metric)
+        if selecting:
+            cells.update(_selection(here, cells["tau"]))
+            if paper:
+                cells["paper_selected"] = paper.number(values[0], "selection", "selected")
+                cells["paper_selected_gt_known"] = paper.number(values[0], "selection", "gt_known")
+        rows.append(tuple(cells[column.key] for column in columns))
+    return columns, rows
+
+
+def make_table(spec: TableSpec, frame: pd.DataFrame, trials: Sequence[TrialRow], paper: Path | None = None) -> Table:
+    """Build a table from tidy rows.
+
+    Args:
+        frame: what ``frame.collect`` gave for ``trials``, in whose order rows appear.
+        paper: the folder of the paper's CSV files; a table that wants them and finds none says so.
+
+    Raises:
+        ValueError: rows that would mix trials of other parameters, or a paper's table with other rows than ours.
+    """
+    chosen = _select(spec, trials)
+    numbers, notes = _paper(spec, paper)
+    make = _over_parameters if spec.by else _over_methods
+    columns, rows = make(spec, chosen, _Scores(frame, spec.split), numbers)
+    metrics = ", ".join(METRICS[metric] for metric in spec.metrics)
+    heading = f"{metrics} on {spec.split}, %: mean ± sample standard deviation over seeds (n seeds)"
+    fixed = [f"{key} = {value}" for key, value in spec.fixed.items() if key not in spec.by]
+    notes = [*([f"At {', '.join(fixed)}."] if fixed else []), *notes]
+    return Table(spec, heading, tuple(columns), tuple(rows), describe_origin(chosen), tuple(notes))

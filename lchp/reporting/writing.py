@@ -1,0 +1,121 @@
+"""A table as CSV (numbers in full), Markdown and LaTeX (rounded to what people read)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from lchp.reporting.files import write_text
+from lchp.reporting.statistics import Summary
+from lchp.reporting.tables import Cell, Column, Table
+
+_EMPTY = "–"
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+}
+
+
+def show(cell: Cell, column: Column) -> str:
+    """A cell as people read it: ``mean ± spread (n)``, two decimals for percent, one for mean counts."""
+    if cell is None:
+        return _EMPTY if column.kind != "label" else "none"
+    if isinstance(cell, Summary):
+        places = 2 if column.kind == "percent" else 1
+        spread = _EMPTY if cell.std is None else f"{cell.std:.{places}f}"
+        return f"{cell.mean:.{places}f} ± {spread} ({cell.n})"
+    if column.kind == "paper" and isinstance(cell, float):
+        return f"{cell:.2f}"
+    if column.kind == "paper_count" and isinstance(cell, float):
+        return f"{cell:.0f}"
+    return str(cell)
+
+
+def escape_latex(text: str) -> str:
+    """``text`` such that LaTeX prints it as it is."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _escape_markdown(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def to_csv(table: Table) -> str:
+    """One line per row; a mean takes ``<key>_mean``, ``<key>_std`` and ``<key>_n``; last, what it was made with."""
+    head: list[str] = []
+    for column in table.columns:
+        summary = column.kind in ("percent", "count")
+        head += [f"{column.key}_{part}" for part in ("mean", "std", "n")] if summary else [column.key]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*head, "commit", "versions", "hardware"])
+    for row in table.rows:
+        cells: list[object] = []
+        for cell, column in zip(row, table.columns, strict=True):
+            if column.kind in ("percent", "count"):
+                cells += [cell.mean, cell.std, cell.n] if isinstance(cell, Summary) else [None, None, 0]
+            else:
+                cells.append(cell)
+        writer.writerow([*cells, table.made.commit, table.made.versions, table.made.hardware])
+    return text.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Heading, table, and what it was made with."""
+    titles = [_escape_markdown(column.title) for column in table.columns]
+    lines = [
+        table.heading,
+        "",
+        f"| {' | '.join(titles)} |",
+        f"|{'|'.join(' --- ' if column.kind == 'label' else ' ---: ' for column in table.columns)}|",
+    ]
+    for row in table.rows:
+        cells = [_escape_markdown(show(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"Made with {_escape_markdown(table.made.line())}.", *table.notes]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A ``table`` environment; it wants the package booktabs."""
+    alignment = "".join("l" if column.kind == "label" else "r" for column in table.columns)
+    caption = " ".join([f"{table.heading}.", f"Made with {table.made.line()}.", *table.notes])
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        " & ".join(escape_latex(column.title) for column in table.columns) + r" \\",
+        r"\midrule",
+    ]
+    for row in table.rows:
+        cells = (escape_latex(show(cell, column)) for cell, column in zip(row, table.columns, strict=True))
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write ``<name>.csv``, ``<name>.md`` and ``<name>.tex`` into ``folder``; the paths in that order."""
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
+    paths = []
+    for ending, text in texts.items():
+        paths.append(folder / f"{table.spec.name}.{ending}")
+        write_text(paths[-1], text)
+    return paths
