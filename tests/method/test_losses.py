@@ -54,6 +54,13 @@ def test_classification_loss_extreme_bfloat16_logits_is_finite_float32() -> None
     assert bool(torch.isfinite(loss))
 
 
+def test_classification_loss_bfloat16_logits_is_summed_in_float32() -> None:
+    raw, masked, labels = batch()
+    raw, masked = raw.bfloat16(), masked.bfloat16()
+    expected = classification_loss(raw.float(), masked.float(), labels)
+    assert torch.equal(classification_loss(raw, masked, labels), expected)
+
+
 def test_classification_loss_gradient_is_half_probability_minus_label() -> None:
     raw, masked, labels = batch()
     raw, masked = raw.float().requires_grad_(), masked.float().requires_grad_()

@@ -81,6 +81,7 @@ def test_best_iou_just_below_half_misses() -> None:
 def test_ranked_classes_orders_by_logit_and_ties_by_index() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0, 3.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
     assert metrics.ranked_classes(logits).tolist() == [[1, 3, 4, 2, 0], [0, 1, 2, 3, 4]]
+    assert metrics.ranked_classes(torch.zeros(3, 1000)).tolist() == [[0, 1, 2, 3, 4]] * 3
 
 
 def test_ranked_classes_fewer_than_five_classes_gives_all() -> None:

@@ -208,8 +208,16 @@ def test_pseudo_boxes_constant_maps_is_the_whole_view_and_finite() -> None:
     assert result.merged.tolist() == [[0.0, 0.0, 1.0, 1.0]] * 2
 
 
-def test_pseudo_boxes_trainable_maps_carries_no_gradient() -> None:
-    result = pseudo_boxes(small_trunk(), torch.randn(2, 3, 16, 16, generator=generator()), 0.5, "min_max")
+def test_pseudo_boxes_trainable_maps_records_no_gradient() -> None:
+    trunk, recorded = small_trunk(), []
+
+    def maps_of(images: Tensor) -> Tensor:
+        maps = trunk(images)
+        recorded.append(maps.requires_grad)
+        return maps
+
+    result = pseudo_boxes(maps_of, spotted_images(2, 16, seed=0), 0.5, "min_max")
+    assert recorded == [False, False]
     assert not any(part.requires_grad for part in result)
 
 
