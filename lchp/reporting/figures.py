@@ -141,5 +141,6 @@ def losses(history: Sequence[Mapping[str, Any]], out: Path) -> None:
         axes.plot(*zip(*points, strict=True), marker=".", color="0.2")
         axes.set_title(name.removeprefix("train/"), fontsize=9)
         axes.set_xlabel("epoch over both stages", fontsize=8)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     _save(figure, out)

@@ -1,1 +1,1 @@
-"""The only door to MLflow, and the fingerprints that identify a configuration."""
+"""The only door to MLflow: the store, one true run per trial, the UI on loopback."""
