@@ -61,7 +61,8 @@ def _extract(path: Path, folder: Path) -> None:
     ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ValueError(f"{path}: the archive is corrupt ({error}): fetch it again") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: the archive is corrupt ({reason}): fetch it again") from error
 
 
 def _extract_tar(path: Path, folder: Path) -> None:

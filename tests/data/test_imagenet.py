@@ -1,0 +1,113 @@
+"""ImageNet's layout: where labels of validation images come from, several boxes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lchp.data.imagenet import read_imagenet, read_imagenet_boxes
+from tests.data.layouts import draw_imagenet, write_annotation
+
+VAL = "Annotations/CLS-LOC/val/ILSVRC2012_val_00000005.xml"
+VAL_IMAGE = "Data/CLS-LOC/val/ILSVRC2012_val_00000005.JPEG"
+
+
+def drawn(folder: Path) -> Path:
+    return draw_imagenet(folder) / "ILSVRC"
+
+
+def test_imagenet_several_objects_are_several_boxes_as_written(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    write_annotation(root / VAL, [("n00000010", (1, 2, 30, 40)), ("n00000010", (5, 6, 70, 64))])
+    dataset = read_imagenet(root)
+    boxes = read_imagenet_boxes(dataset, dataset.test)
+    assert boxes is not None
+    assert boxes[VAL_IMAGE] == [(1, 2, 30, 40), (5, 6, 70, 64)]
+
+
+def test_imagenet_objects_of_another_class_are_left_out(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    write_annotation(root / VAL, [("n00000010", (1, 2, 30, 40)), ("n00000011", (5, 6, 70, 64))])
+    dataset = read_imagenet(root)
+    boxes = read_imagenet_boxes(dataset, dataset.test)
+    assert boxes is not None
+    assert boxes[VAL_IMAGE] == [(1, 2, 30, 40)]
+
+
+def test_imagenet_images_without_annotation_have_no_box(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    dataset = read_imagenet(root)
+    (root / "Annotations/CLS-LOC/train/n00000010/n00000010_0.xml").unlink()
+    boxes = read_imagenet_boxes(dataset, dataset.train)
+    assert boxes is not None
+    assert {record.path for record in dataset.train} - set(boxes) == {"Data/CLS-LOC/train/n00000010/n00000010_0.JPEG"}
+
+
+def test_imagenet_solution_csv_comes_before_annotations(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    before = read_imagenet(root)
+    lines = [f"{Path(record.path).stem},n{11 - record.label:08d} 1 2 3 4 " for record in before.test]
+    (tmp_path / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *lines]) + "\n")
+    after = read_imagenet(root)
+    assert [record.label for record in after.test] == [1 - record.label for record in before.test]
+
+
+def test_imagenet_names_come_from_the_synset_mapping(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    assert read_imagenet(root).classes == ("n00000010", "n00000011")
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n00000010 tench, Tinca tinca\nn00000011 goldfish\n")
+    dataset = read_imagenet(root)
+    assert dataset.classes == ("n00000010 tench", "n00000011 goldfish")
+    assert len(read_imagenet_boxes(dataset, dataset.test) or {}) == len(dataset.test)
+
+
+def test_imagenet_without_any_labels_of_validation_images_is_refused(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    (root / VAL).unlink()
+    with pytest.raises(ValueError, match=r"00000005\.xml is missing, and so is .*LOC_val_solution\.csv.*put one back"):
+        read_imagenet(root)
+
+
+def test_imagenet_solution_that_lacks_an_image_is_refused(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nILSVRC2012_val_1,n00000010 1 2 3 4\n")
+    with pytest.raises(
+        ValueError, match=r"LOC_val_solution\.csv: no line for validation image ILSVRC2012_val_00000005"
+    ):
+        read_imagenet(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object>", "is not an annotation in XML"),
+        ("<annotation></annotation>", "holds no object"),
+        ("<annotation><object/></annotation>", "an object has no name"),
+        ("<annotation><object><name>n00000099</name></object></annotation>", r"class n00000099 has no folder"),
+    ],
+)
+def test_imagenet_bad_annotation_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    (root / VAL).write_text(text)
+    with pytest.raises(ValueError, match=rf"ILSVRC2012_val_00000005.*{message}"):
+        read_imagenet(root)
+
+
+def test_imagenet_box_that_is_not_four_numbers_is_refused(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    dataset = read_imagenet(root)
+    (root / VAL).write_text((root / VAL).read_text().replace("<xmax>", "<xmax>x"))
+    with pytest.raises(ValueError, match=r"00000005\.xml: an object has no box of four numbers"):
+        read_imagenet_boxes(dataset, dataset.test)
+
+
+def test_imagenet_annotation_with_an_external_entity_is_refused(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    (tmp_path / "secret").write_text("n00000010")
+    (root / VAL).write_text(
+        f'<!DOCTYPE a [<!ENTITY e SYSTEM "{(tmp_path / "secret").as_uri()}">]>'
+        "<annotation><object><name>&e;</name></object></annotation>"
+    )
+    with pytest.raises(ValueError, match="is not an annotation in XML"):
+        read_imagenet(root)
