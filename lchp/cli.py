@@ -92,7 +92,8 @@ def study_run(
     workers: int,
 ) -> int:
     """Run the study FILE, or continue it, and make its tables."""
-    from lchp.study.run import Machine, run_study
+    from lchp.study.machine import Machine
+    from lchp.study.run import run_study
     from lchp.study.spec import load_study
 
     loaded = load_study(file, sets, data)
@@ -149,7 +150,7 @@ def trial_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
 ) -> int:
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
-    from lchp.study.run import Machine
+    from lchp.study.machine import Machine
     from lchp.study.spec import load_trial, require_files
     from lchp.training.trial import run_trial
 
@@ -164,7 +165,7 @@ def trial_run(
 
 
 def _print_epoch(report: EpochReport) -> None:
-    from lchp.study.trainable import epoch_line
+    from lchp.study.machine import epoch_line
 
     click.echo(epoch_line(report))
 
@@ -202,7 +203,9 @@ def data_check(
     """Read a whole dataset; say what it holds, what is wrong with it, and the floors."""
     from lchp.data.checking import check
 
-    return check(_dataset(file, kind, data, sets), cache or _default_cache())
+    report = check(_dataset(file, kind, data, sets), cache or _default_cache())
+    click.echo(report.text())
+    return 1 if report.problems else 0
 
 
 @data.command("show")
@@ -239,8 +242,8 @@ def reproduce(
     workers: int,
 ) -> int:
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
+    from lchp.study.machine import Machine
     from lchp.study.reproduce import reproduce as again
-    from lchp.study.run import Machine
 
     machine = Machine(cache or _default_cache(), device, workers)
     return again(run_id, tracking_uri, data, output, machine, click.echo)

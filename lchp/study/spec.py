@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ _MOST_TRIALS = 10_000
 class Resources(Config):
     """What one trial takes of the machine."""
 
-    cpus: float = Field(1, gt=0, description="CPU cores a trial")
+    cpus: float | None = Field(None, gt=0, description="CPU cores a trial; unset: compute.cpu_threads")
     gpus: float = Field(1, gt=0, description="GPUs a trial where it trains on CUDA; 0.5 puts two trials on one")
     concurrent: int | None = Field(None, ge=1, description="most trials at once; unset: as many as the machine holds")
 
@@ -34,7 +34,10 @@ class Table(Config):
     name: str = Field("table", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="file name without its ending")
     by: tuple[str, ...] | None = Field(None, description="varied keys that make the rows; unset: all")
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = Field(("gt_known",), description="columns")
-    split: str = Field("test", pattern="^(test|val)$", description="test or val")
+    split: Literal["test", "val"] | None = Field(None, description="unset: test, or val in a search")
+    fixed: dict[str, Any] | None = Field(
+        None, description="values of varied keys outside `by` that a trial must have; unset: the study's own values"
+    )
     paper: str | None = Field(None, description="name of the CSV in analysis/paper whose numbers stand beside ours")
 
 
@@ -149,6 +152,7 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None) -
         varied = tuple(search.space)
         wrong += wrong_search
     wrong += _wrong_lists(keys, varied, source)
+    wrong += [] if wrong else _empty_tables(keys, config, varied, grid, source)
     if wrong:
         raise Refusal("\n".join(dict.fromkeys(wrong)))
     return Study(keys.name, keys.question, config, varied, grid, search, keys.seeds, keys.resources, keys.tables)
@@ -307,11 +311,32 @@ def _wrong_lists(keys: StudyKeys, varied: tuple[str, ...], source: Source) -> li
     if len(set(names)) != len(names):
         wrong.append(f"{source.place(('tables',))}: tables: two have one name: give each its own `name`")
     for index, table in enumerate(keys.tables):
-        for key in table.by or ():
-            if key not in varied:
-                place = source.place(("tables", index, "by"))
-                known = ", ".join(varied) or "nothing"
-                wrong.append(f"{place}: tables.{index}.by: `{key}` does not vary: what varies is {known}")
+        for name, used in (("by", table.by or ()), ("fixed", table.fixed or {})):
+            for key in used:
+                if key not in varied:
+                    place = source.place(("tables", index, name))
+                    known = ", ".join(varied) or "nothing"
+                    wrong.append(f"{place}: tables.{index}.{name}: `{key}` does not vary: what varies is {known}")
+    return wrong
+
+
+def fixed_values(table: Table, base: TrialConfig, varied: Sequence[str]) -> dict[str, Any]:
+    """What the varied keys that make no rows of a table must be: its ``fixed`` over the study's own values."""
+    by = varied if table.by is None else table.by
+    return {key: config_value(base, key) for key in varied if key not in by} | (table.fixed or {})
+
+
+def _empty_tables(
+    keys: StudyKeys, base: TrialConfig, varied: tuple[str, ...], grid: tuple[TrialConfig, ...], source: Source
+) -> list[str]:
+    """The tables that no trial of the grid would fill."""
+    wrong = []
+    for index, table in enumerate(keys.tables):
+        fixed = fixed_values(table, base, varied)
+        if grid and not any(all(config_value(config, key) == fixed[key] for key in fixed) for config in grid):
+            shown = ", ".join(f"{key} = {value}" for key, value in fixed.items())
+            place = source.place(("tables", index))
+            wrong.append(f"{place}: tables.{index}: no trial has {shown}: say under `fixed` which ones the rows show")
     return wrong
 
 

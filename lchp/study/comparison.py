@@ -1,0 +1,169 @@
+"""Comparing a repeated trial with a stored one: every final metric and every predicted box."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lchp.tracking.runs import StoredRun
+
+METRIC_TOLERANCE = 0.05
+"""Where equal bits are not promised: the largest difference of a final metric (a fraction)."""
+
+BOX_TOLERANCE = 0.8
+"""Where equal bits are not promised: the smallest mean IoU of a method's boxes with the stored ones."""
+
+_NAMED = 20
+_BOX = ("x1", "y1", "x2", "y2")
+_KEY = ("path", "split", "method")
+
+Rows = dict[tuple[str, ...], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One final metric: as scores.json holds it, as MLflow shows it, and as trained again; None where it is absent."""
+
+    name: str
+    stored: float | None
+    shown: float | None
+    again: float | None
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class BoxLine:
+    """The boxes of one method on one split: how many, how many differ, and their mean IoU with the stored ones."""
+
+    method: str
+    split: str
+    count: int
+    differing: int
+    mean_iou: float
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What agrees and what does not; ``examples`` name the first boxes that differ."""
+
+    exact: bool
+    metrics: tuple[MetricLine, ...]
+    boxes: tuple[BoxLine, ...]
+    examples: tuple[str, ...]
+
+    @property
+    def disagreements(self) -> list[str]:
+        """One line for everything that does not agree."""
+        lines = [
+            f"metric {line.name}: scores.json {line.stored}, MLflow {line.shown}, again {line.again}"
+            for line in self.metrics
+            if not line.agrees
+        ]
+        wrong = [line for line in self.boxes if not line.agrees]
+        lines += [f"boxes {line.method}/{line.split}: {line.differing} of {line.count} differ" for line in wrong]
+        return lines + (list(self.examples) if wrong else [])
+
+    def text(self) -> str:
+        """The comparison for people."""
+        rule = (
+            "exactly"
+            if self.exact
+            else f"metrics within {METRIC_TOLERANCE}, mean IoU of boxes at least {BOX_TOLERANCE} "
+            "(other hardware, or CUDA without compute.deterministic)"
+        )
+        lines = [f"compared: {rule}", f"{'metric':<36} {'stored':>10} {'MLflow':>10} {'again':>10}"]
+        for metric in self.metrics:
+            values = " ".join(f"{_shown(value):>10}" for value in (metric.stored, metric.shown, metric.again))
+            lines.append(f"{metric.name:<36} {values}  {_verdict(metric.agrees)}")
+        lines.append(f"{'boxes':<36} {'all':>10} {'differing':>10} {'mean IoU':>10}")
+        for box in self.boxes:
+            name = f"{box.method}/{box.split}"
+            lines.append(
+                f"{name:<36} {box.count:>10} {box.differing:>10} {box.mean_iou:>10.4f}  {_verdict(box.agrees)}"
+            )
+        return "\n".join([*lines, *self.examples])
+
+    def write(self, file: Path) -> None:
+        """The metrics and boxes as CSV."""
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(("what", "stored", "mlflow", "again", "agrees"))
+            for metric in self.metrics:
+                writer.writerow((metric.name, metric.stored, metric.shown, metric.again, metric.agrees))
+            for box in self.boxes:
+                writer.writerow(
+                    (f"boxes {box.method}/{box.split}", box.count, "", box.count - box.differing, box.agrees)
+                )
+
+
+def compare(stored: StoredRun, again: Path, exact: bool) -> Comparison:
+    """Compare the folder of a repeated trial with a stored run: scores.json, MLflow's metrics and per_image.csv.
+
+    ``exact`` asks for equal bits; otherwise the tolerances of this module count. Scores.json and MLflow's metric of the
+    stored run must always be equal.
+    """
+    scores = json.loads((again / "scores.json").read_text(encoding="utf-8"))
+    metrics = tuple(
+        _metric(name, stored.scores.get(name), stored.metrics.get(name), scores.get(name), exact)
+        for name in {**stored.scores, **scores}
+    )
+    boxes, examples = _boxes(_rows(stored.folder / "per_image.csv"), _rows(again / "per_image.csv"), exact)
+    return Comparison(exact, metrics, boxes, examples)
+
+
+def _metric(name: str, stored: float | None, shown: float | None, again: float | None, exact: bool) -> MetricLine:
+    close = stored == again
+    if not exact and stored is not None and again is not None:
+        close = abs(stored - again) <= METRIC_TOLERANCE
+    return MetricLine(name, stored, shown, again, close and stored == shown and stored is not None)
+
+
+def _rows(file: Path) -> Rows:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return {tuple(row[key] for key in _KEY): row for row in csv.DictReader(stream)}
+
+
+def _boxes(stored: Rows, again: Rows, exact: bool) -> tuple[tuple[BoxLine, ...], tuple[str, ...]]:
+    groups: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for key in {**stored, **again}:
+        groups.setdefault((key[2], key[1]), []).append(key)
+    lines, examples = [], []
+    for (method, split), keys in groups.items():
+        differing = [key for key in keys if stored.get(key) != again.get(key)]
+        mean = sum(_iou(stored.get(key), again.get(key)) for key in keys) / len(keys)
+        close = all(key in stored and key in again for key in keys) and mean >= BOX_TOLERANCE
+        lines.append(BoxLine(method, split, len(keys), len(differing), mean, not differing if exact else close))
+        examples += [_example(key, stored.get(key), again.get(key)) for key in differing[:_NAMED]]
+    return tuple(lines), tuple(examples[:_NAMED])
+
+
+def _iou(first: dict[str, str] | None, second: dict[str, str] | None) -> float:
+    """Of two boxes in pixels; 0 where one is missing, 1 where they are the same, empty or not."""
+    if first is None or second is None:
+        return 0.0
+    a, b = ([float(row[side]) for side in _BOX] for row in (first, second))
+    if a == b:
+        return 1.0
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = [max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (a, b)]
+    union = sum(areas) - width * height
+    return width * height / union if union else 0.0
+
+
+def _example(key: tuple[str, ...], stored: dict[str, str] | None, again: dict[str, str] | None) -> str:
+    if stored is None or again is None:
+        return f"box {' '.join(key)}: {'not stored' if stored is None else 'not predicted again'}"
+    fields = [name for name in stored if stored[name] != again.get(name)]
+    return f"box {' '.join(key)}: " + ", ".join(f"{name} {stored[name]} -> {again.get(name)}" for name in fields)
+
+
+def _shown(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.6f}"
+
+
+def _verdict(agrees: bool) -> str:
+    return "agrees" if agrees else "DIFFERS"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lchp.cli import run
+
+STUDY = "name: tiny\npreset: quickstart\nvary: {delta: [0.4, 0.5]}\n"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(STUDY, encoding="utf-8")
+    return path
+
+
+def test_help_answers_in_under_half_a_second() -> None:
+    code = "import sys; from lchp.cli import run; sys.exit(run(['--help']))"
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        seconds.append(time.monotonic() - started)
+        assert done.returncode == 0
+        assert "reproduce" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_help_imports_no_heavy_library() -> None:
+    heavy = {"torch", "ray", "mlflow", "pydantic", "numpy"}
+    code = f"import sys; from lchp.cli import run; run(['--help']); print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_study_plan_json_holds_trials_and_initializations(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "plan", str(study), "--json", "--set", "seeds=[0, 1]"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["study"], plan["trials"], plan["initializations"]) == ("tiny", 4, 4)
+    assert plan["trial_list"][0]["values"] == {"delta": 0.4}
+
+
+def test_study_plan_works_without_the_data(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "plan", str(study), "--set", "dataset=cub", "--data", "nowhere"]) == 0
+    assert "5994 train, 5794 test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--set", "tau=2"], "--set tau=2: tau = 2: must be at least 0 and at most 1"),
+        (["--set", "nonsense"], "--set nonsense: write it as dotted.key=value"),
+        (["--set", "dataset=cub"], "dataset.path: the cub data has no path: give it with --data PATH"),
+        (["--set", "dataset=cub", "--data", "nowhere"], "dataset.path = nowhere: does not exist"),
+        (["--set", "weights.classifier={file: gone.pth}"], "weights.classifier.file = gone.pth: does not exist"),
+    ],
+)
+def test_study_run_refusal_is_one_message_and_code_two(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str
+) -> None:
+    assert run(["study", "run", str(study), "--output", str(tmp_path / "out"), *extra]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_option_or_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "plan", "x.yaml", "--jsn"]) == 2
+    assert run(["studdy"]) == 2
+    assert "No such" in capsys.readouterr().err
+
+
+def test_trial_run_refuses_a_study_file(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trial", "run", str(study)]) == 2
+    assert "name = tiny: unknown key" in capsys.readouterr().err
+
+
+def test_interrupt_gives_code_130(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lchp.study.spec.load_study", interrupted)
+    assert run(["study", "plan", str(study)]) == 130
+
+
+def test_failure_while_running_is_one_message_and_code_one(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object) -> None:
+        raise FloatingPointError("initialization epoch 3 batch 7: the loss is nan")
+
+    monkeypatch.setattr("lchp.study.plan.plan", failing)
+    assert run(["study", "plan", str(study)]) == 1
+    assert capsys.readouterr().err == "lchp: initialization epoch 3 batch 7: the loss is nan\n"
+
+
+def test_data_commands_want_a_file_or_a_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "check"]) == 2
+    assert "give a study or trial FILE, or --kind" in capsys.readouterr().err
+    assert run(["data", "check", "--kind", "cub"]) == 2
+    assert "give it with --data PATH" in capsys.readouterr().err
