@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.study.small as small
 from lchp.cli import run
 
 STUDY = "name: tiny\npreset: quickstart\nvary: {delta: [0.4, 0.5]}\n"
@@ -107,3 +108,38 @@ def test_data_commands_want_a_file_or_a_kind(capsys: pytest.CaptureFixture[str])
     assert "give a study or trial FILE, or --kind" in capsys.readouterr().err
     assert run(["data", "check", "--kind", "cub"]) == 2
     assert "give it with --data PATH" in capsys.readouterr().err
+
+
+def test_trial_run_prints_epochs_scores_and_folder_and_again_reuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = tmp_path / "trial.yaml"
+    trial.write_text(small.TINY.replace("name: tiny\n", "").replace("question", "# question"), encoding="utf-8")
+    command = ["trial", "run", str(trial), "--output", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    command += ["--device", "cpu"]
+    assert run(command) == 0
+    first = capsys.readouterr().out
+    assert "refinement 2  loss" in first
+    assert "lchp_r/test/gt_known = " in first
+    folder = Path(first.splitlines()[-1].removeprefix("results: "))
+    assert (folder / "per_image.csv").exists()
+    assert run(command) == 0
+    again = capsys.readouterr().out
+    assert "refinement 2  loss" in again
+    assert again.count("reused") == 4
+    assert again.splitlines()[4:] == first.splitlines()[4:]
+
+
+def test_study_status_and_table_before_any_run_are_refused(study: Path, tmp_path: Path) -> None:
+    output = ["--output", str(tmp_path / "out")]
+    assert run(["study", "status", str(study), *output]) == 2
+    assert run(["study", "table", str(study), *output]) == 2
+
+
+def test_data_check_and_show_of_a_small_synthetic_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ["--set", "dataset.train_per_class=6", "--set", "dataset.test_per_class=2", "--set", "dataset.size=40"]
+    common = ["--kind", "synthetic", *sets, "--cache", str(tmp_path / "cache")]
+    assert run(["data", "check", *common]) == 0
+    assert "problems: none" in capsys.readouterr().out
+    assert run(["data", "show", *common, "--output", str(tmp_path / "samples.png")]) == 0
+    assert (tmp_path / "samples.png").stat().st_size > 1000

@@ -13,7 +13,7 @@ from lchp.study.source import Refusal
 
 FILE = "trials.json"
 
-State = Literal["waiting", "running", "finished", "failed"]
+State = Literal["waiting", "running", "finished", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Entry:
     """One trial.
 
     ``folder`` is its place in the store, which its configuration and data determine; ``run_id`` is MLflow's; ``epochs``
-    counts finished epochs over both stages, of ``of``.
+    counts finished epochs over both stages, of ``of``; ``number`` is its place in the plan or in the search.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Entry:
     varied: dict[str, Any]
     folder: str
     of: int
+    number: int
     epochs: int = 0
     state: State = "waiting"
     run_id: str | None = None
@@ -68,7 +69,8 @@ def read(study: Path) -> list[Entry]:
     file = study / FILE
     if not file.exists():
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
-    return [Entry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    entries = [Entry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    return sorted(entries, key=lambda entry: entry.number)
 
 
 def as_text(entries: Iterable[Entry]) -> str:

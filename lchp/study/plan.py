@@ -139,11 +139,17 @@ def initialization_name(config: TrialConfig) -> str:
 
 def trial_name(varied: Mapping[str, Any], seed: int) -> str:
     """What varies, and the seed: ``delta=0.5 seed=0``."""
-    shown = {**varied, "seed": seed}
-    return " ".join(
-        f"{key}={value if isinstance(value, str) else canonical(value).replace(chr(34), '')}"
-        for key, value in shown.items()
-    )
+    return " ".join(f"{key}={_word(value)}" for key, value in {**varied, "seed": seed}.items())
+
+
+def suggestion_name(number: int, varied: Mapping[str, Any]) -> str:
+    """A search's suggestion: its number and its values, shortened."""
+    short = {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in varied.items()}
+    return " ".join([f"#{number}", *(f"{key}={_word(value)}" for key, value in short.items())])
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value).replace('"', "")
 
 
 def in_training_order(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:

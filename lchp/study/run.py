@@ -10,7 +10,7 @@ from typing import Any
 
 from lchp.data.fingerprint import differences, fingerprint
 from lchp.study.ledger import Entry, Ledger
-from lchp.study.machine import Machine, total_epochs
+from lchp.study.machine import Machine
 from lchp.study.plan import PlannedTrial, in_training_order, plan
 from lchp.study.results import make_tables, table_specs
 from lchp.study.source import Refusal
@@ -46,8 +46,10 @@ def run_study(
     identity = study.identity()
     shown = {"study": study.name, "question": study.question or "", "trials": _count(study, trials)}
     parent = ensure_run(uri, experiment, study.name, f"study-{fingerprint(identity)}", None, shown, {})
-    ledger = Ledger(folder, (_entry(trial, materials) for trial in trials))
-    recorder = Recorder(study, session, materials, Tracker(uri, experiment, parent), ledger, echo)
+    ledger = Ledger(folder)
+    recorder = Recorder(
+        study, session, materials, Tracker(uri, experiment, parent), ledger, _count(study, trials), echo
+    )
     missing = _keep_finished(recorder, trials)
     ledger.write()
     if study.search:
@@ -95,10 +97,6 @@ def _absolute(config: TrialConfig) -> TrialConfig:
         if isinstance(weights, dict):
             weights["file"] = str(Path(weights["file"]).absolute())
     return TrialConfig.model_validate(plain)
-
-
-def _entry(trial: PlannedTrial, materials: Materials) -> Entry:
-    return Entry(trial.name, trial.seed, trial.varied, materials.folder(trial.config), total_epochs(trial.config))
 
 
 def _claim(study: Study, folder: Path, materials: Materials) -> None:

@@ -46,6 +46,8 @@ def cluster(study: Study, device: str) -> Iterator[dict[str, float]]:
     wanted = {"cpu": float(cpus), "gpu": study.resources.gpus if device.startswith("cuda") else 0.0}
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # Failed trials are told by the recorder, with their whole traceback in MLflow.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # A machine with fewer cores than one trial asks for trains it nevertheless, only slower.
     local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": max(cores(), math.ceil(cpus))}
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)

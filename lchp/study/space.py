@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Method = Literal["pseudo_label", "lchp_i", "lchp_r"]
 Metric = Literal["gt_known", "top1_loc", "top5_loc", "box_acc_30", "box_acc_70", "mean_box_acc", "mean_iou", "top1_cls"]
-Choice = str | int | float | bool
+Choice = str | int | float | bool | tuple[str, ...]
+"""A list of augmentations becomes its one word where the study is read: storage wants plain choices."""
 
 
 class Range(Config):

@@ -9,9 +9,9 @@ from typing import Any
 
 from ray import tune
 
-from lchp.study.ledger import Entry, Ledger
+from lchp.study.ledger import Entry, Ledger, State
 from lchp.study.machine import epoch_line, total_epochs
-from lchp.study.plan import trial_name
+from lchp.study.plan import suggestion_name, trial_name
 from lchp.study.spec import Study, config_value
 from lchp.study.trainable import Session, draw_predictions
 from lchp.tracking.runs import ensure_run, fail_run, log_history, log_result
@@ -58,22 +58,23 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         materials: Materials,
         tracker: Tracker,
         ledger: Ledger,
+        count: int,
         echo: Callable[[str], None],
     ) -> None:
         self.study, self.session, self.materials = study, session, materials
         self.tracker, self.ledger, self.echo = tracker, ledger, echo
         self.folder = ledger.file.parent
         self.failed = 0
-        self.count = study.search.trials if study.search else len(ledger.entries)
+        self.count = count
 
     def entry(self, config: TrialConfig, number: int | None = None) -> Entry:
         """The ledger's entry of a configuration, added if the search has just suggested it."""
         folder = self.materials.folder(config)
         if folder not in self.ledger.entries:
             varied = {key: config_value(config, key) for key in self.study.varied}
-            name = trial_name(varied, config.seed)
-            name = name if number is None else f"{number:03d} {name}"
-            self.ledger.put(Entry(name, config.seed, varied, folder, total_epochs(config)))
+            name = trial_name(varied, config.seed) if number is None else suggestion_name(number, varied)
+            place = len(self.ledger.entries) if number is None else number
+            self.ledger.put(Entry(name, config.seed, varied, folder, total_epochs(config), place))
         return self.ledger.entries[folder]
 
     def start(self, config: TrialConfig, entry: Entry) -> Entry:
@@ -104,11 +105,11 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         log_result(self.tracker.uri, entry.run_id, folder)
         self.ledger.change(entry.folder, state="finished", epochs=entry.of)
 
-    def fail(self, entry: Entry, message: str) -> None:
-        """Mark a trial failed, in MLflow too."""
+    def fail(self, entry: Entry, message: str, state: State = "failed") -> None:
+        """Mark a trial failed or stopped; MLflow shows both as FAILED."""
         if entry.run_id is not None:
             fail_run(self.tracker.uri, entry.run_id, message)
-        self.ledger.change(entry.folder, state="failed", message=message.strip().splitlines()[-1])
+        self.ledger.change(entry.folder, state=state, message=message.strip().splitlines()[-1])
 
     def say(self, entry: Entry, text: str) -> None:
         """One line of progress."""
@@ -155,4 +156,4 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         """Mark what was running as stopped."""
         for entry in list(self.ledger.entries.values()):
             if entry.state == "running":
-                self.fail(entry, "stopped before its end: the same command continues it")
+                self.fail(entry, "stopped before its end: the same command continues it", "stopped")

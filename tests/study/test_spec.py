@@ -146,7 +146,7 @@ SEARCH = "name: s\nsearch:\n  trials: 4\n  space:\n"
 def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -> None:
     text = (
         SEARCH
-        + "    tau: {low: 0, high: 9e-1}\n    augmentation: [none, flip+scale]\n"
+        + "    tau: {low: 0, high: 9e-1}\n    augmentation: [none, [flip, scale]]\n"
         + "    refinement.epochs: {low: 1, high: 3}\n"
     )
     search = study(tmp_path, text).search

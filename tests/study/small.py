@@ -1,0 +1,58 @@
+"""A study that trains in a second, and a way to train it without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lchp.study.machine import Machine
+from lchp.study.run import run_study
+from lchp.study.spec import Study, load_study
+from lchp.study.tracked import Recorder
+from lchp.study.trainable import TrialTrainable
+
+TINY = """
+name: tiny
+question: does a study of four trials train?
+preset: quickstart
+dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}
+view: {resize: 40, crop: 32}
+split: {val_per_class: 1}
+initialization: {epochs: 2, regressor_start: 0, batch_size: 16, attention_maps: 2}
+refinement: {epochs: 2, batch_size: 16}
+"""
+GRID = TINY + "vary: {delta: [0.4, 0.5], tau: [0.0, 0.5]}\n"
+
+
+def trial_of(recorder: Recorder, name: str) -> SimpleNamespace:
+    """What Ray's callbacks see of a trial."""
+    return SimpleNamespace(config={"session": recorder.session, "trial": name}, error_file=None)
+
+
+def train_serially(study: Study, names: list[str], missing: int, recorder: Recorder) -> None:
+    """Train the named trials one after the other in this process, through the same Trainable and the same Recorder."""
+    for name in names:
+        trial = trial_of(recorder, name)
+        recorder.on_trial_start(0, [], trial)
+        trainable = TrialTrainable(trial.config)
+        result: dict[str, Any] = {"done": False}
+        while not result["done"]:
+            result = trainable.step()
+            recorder.on_trial_result(0, [], trial, result)
+        trainable.stop()
+        recorder.on_trial_complete(0, [], trial)
+
+
+def load(folder: Path, text: str, *sets: str) -> Study:
+    """The study that a text writes."""
+    path = folder / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_study(path, sets)
+
+
+def run(study: Study, folder: Path, lines: list[str] | None = None) -> int:
+    """Run a study into ``folder/out`` with its store, cache and MLflow in ``folder``."""
+    said = lines if lines is not None else []
+    machine = Machine(folder / "cache", "cpu")
+    return run_study(study, folder / "out", f"sqlite:///{folder / 'mlflow.db'}", machine, said.append)
