@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lchp.method import boxes
-from lchp.method.trunks import CLASSIFIER_TRUNKS, REGRESSOR_TRUNKS, check_network, classifier_trunk, regressor_trunk
+from lchp.method.backbones import check_network
+from lchp.method.trunks import CLASSIFIER_TRUNKS, REGRESSOR_TRUNKS, classifier_trunk, regressor_trunk
 
 BoxFormat = Literal["corners", "centre_size"]
 Maps = Literal["features", "attention"]
 Network = TypeVar("Network", bound=nn.Module)
 
-HEAD_GAIN = 1.0
+HEAD_GAIN = 3.0
 """The norm of the features that the regressor's last layer sees. Its step is stable while
 2 * alpha * rate * HEAD_GAIN ** 2 stays below about 2 (method notes, real birds): 0.08 at the paper's 20 and 2e-3."""
 

@@ -1,7 +1,7 @@
 """The complete configuration of one trial: everything that changes its result, and nothing else.
 
-Device, loader workers, folders and names are not here; they belong to ``lchp.training.trial.Runtime``. The paths of the data and of
-weight files are here for people, and are replaced by digests where a configuration is identified.
+Device, loader workers, folders and names are not here; they belong to ``lchp.training.trial.Runtime``. The paths of
+the data and of weight files are here for people, and are replaced by digests where a configuration is identified.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from lchp.data.config import Config, DatasetConfig, SplitConfig, SyntheticDataset, ViewConfig
+from lchp.method.backbones import check_view
 
 STRONG_AUGMENTATIONS = ("scale", "translation", "flip")
 AUGMENTATIONS = (
     "none",
     *("+".join(names) for size in (1, 2, 3) for names in combinations(STRONG_AUGMENTATIONS, size)),
 )
-"""Every subset of the paper's strong augmentations, written as one word: ``none``, ``scale``, ..., ``scale+translation+flip``."""
+"""Every subset of the paper's strong augmentations, written as one word: ``none``, ``scale``, ...,
+``scale+translation+flip``.
+"""
 
 RegressorName = Literal["inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2", "small_cnn"]
 ClassifierName = RegressorName
@@ -33,7 +36,11 @@ def _augmentation(value: Any) -> Any:
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return value
     names = [name.strip() for name in names]
-    if len(set(names)) != len(names) or not set(names) <= {*STRONG_AUGMENTATIONS, "none"} or ("none" in names and len(names) > 1):
+    if (
+        len(set(names)) != len(names)
+        or not set(names) <= {*STRONG_AUGMENTATIONS, "none"}
+        or ("none" in names and len(names) > 1)
+    ):
         raise ValueError(f"must be a subset of {', '.join(STRONG_AUGMENTATIONS)} (joined by '+'), or none")
     return "+".join(name for name in STRONG_AUGMENTATIONS if name in names) or "none"
 
@@ -53,14 +60,17 @@ class WeightsConfig(Config):
 
     classifier: Literal["imagenet", "none"] | WeightsFile = "imagenet"
     regressor: Literal["imagenet", "none", "classifier"] | WeightsFile = Field(
-        "imagenet", description="`classifier` starts the blocks it shares with the classifier from those (method notes 19)"
+        "imagenet",
+        description="`classifier` starts the blocks it shares with the classifier from those (method notes 19)",
     )
 
 
 class PseudoBoxConfig(Config):
     """What the paper leaves open of Algorithm 1 (method notes 1, 2)."""
 
-    normalization: Literal["min_max", "max"] = Field("min_max", description="scale of A before A > delta (method notes 1)")
+    normalization: Literal["min_max", "max"] = Field(
+        "min_max", description="scale of A before A > delta (method notes 1)"
+    )
     maps: Literal["features", "attention"] = Field("features", description="which maps are averaged (method notes 2)")
 
 
@@ -77,11 +87,15 @@ class InitializationConfig(Config):
     epochs: int = Field(40, ge=1, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
     batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
     classifier_rate: float = Field(2e-3, gt=0, description="initial learning rate of the classifier (paper 4.3: 2e-3)")
-    classifier_decay: float = Field(0.9, gt=0, le=1, description="factor on the classifier's rate after every epoch (paper: 0.9)")
+    classifier_decay: float = Field(
+        0.9, gt=0, le=1, description="factor on the classifier's rate after every epoch (paper: 0.9)"
+    )
     regressor_rate: float = Field(2e-3, gt=0, description="constant learning rate of the regressor (paper 4.3: 2e-3)")
     regressor_start: int = Field(0, ge=0, description="epochs in which the classifier alone learns (paper: 0)")
     attention_maps: int = Field(32, ge=1, description="attention maps of the bilinear pooling (paper 4.3: 32)")
-    bap_scale: float = Field(100.0, gt=0, description="factor on the normalised bilinear features (WS-DAN: 100; method notes 8)")
+    bap_scale: float = Field(
+        100.0, gt=0, description="factor on the normalised bilinear features (WS-DAN: 100; method notes 8)"
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
@@ -92,9 +106,12 @@ class RefinementConfig(Config):
     batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
     rate: float = Field(2e-3, gt=0, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
     alpha: float = Field(1.0, gt=0, description="factor on Eq. 6, which has none (method notes 11)")
-    teacher: Literal["online", "frozen", "ema"] = Field("online", description="who labels the weak view (method notes 9)")
+    teacher: Literal["online", "frozen", "ema"] = Field(
+        "online", description="who labels the weak view (method notes 9)"
+    )
     weak_statistics: Literal["batch", "running"] = Field(
-        "batch", description="batch-norm statistics of the teacher's weak view; `frozen` always uses running ones (method notes 9)"
+        "batch",
+        description="batch-norm statistics of the teacher's weak view; a `frozen` teacher's are running (method notes 9)",
     )
     teacher_momentum: float = Field(0.999, ge=0, lt=1, description="momentum of the `ema` teacher, per iteration")
     backend: Literal["batched", "imgaug"] = Field("batched", description="who carries out the strong augmentation")
@@ -105,7 +122,9 @@ class EvaluationConfig(Config):
     """How results are measured; the paper's metrics are fixed."""
 
     batch_size: int = Field(64, ge=1, description="images a forward pass of the evaluation")
-    every: int = Field(1, ge=1, description="epochs between two evaluations on val; the last epoch of a stage always counts")
+    every: int = Field(
+        1, ge=1, description="epochs between two evaluations on val; the last epoch of a stage always counts"
+    )
 
 
 class ComputeConfig(Config):
@@ -126,10 +145,14 @@ class TrialConfig(Config):
     tau: float = Field(0.9, ge=0, le=1, description="threshold of the confidence, Eq. 6 (paper: 0.9)")
     alpha: float = Field(20.0, gt=0, description="weight of the regression loss, Eq. 3 (paper: 20)")
     beta: float = Field(0.9, ge=0, lt=1, description="momentum of the pseudo-box network, Eq. 7 (paper: 0.9)")
-    augmentation: Augmentation = Field("scale+translation+flip", description="strong augmentations, a subset joined by '+'")
+    augmentation: Augmentation = Field(
+        "scale+translation+flip", description="strong augmentations, a subset joined by '+'"
+    )
     backbone: RegressorName = Field("inception_v3", description="network of the regressor (Table 5)")
     classifier: ClassifierName = Field("inception_v3", description="trunk of the classifier (paper 4.3: InceptionV3)")
-    box_format: Literal["corners", "centre_size"] = Field("corners", description="what the regressor puts out (method notes 13)")
+    box_format: Literal["corners", "centre_size"] = Field(
+        "corners", description="what the regressor puts out (method notes 13)"
+    )
     weights: WeightsConfig = WeightsConfig()
     split: SplitConfig = SplitConfig()
     view: ViewConfig = ViewConfig()
@@ -142,10 +165,22 @@ class TrialConfig(Config):
     @model_validator(mode="after")
     def _consistent(self) -> TrialConfig:
         if self.view.crop > self.view.resize:
-            raise ValueError(f"view.crop {self.view.crop} is larger than view.resize {self.view.resize}: make it smaller")
+            raise ValueError(
+                f"view.crop {self.view.crop} is larger than view.resize {self.view.resize}: make it smaller"
+            )
         if self.initialization.regressor_start >= self.initialization.epochs:
             raise ValueError(
-                f"initialization.regressor_start {self.initialization.regressor_start} leaves the regressor no epoch of "
-                f"initialization.epochs {self.initialization.epochs}: make it smaller"
+                f"initialization.regressor_start {self.initialization.regressor_start} leaves the regressor no epoch "
+                f"of initialization.epochs {self.initialization.epochs}: make it smaller"
+            )
+        check_view(self.classifier, self.view.crop)
+        check_view(self.backbone, self.view.crop)
+        for role, name in (("classifier", self.classifier), ("regressor", self.backbone)):
+            if name == "small_cnn" and getattr(self.weights, role) == "imagenet":
+                raise ValueError(f"weights.{role} is imagenet, but small_cnn has no such weights: set it to none")
+        if self.weights.regressor == "classifier" and self.backbone != self.classifier:
+            raise ValueError(
+                f"weights.regressor is classifier, but backbone {self.backbone} is not the classifier's network "
+                f"{self.classifier}: make them the same, or choose other weights.regressor"
             )
         return self

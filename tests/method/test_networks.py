@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lchp.method import networks
+from lchp.method.backbones import MINIMUM_VIEW
 from lchp.method.networks import BapClassifier, BoxRegressor
-from lchp.method.trunks import CLASSIFIER_TRUNKS, MINIMUM_VIEW
+from lchp.method.trunks import CLASSIFIER_TRUNKS
 
 NETWORKS = tuple(MINIMUM_VIEW)
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from lchp.method import trunks
+from lchp.method import backbones, trunks
 
-NETWORKS = tuple(trunks.MINIMUM_VIEW)
+NETWORKS = tuple(backbones.MINIMUM_VIEW)
 TORCHVISION = tuple(name for name in NETWORKS if name != "small_cnn")
 
 
@@ -87,17 +87,17 @@ def test_small_cnn_counts_five_and_seven_convolutions() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_check_view_smallest_view_passes_and_fits_the_regressor(name: str) -> None:
-    size = trunks.MINIMUM_VIEW[name]
-    trunks.check_view(name, size)
+    size = backbones.MINIMUM_VIEW[name]
+    backbones.check_view(name, size)
     with torch.no_grad():
         assert trunks.regressor_trunk(name).eval()(_images(size)[:1]).shape[2:] == (1, 1)
 
 
 def test_check_view_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match=r"view of 74 px is too small for inception_v3.*at least 75 px.*view\.crop"):
-        trunks.check_view("inception_v3", 74)
+        backbones.check_view("inception_v3", 74)
 
 
 def test_check_view_unknown_network_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no network 'alexnet': choose one of inception_v3, resnet50"):
-        trunks.check_view("alexnet", 224)
+        backbones.check_view("alexnet", 224)

@@ -1,0 +1,171 @@
+"""The initialization stage (paper 3.1): classifier, momentum network and regressor learn together; its result is
+LCHP-I.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lchp.data.loader import ImageSource
+from lchp.method import augmentation, losses, momentum
+from lchp.method.boxes import to_centre_size
+from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
+from lchp.method.pseudo_boxes import pseudo_boxes
+from lchp.training.config import TrialConfig
+from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
+from lchp.training.seeds import named_generator, named_seed
+from lchp.training.weights import load_weights
+
+STAGE = "initialization"
+LOSSES = ("loss", "loss_cls", "loss_reg", "train_cls")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a trial. ``momentum`` is the classifier that makes pseudo boxes, confidences and class
+    predictions.
+    """
+
+    classifier: BapClassifier
+    momentum: BapClassifier
+    regressor: BoxRegressor
+
+
+def make_networks(config: TrialConfig, classes: int) -> Networks:
+    """Fresh networks on the CPU with their configured initial weights."""
+    stage = config.initialization
+    classifier = make_classifier(
+        config.classifier,
+        classes,
+        stage.attention_maps,
+        stage.bap_scale,
+        named_seed(config.seed, "classifier weights"),
+    )
+    load_weights(classifier, config.classifier, config.weights.classifier)
+    regressor = make_regressor(config.backbone, config.box_format, named_seed(config.seed, "regressor weights"))
+    if config.weights.regressor == "classifier":
+        copy_shared_blocks(classifier, regressor)
+    else:
+        load_weights(regressor, config.backbone, config.weights.regressor)
+    network = copy.deepcopy(classifier).requires_grad_(False).eval()
+    return Networks(classifier, network, regressor)
+
+
+class Initialization:
+    """The stage between two epochs: networks, optimizers, schedule, generators and the number of finished epochs."""
+
+    def __init__(self, config: TrialConfig, classes: int, device: str) -> None:
+        self.config = config
+        self.device = device
+        self.epoch = 0
+        self.networks = make_networks(config, classes)
+        for network in (self.networks.classifier, self.networks.momentum, self.networks.regressor):
+            place(network, config.compute, device)
+        stage = config.initialization
+        self.classifier_optimizer = descent(self.networks.classifier, stage.classifier_rate, stage.optimizer)
+        self.regressor_optimizer = descent(self.networks.regressor, stage.regressor_rate, stage.optimizer)
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.classifier_optimizer, stage.classifier_decay)
+        self.generators = {name: named_generator(config.seed, f"{STAGE} {name}") for name in ("order", "view")}
+
+    def train_epoch(self, source: ImageSource, workers: int) -> dict[str, float]:
+        """Trains one more epoch on ``source``; gives the mean losses of Eq. 1-3 and the running classification
+        accuracy.
+        """
+        stage = self.config.initialization
+        if self.epoch == stage.regressor_start and self.config.weights.regressor == "classifier":
+            copy_shared_blocks(self.networks.classifier, self.networks.regressor)
+        self.networks.classifier.train()
+        self.networks.regressor.train()
+        order, batch_size = epoch_order(len(source), stage.batch_size, self.generators["order"])
+        batches = source.batches(order, batch_size, drop_last=True, workers=workers)
+        metrics = run_epoch(batches, self._step, LOSSES, STAGE, self.epoch + 1)
+        self.schedule.step()
+        self.epoch += 1
+        return metrics
+
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One optimization step on a batch of uint8 images; gives the values named in LOSSES."""
+        view = self.config.view
+        draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
+        images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        views = augmentation.normalise(augmentation.general_view(images, draw.to(self.device), view.crop))
+        with autocast(self.config.compute, self.device):
+            values = stage_losses(
+                self.networks, views, labels, self.config, self.epoch >= self.config.initialization.regressor_start
+            )
+        self.classifier_optimizer.zero_grad(set_to_none=True)
+        self.regressor_optimizer.zero_grad(set_to_none=True)
+        values[0].backward()  # type: ignore[no-untyped-call]
+        self.classifier_optimizer.step()
+        self.regressor_optimizer.step()
+        momentum.update(self.networks.momentum, self.networks.classifier, self.config.beta)
+        return values.detach()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on."""
+        return {
+            "epoch": self.epoch,
+            "classifier": self.networks.classifier.state_dict(),
+            "momentum": self.networks.momentum.state_dict(),
+            "regressor": self.networks.regressor.state_dict(),
+            "classifier_optimizer": self.classifier_optimizer.state_dict(),
+            "regressor_optimizer": self.regressor_optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues from what :meth:`state` gave."""
+        self.epoch = state["epoch"]
+        self.networks.classifier.load_state_dict(state["classifier"])
+        self.networks.momentum.load_state_dict(state["momentum"])
+        self.networks.regressor.load_state_dict(state["regressor"])
+        self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
+        self.regressor_optimizer.load_state_dict(state["regressor_optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+
+
+def stage_losses(
+    networks: Networks, views: Tensor, labels: Tensor, config: TrialConfig, with_regressor: bool
+) -> Tensor:
+    """Eq. 3 and its parts on one batch of normalised views (n, 3, s, s): a function of tensors without host
+    synchronisation.
+
+    Returns the vector (Eq. 3, Eq. 1, Eq. 2, classification accuracy on the raw views). Without the regressor Eq. 2
+    counts 0.
+    """
+    classifier = networks.classifier
+    with torch.no_grad():
+        pseudo = pseudo_boxes(
+            lambda images: networks.momentum.maps(images, config.pseudo_boxes.maps),
+            views,
+            config.delta,
+            config.pseudo_boxes.normalization,
+        )
+    raw_logits, masked_logits = classifier(torch.cat([views, pseudo.masked])).logits.chunk(2)
+    loss_cls = losses.classification_loss(raw_logits, masked_logits, labels)
+    if with_regressor:
+        loss_reg = losses.regression_loss(networks.regressor(views), as_target(pseudo.merged, config.box_format))
+    else:
+        loss_reg = loss_cls.new_zeros(())
+    total = losses.initialization_loss(loss_cls, loss_reg, config.alpha)
+    accuracy = (raw_logits.argmax(1) == labels).float().mean()
+    return torch.stack([total, loss_cls, loss_reg, accuracy])
+
+
+def as_target(boxes: Tensor, box_format: str) -> Tensor:
+    """Corner boxes in the format that the regressor puts out."""
+    return to_centre_size(boxes) if box_format == "centre_size" else boxes
+
+
+def evaluation_mode(*networks: nn.Module) -> None:
+    """Puts networks into evaluation mode."""
+    for network in networks:
+        network.eval()

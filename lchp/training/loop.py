@@ -1,0 +1,61 @@
+"""What both stages share: the epoch over batches, the precision of the networks, the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lchp.training.config import ComputeConfig, OptimizerConfig
+
+Step = Callable[[Tensor, Tensor], Tensor]
+"""Images (uint8) and labels of one batch to a vector of losses on the device; the first of them is the one that is
+minimised.
+"""
+
+
+def run_epoch(
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]], step: Step, names: tuple[str, ...], stage: str, epoch: int
+) -> dict[str, float]:
+    """One pass over ``batches``; the mean of every value of ``step``, as ``train/<stage>/<name>``.
+
+    The values stay on the device until the epoch ends, so that no step waits for one.
+
+    Raises:
+        FloatingPointError: a loss was not finite; names stage, epoch and batch, each counted from 1.
+    """
+    rows = torch.stack([step(images, labels) for images, labels, _ in batches]).double().cpu()
+    broken = (~torch.isfinite(rows[:, 0])).nonzero()
+    if len(broken):
+        batch = int(broken[0, 0])
+        raise FloatingPointError(
+            f"{stage}: the loss of epoch {epoch}, batch {batch + 1} is {float(rows[batch, 0])}: lower the learning rate"
+        )
+    return {f"train/{stage}/{name}": float(value) for name, value in zip(names, rows.mean(0), strict=True)}
+
+
+def autocast(compute: ComputeConfig, device: str) -> torch.autocast:
+    """The context in which networks run: bf16 autocast, or nothing.
+
+    Without autocast's cache of cast weights: one filled under ``no_grad`` would cut the regressor's gradient in the
+    same step.
+    """
+    enabled = compute.precision == "bf16"
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
+def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
+    """Moves a network to the device, in the configured memory layout."""
+    layout = torch.channels_last if compute.channels_last else torch.contiguous_format
+    network.to(device).to(memory_format=layout)
+
+
+def descent(network: nn.Module, rate: float, config: OptimizerConfig) -> torch.optim.SGD:
+    """The paper's optimizer (4.3) over all parameters of a network."""
+    return torch.optim.SGD(network.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def epoch_order(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, int]:
+    """A random order of all images, and the batch size that fits them."""
+    return torch.randperm(count, generator=generator), min(batch_size, count)

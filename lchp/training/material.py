@@ -1,0 +1,116 @@
+"""What a trial is made from, before any network exists: its data, and the digests that say exactly which data they
+are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lchp.data.config import ViewConfig
+from lchp.data.digest import Digest, boxes_digest, dataset_digest
+from lchp.data.fingerprint import fingerprint
+from lchp.data.loader import ImageSource
+from lchp.data.reading import open_dataset, read_true_boxes
+from lchp.data.records import Dataset, ImageRecord, Splits, TrueBoxes
+from lchp.data.splits import split
+from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.evaluation import Split
+from lchp.training.identity import initialization_key, trial_key, with_digests
+from lchp.training.weights import sha256_of
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and on what a trial runs: nothing here changes its result."""
+
+    store: Path
+    """Folder of results, addressed by what made them."""
+    cache: Path
+    """Folder of what can be made again: extracted archives, drawn and resized images."""
+    device: str = "cpu"
+    loader_workers: int = 0
+    """Processes that decode images when those do not fit ``cache_bytes``."""
+    cache_bytes: int = 16 << 30
+    """Budget of one split's resized images on disk; a larger split is decoded as it is read."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """The data of a trial. ``train`` knows images and labels alone; true boxes are in the splits that evaluation is
+    given.
+    """
+
+    dataset: Dataset
+    splits: Splits
+    digest: Digest
+    weight_digests: dict[str, str | None]
+    true_boxes: TrueBoxes | None
+    view: ViewConfig
+    runtime: Runtime
+
+    @classmethod
+    def prepare(cls, config: TrialConfig, runtime: Runtime) -> Material:
+        """Opens the dataset and digests what the trial reads. Raises ValueError, naming file and remedy, for what is
+        missing.
+        """
+        dataset = open_dataset(config.dataset, runtime.cache)
+        splits = split(dataset, config.split)
+        records = (*splits.train, *splits.val, *splits.test)
+        weights = {"classifier": config.weights.classifier, "regressor": config.weights.regressor}
+        return cls(
+            dataset,
+            splits,
+            dataset_digest(dataset, runtime.cache),
+            {
+                role: sha256_of(source.file) if isinstance(source, WeightsFile) else None
+                for role, source in weights.items()
+            },
+            read_true_boxes(config.dataset, dataset, runtime.cache, records),
+            config.view,
+            runtime,
+        )
+
+    @cached_property
+    def _digests(self) -> dict[str, Any]:
+        boxes = None if self.true_boxes is None else boxes_digest(self.true_boxes)
+        return {"images": self.digest.total, "boxes": boxes, **self.weight_digests}
+
+    def initialization_folder(self, config: TrialConfig) -> Path:
+        """Where the initialization of this configuration lies in the store."""
+        key = with_digests(initialization_key(config), self._digests)
+        return self.runtime.store / "initialization" / fingerprint(key)
+
+    def trial_folder(self, config: TrialConfig) -> Path:
+        """Where the trial of this configuration lies in the store."""
+        return self.runtime.store / "trial" / fingerprint(with_digests(trial_key(config), self._digests))
+
+    @cached_property
+    def train(self) -> ImageSource:
+        """The training images."""
+        return self._source(self.splits.train)
+
+    @cached_property
+    def train_split(self) -> Split:
+        """The training images with their true boxes: for the floors and Table 4's left half, never for training."""
+        return Split("train", self.train, self.true_boxes)
+
+    @cached_property
+    def val(self) -> Split | None:
+        """The validation split; None where it is empty."""
+        return Split("val", self._source(self.splits.val), self.true_boxes) if self.splits.val else None
+
+    @cached_property
+    def test(self) -> Split:
+        """The test split."""
+        return Split("test", self._source(self.splits.test), self.true_boxes)
+
+    @property
+    def measured(self) -> list[Split]:
+        """The splits on which finished stages are measured."""
+        return [self.test] if self.val is None else [self.val, self.test]
+
+    def _source(self, records: tuple[ImageRecord, ...]) -> ImageSource:
+        return ImageSource(self.dataset.root, records, self.view.resize, self.runtime.cache, self.runtime.cache_bytes)
