@@ -17,7 +17,6 @@ import click
 
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig
-    from lchp.training.trial import EpochReport
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -96,7 +95,7 @@ def study_run(
     from lchp.study.run import run_study
     from lchp.study.spec import load_study
 
-    loaded = load_study(file, sets, data)
+    loaded = load_study(file, sets, data, must_exist=True)
     return run_study(loaded, output, tracking_uri, Machine(cache or _default_cache(), device, workers), click.echo)
 
 
@@ -151,23 +150,16 @@ def trial_run(
 ) -> int:
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
     from lchp.study.machine import Machine
-    from lchp.study.spec import load_trial, require_files
-    from lchp.training.trial import run_trial
+    from lchp.study.single import run_single
+    from lchp.study.spec import load_trial
 
-    config = load_trial(file, sets, data)
-    require_files(config)
+    config = load_trial(file, sets, data, must_exist=True)
     runtime = Machine(cache or _default_cache(), device, workers).runtime(output)
-    result = run_trial(config, runtime, _print_epoch)
+    result = run_single(config, runtime, click.echo)
     for name, value in result.scores.items():
         click.echo(f"{name} = {value:.4f}")
     click.echo(f"results: {result.folder}")
     return 0
-
-
-def _print_epoch(report: EpochReport) -> None:
-    from lchp.study.machine import epoch_line
-
-    click.echo(epoch_line(report))
 
 
 @app.group()
@@ -186,13 +178,11 @@ _DATASET = _with(
 
 def _dataset(file: Path | None, kind: str | None, path: Path | None, sets: Sequence[str]) -> DatasetConfig:
     """The dataset that a study or trial file, or the options, name."""
-    from lchp.study.spec import dataset_of_kind, load_configuration, require_files
+    from lchp.study.spec import dataset_of_kind, load_dataset
 
     if (file is None) == (kind is None):
         raise click.UsageError("give a study or trial FILE, or --kind with --data")
-    config = load_configuration(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
-    require_files(config.model_copy(update={"weights": type(config.weights)(classifier="none", regressor="none")}))
-    return config.dataset
+    return load_dataset(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
 
 
 @data.command("check")

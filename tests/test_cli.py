@@ -57,8 +57,11 @@ def test_study_plan_works_without_the_data(study: Path, capsys: pytest.CaptureFi
     [
         (["--set", "tau=2"], "--set tau=2: tau = 2: must be at least 0 and at most 1"),
         (["--set", "nonsense"], "--set nonsense: write it as dotted.key=value"),
-        (["--set", "dataset=cub"], "dataset.path: the cub data has no path: give it with --data PATH"),
-        (["--set", "dataset=cub", "--data", "nowhere"], "dataset.path = nowhere: does not exist"),
+        (
+            ["--set", "dataset=cub"],
+            "--set dataset=cub: dataset.path: the cub data has no path: give it with --data PATH",
+        ),
+        (["--set", "dataset=cub", "--data", "nowhere"], "--data nowhere: dataset.path = nowhere: does not exist"),
         (["--set", "weights.classifier={file: gone.pth}"], "weights.classifier.file = gone.pth: does not exist"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from lchp.data.config import DatasetConfig, SyntheticDataset
 from lchp.data.fingerprint import canonical, fingerprint
+from lchp.study.source import Refusal
 from lchp.study.spec import Study, config_value
 from lchp.training.config import TrialConfig
 from lchp.training.identity import initialization_key
@@ -186,14 +187,17 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Images | None:
     """The true counts of a dataset whose files are at hand, None where they are not.
 
     Raises:
-        ValueError: the files are there and not what the dataset's kind says.
+        Refusal: the files are there and not what the dataset's kind says.
     """
     path = getattr(dataset, "path", None)
     if path is None or not path.exists():
         return None
     from lchp.data.reading import open_dataset
 
-    found = open_dataset(dataset, cache)
+    try:
+        found = open_dataset(dataset, cache)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
     return Images(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
 
 
@@ -257,7 +261,7 @@ def as_text(planned: Plan) -> str:
             f"cost: about {_amount(cost.total)} (initialization {_amount(cost.initialization)}, refinement "
             f"{_amount(cost.refinement)}, evaluation {_amount(cost.evaluation)}; sharing saves {saved:.0f}%)"
         )
-        hours = (f"{value:.2g} h on {device} at {GFLOPS[device]:g} GFLOP/s" for device, value in cost.hours().items())
+        hours = (f"{_hours(value)} on {device} at {GFLOPS[device]:g} GFLOP/s" for device, value in cost.hours().items())
         lines.append("roughly " + ", ".join(hours))
     else:
         lines.append("cost: unknown until the data is at hand (--data PATH)")
@@ -266,6 +270,10 @@ def as_text(planned: Plan) -> str:
         space = study.search.model_dump(mode="json")["space"]
         lines += [f"  {key}: {json.dumps(values)}" for key, values in space.items()]
     return "\n".join(lines)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def _amount(gflop: float) -> str:

@@ -17,7 +17,7 @@ from lchp.data.digest import changed
 from lchp.data.fingerprint import canonical, flatten
 from lchp.study.comparison import Comparison, compare
 from lchp.study.machine import Machine, epoch_line
-from lchp.study.source import Refusal
+from lchp.study.source import Refusal, Source
 from lchp.study.spec import require_files
 from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
 from lchp.tracking.store import ensure_experiment, open_store
@@ -85,7 +85,8 @@ def _config(stored: StoredRun, data: Path | None) -> TrialConfig:
         raise Refusal(
             f"run {stored.run_id}: its config.json is none of this version's ({error}): use the version that made it"
         ) from error
-    require_files(config)
+    place = f"run {stored.run_id}" if data is None else f"--data {data}"
+    require_files(config, Source({}, {}, place))
     return config
 
 

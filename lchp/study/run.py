@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ from lchp.study.machine import Machine
 from lchp.study.plan import PlannedTrial, in_training_order, plan
 from lchp.study.results import make_tables, table_specs
 from lchp.study.source import Refusal
-from lchp.study.spec import Study, require_files, without_paths
+from lchp.study.spec import Study, without_paths
 from lchp.study.tracked import Materials, Recorder, Tracker
 from lchp.study.trainable import Session
 from lchp.tracking.runs import ensure_run, fail_run, find_run, finish_run, is_complete
 from lchp.tracking.store import ensure_experiment, open_store
-from lchp.training.config import TrialConfig
+from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.material import Material
 from lchp.training.trial import DONE
 
 CONFIGURATION = "study.json"
@@ -43,6 +46,22 @@ def run_study(
     except ValueError as error:
         raise Refusal(str(error)) from error
     _claim(study, folder, materials)
+    with _alone(folder):
+        return _run(study, output, session, trials, materials, (uri, experiment), echo)
+
+
+def _run(
+    study: Study,
+    output: Path,
+    session: Session,
+    trials: tuple[PlannedTrial, ...],
+    materials: Materials,
+    store: tuple[str, str],
+    echo: Callable[[str], None],
+) -> int:
+    """Train what is missing and make the tables; ``store`` is the MLflow URI and the experiment's id."""
+    uri, experiment = store
+    folder = output / study.name
     identity = study.identity()
     shown = {"study": study.name, "question": study.question or "", "trials": _count(study, trials)}
     parent = ensure_run(uri, experiment, study.name, f"study-{fingerprint(identity)}", None, shown, {})
@@ -70,8 +89,6 @@ def _prepare(study: Study, output: Path, machine: Machine) -> tuple[Session, tup
     """Everything that can be refused before a file is written for the study; the data is opened here, once."""
     table_specs(study)
     trials = plan(study).trials
-    for config in (study.base, *(trial.config for trial in trials)):
-        require_files(config)
     if study.search:
         configs = {"": _absolute(study.base.model_copy(update={"seed": study.seeds[0]}))}
     else:
@@ -80,11 +97,22 @@ def _prepare(study: Study, output: Path, machine: Machine) -> tuple[Session, tup
     materials = Materials(session)
     try:
         for config in configs.values():
-            materials.of(config)
+            _check_weights(config, materials.of(config))
     except ValueError as error:
         raise Refusal(str(error)) from error
     planned = (PlannedTrial(t.name, configs[t.name], t.seed, t.varied) for t in trials)
     return session, tuple(planned), materials
+
+
+def _check_weights(config: TrialConfig, material: Material) -> None:
+    """Weight files are what their sha256 says, where one is written."""
+    for role, found in material.weight_digests.items():
+        weights = getattr(config.weights, role)
+        if isinstance(weights, WeightsFile) and weights.sha256 not in (None, found):
+            raise Refusal(
+                f"weights.{role}.file = {weights.file}: its sha256 is {found}, not {weights.sha256}: "
+                "take the right file"
+            )
 
 
 def _absolute(config: TrialConfig) -> TrialConfig:
@@ -97,6 +125,17 @@ def _absolute(config: TrialConfig) -> TrialConfig:
         if isinstance(weights, dict):
             weights["file"] = str(Path(weights["file"]).absolute())
     return TrialConfig.model_validate(plain)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a study's folder; the lock goes with the process, however it ends."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refusal(f"{folder}: another process is running this study: wait for it, or stop it") from error
+        yield
 
 
 def _claim(study: Study, folder: Path, materials: Materials) -> None:

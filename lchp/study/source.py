@@ -222,7 +222,8 @@ def _lines(error: ValidationError, model: type[BaseModel], source: Source, neigh
 def _line(location: Location, text: str, source: Source) -> str:
     if not location:
         # Of the keys that do not fit together, the one that was laid on top of the others.
-        named = [at for at in source.places if ".".join(map(str, at)) in text.split()]
+        words = re.findall(r"\w+(?:\.\w+)*", text)
+        named = [at for at in source.places if ".".join(map(str, at)) in words]
         return f"{source.place(named[-1] if named else ())}: {text}"
     value, present = _at(source.values, location)
     shown = f" = {_shown(value)}" if present else ""

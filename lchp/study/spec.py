@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lchp.data.config import Config
+from lchp.data.config import Config, DatasetConfig
 from lchp.study.source import Location, Refusal, Source, check, merge, options, read, unknown_key
 from lchp.study.space import Choice, Metric, Range, Search
-from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.config import TrialConfig, WeightsConfig, WeightsFile
 from lchp.training.presets import PRESETS
 
 _MOST_TRIALS = 10_000
@@ -128,8 +128,10 @@ def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
     return built
 
 
-def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None) -> Study:
+def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False) -> Study:
     """Read a study: its preset, under its file, under ``--set`` options, under ``--data``.
+
+    ``must_exist`` asks for the data and the weight files of every trial.
 
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
@@ -144,7 +146,7 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None) -
         wrong.append(f"{source.place(('seed',))}: seed: a study takes a list: write `seeds: [0]`")
     if config is None or keys is None:
         raise Refusal("\n".join(wrong))
-    varied, grid, wrong_vary = ((), (), []) if keys.search else _expand(base, own)
+    varied, grid, wrong_vary = ((), {}, []) if keys.search else _expand(base, own)
     wrong += wrong_vary
     search = keys.search
     if search:
@@ -152,14 +154,18 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None) -
         varied = tuple(search.space)
         wrong += wrong_search
     wrong += _wrong_lists(keys, varied, source)
-    wrong += [] if wrong else _empty_tables(keys, config, varied, grid, source)
+    wrong += [] if wrong else _empty_tables(keys, config, varied, tuple(grid), source)
+    for each, written in ({config: base} | grid).items() if must_exist else ():
+        wrong += _missing_files(each, written)
     if wrong:
         raise Refusal("\n".join(dict.fromkeys(wrong)))
-    return Study(keys.name, keys.question, config, varied, grid, search, keys.seeds, keys.resources, keys.tables)
+    return Study(keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables)
 
 
-def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None) -> TrialConfig:
+def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False) -> TrialConfig:
     """Read a trial file: the keys of a study that are a trial's own, and ``seed``.
+
+    ``must_exist`` asks for its data and weight files.
 
     Raises:
         Refusal: as :func:`load_study`.
@@ -171,30 +177,38 @@ def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None) -
     )
     if config is None or wrong:
         raise Refusal("\n".join(wrong + wrong_config))
+    if must_exist:
+        require_files(config, source)
     return config
 
 
-def load_configuration(path: Path, sets: Sequence[str] = (), data: Path | None = None) -> TrialConfig:
-    """The configuration of a trial file, or the one that a study file's trials are laid over.
+def load_dataset(path: Path, sets: Sequence[str] = (), data: Path | None = None) -> DatasetConfig:
+    """The dataset of a study or trial file; it must be there.
 
     Raises:
         Refusal: as :func:`load_study`.
     """
-    if "name" in read(path).values:
-        return load_study(path, sets, data).base
-    return load_trial(path, sets, data)
+    source = _layers(read(path), sets, data)
+    config = load_study(path, sets, data).base if "name" in source.values else load_trial(path, sets, data)
+    return _present(config, source)
 
 
-def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = None) -> TrialConfig:
-    """A configuration with the defaults and a dataset of this kind, for what needs no more than a dataset.
+def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = None) -> DatasetConfig:
+    """The dataset of a kind, where no file says more; it must be there.
 
     Raises:
         Refusal: as :func:`load_study`.
     """
-    config, wrong = check(TrialConfig, _layers(Source({"dataset": {"kind": kind}}, {}, f"--kind {kind}"), sets, data))
+    source = _layers(Source({"dataset": {"kind": kind}}, {}, f"--kind {kind}"), sets, data)
+    config, wrong = check(TrialConfig, source)
     if config is None:
         raise Refusal("\n".join(wrong))
-    return config
+    return _present(config, source)
+
+
+def _present(config: TrialConfig, source: Source) -> DatasetConfig:
+    require_files(config.model_copy(update={"weights": WeightsConfig()}), source)
+    return config.dataset
 
 
 def _layers(file: Source, sets: Sequence[str], data: Path | None) -> Source:
@@ -213,14 +227,14 @@ def _layers(file: Source, sets: Sequence[str], data: Path | None) -> Source:
     return Source(source.over(below).values, source.places, file.whole)
 
 
-def _expand(base: Source, own: Source) -> tuple[tuple[str, ...], tuple[TrialConfig, ...], list[str]]:
-    """The varied keys, the distinct configurations, and what is wrong with ``vary``."""
+def _expand(base: Source, own: Source) -> tuple[tuple[str, ...], dict[TrialConfig, Source], list[str]]:
+    """The varied keys, the distinct configurations with what was written for each, and what is wrong with ``vary``."""
     vary = own.values.get("vary")
     listed = isinstance(vary, list)
     grids: list[Any] = vary if listed and vary is not None else [{} if vary is None else vary]
     wrong: list[str] = []
     varied: dict[str, None] = {}
-    found: dict[TrialConfig, None] = {}
+    found: dict[TrialConfig, Source] = {}
     for index, grid in enumerate(grids):
         at: Location = ("vary", index) if listed else ("vary",)
         if not isinstance(grid, dict) or not grids:
@@ -240,10 +254,10 @@ def _expand(base: Source, own: Source) -> tuple[tuple[str, ...], tuple[TrialConf
             config, complaints = check(TrialConfig, trial)
             wrong += complaints
             if config is not None:
-                found[config] = None
+                found.setdefault(config, trial)
     if vary == []:
         wrong.append(f"{own.place(('vary',))}: vary: is empty: name a key and its values, or leave it out")
-    return tuple(varied), tuple(found), list(dict.fromkeys(wrong))
+    return tuple(varied), found, list(dict.fromkeys(wrong))
 
 
 def _wrong_grid(lists: Mapping[str, list[Any]], at: Location, own: Source) -> list[str]:
@@ -344,25 +358,31 @@ def _varied_values(config: TrialConfig, varied: Sequence[str]) -> dict[str, Any]
     return {key: config_value(config, key) for key in varied}
 
 
-def require_files(config: TrialConfig) -> None:
-    """Check that the data and the weight files are there.
+def require_files(config: TrialConfig, source: Source) -> None:
+    """Check that the data and the weight files of ``config``, which ``source`` writes, are there.
 
     Raises:
-        Refusal: what is missing, one line each, with the remedy.
+        Refusal: what is missing, one line each: place, value, remedy.
     """
+    wrong = _missing_files(config, source)
+    if wrong:
+        raise Refusal("\n".join(wrong))
+
+
+def _missing_files(config: TrialConfig, source: Source) -> list[str]:
     wrong = []
     kind = config.dataset.kind
     path = getattr(config.dataset, "path", None)
+    place = source.place(("dataset", "path"))
     if kind != "synthetic":
         if path is None:
-            wrong.append(f"dataset.path: the {kind} data has no path: give it with --data PATH")
+            wrong.append(f"{place}: dataset.path: the {kind} data has no path: give it with --data PATH")
         elif not path.exists():
-            wrong.append(f"dataset.path = {path}: does not exist: give the path of the {kind} data with --data PATH")
+            wrong.append(f"{place}: dataset.path = {path}: does not exist: give the {kind} data with --data PATH")
     for role in ("classifier", "regressor"):
         weights = getattr(config.weights, role)
         if isinstance(weights, WeightsFile) and not weights.file.is_file():
-            wrong.append(
-                f"weights.{role}.file = {weights.file}: does not exist: give it with --set weights.{role}.file=PATH"
-            )
-    if wrong:
-        raise Refusal("\n".join(wrong))
+            key = f"weights.{role}.file"
+            place = source.place(("weights", role, "file"))
+            wrong.append(f"{place}: {key} = {weights.file}: does not exist: give it with --set {key}=PATH")
+    return wrong

@@ -170,5 +170,5 @@ def test_reproduce_of_an_unknown_run_is_refused(stored: Stored, run_id: str) -> 
 
 
 def test_reproduce_without_the_data_is_refused(stored: Stored, tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="does not exist: give the path of the table data with --data PATH"):
+    with pytest.raises(Refusal, match="does not exist: give the table data with --data PATH"):
         stored.again(tmp_path / "gone.csv")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_run_study_results_have_the_promised_columns_and_rows(finished: Path) ->
 def test_run_study_folder_holds_tables_and_configuration(finished: Path) -> None:
     files = {file.name for file in (finished / "out/tiny").iterdir()}
     assert {"study.json", "results.csv", "table.csv", "table.md", "table.tex", "report.html"} <= files
-    assert not [name for name in files if name.startswith(".")]
+    assert not [name for name in files if name.startswith(".") and name != ".lock"]
 
 
 def test_run_study_trials_share_initializations(finished: Path) -> None:
@@ -180,3 +181,17 @@ def test_run_study_interrupted_marks_what_was_running(
         small.run(small.load(tmp_path, small.GRID), tmp_path)
     assert [entry.state for entry in read(tmp_path / "out/tiny")] == ["stopped", "waiting", "waiting", "waiting"]
     assert [run["status"] for run in nested(tmp_path)] == ["FAILED"]
+
+
+def test_run_study_that_another_process_runs_is_refused(own: Path) -> None:
+    with (own / "out/tiny/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(Refusal, match="another process is running this study"):
+            small.run(small.load(own, small.GRID), own)
+
+
+def test_run_study_weights_of_another_sha256_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"something")
+    weights = f"{{file: {tmp_path / 'weights.pth'}, sha256: {'a' * 64}}}"
+    with pytest.raises(Refusal, match=r"weights\.classifier\.file = .*its sha256 is"):
+        small.run(small.load(tmp_path, small.TINY, f"weights.classifier={weights}"), tmp_path)

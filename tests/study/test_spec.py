@@ -9,10 +9,9 @@ from lchp.study.space import Range
 from lchp.study.spec import (
     Study,
     config_value,
-    load_configuration,
+    load_dataset,
     load_study,
     load_trial,
-    require_files,
     with_values,
 )
 
@@ -103,8 +102,8 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
         ("name: s\nseeds: []\n", "study.yaml:2: seeds"),
         ("name: s\ndataset: cup\n", "study.yaml:2: dataset"),
         (
-            "name: s\nview: {crop: 64}\ndataset: synthetic\nvary:\n  view.resize: [72,\n    32]\n",
-            "study.yaml:6: view.crop 64",
+            "name: s\nview: {crop: 300}\ndataset: synthetic\nvary:\n  view.resize: [400,\n    200]\n",
+            "study.yaml:6: view.crop 300",
         ),
         ("name: s\nvary: {delta: [0.5, 5]}\n", "study.yaml:2: delta = 5: must be at least 0 and at most 1"),
         ("name: s\nvary:\n  delta: []\n", "study.yaml:3: vary.delta: the list is empty"),
@@ -194,7 +193,7 @@ def test_load_trial_reads_a_seed_and_refuses_a_studys_keys(tmp_path: Path) -> No
     path.write_text("preset: quickstart\nseed: 3\naugmentation: [flip]\n", encoding="utf-8")
     config = load_trial(path, ["tau=0.1"])
     assert (config.seed, config.augmentation, config.tau, config.backbone) == (3, "flip", 0.1, "small_cnn")
-    assert load_configuration(path) == load_trial(path)
+    assert load_dataset(path) == load_trial(path).dataset
     path.write_text("seeds: [3]\n", encoding="utf-8")
     with pytest.raises(Refusal, match=r"trial.yaml:1: seeds = \[3\]: unknown key: did you mean `seed`"):
         load_trial(path)
@@ -209,10 +208,29 @@ def test_with_values_changes_dotted_keys_and_refuses_bad_ones(tmp_path: Path) ->
         with_values(base, {"tau": 7})
 
 
-def test_require_files_missing_data_and_weights_are_named(tmp_path: Path) -> None:
-    text = "name: s\ndataset: cub\nweights: {classifier: {file: gone.pth}}\n"
-    with pytest.raises(Refusal, match=r"--data PATH\nweights.classifier.file = gone.pth"):
-        require_files(study(tmp_path, text).base)
-    with pytest.raises(Refusal, match=r"dataset.path = .*missing: does not exist"):
-        require_files(study(tmp_path, "name: s\ndataset: cub\n", data=tmp_path / "missing").base)
-    require_files(study(tmp_path, "name: s\nweights: {classifier: none, regressor: none}\n").base)
+def test_load_study_missing_files_are_refused_with_their_place(tmp_path: Path) -> None:
+    text = (
+        "name: s\ndataset: cub\nweights:\n  classifier: {file: gone.pth}\n"
+        "vary:\n  dataset: [synthetic, {kind: table, path: gone.csv}]\n"
+    )
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_study(path).base.dataset.kind == "cub"
+    with pytest.raises(Refusal) as caught:
+        load_study(path, must_exist=True)
+    assert str(caught.value).splitlines() == [
+        f"{path}:2: dataset.path: the cub data has no path: give it with --data PATH",
+        f"{path}:4: weights.classifier.file = gone.pth: does not exist: "
+        "give it with --set weights.classifier.file=PATH",
+        f"{path}:6: dataset.path = gone.csv: does not exist: give the table data with --data PATH",
+    ]
+    with pytest.raises(Refusal, match=r"--data nowhere: dataset\.path = nowhere: does not exist"):
+        load_study(path, data=Path("nowhere"), must_exist=True)
+
+
+def test_load_dataset_needs_no_weights_but_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "trial.yaml"
+    path.write_text("weights: {classifier: {file: gone.pth}}\n", encoding="utf-8")
+    assert load_dataset(path).kind == "synthetic"
+    with pytest.raises(Refusal, match=r"--set dataset=cub: dataset\.path: the cub data has no path"):
+        load_dataset(path, ["dataset=cub"])
