@@ -1,10 +1,13 @@
-"""The names of the networks and the smallest view each can see. Without torch, so that configurations are checked at once."""
+"""The names of the networks and the smallest view each can see.
+
+Without torch, so that configurations are checked at once.
+"""
 
 from __future__ import annotations
 
 MINIMUM_VIEW = {"inception_v3": 75, "resnet50": 32, "vgg19_bn": 32, "mobilenet_v2": 32, "small_cnn": 32}
-"""Pixels of the smallest square view that leaves a regressor's last maps one cell: InceptionV3 pads nothing, so it needs
-more."""
+"""Pixels of the smallest square view that leaves a regressor's last maps one cell: InceptionV3 pads nothing, so it
+needs more."""
 
 
 def check_network(name: str) -> None:
@@ -14,7 +17,7 @@ def check_network(name: str) -> None:
 
 
 def check_view(name: str, size: int) -> None:
-    """Raises ValueError if a square view of ``size`` pixels is too small for the network, as classifier or regressor."""
+    """Raises ValueError if a square view of ``size`` pixels is too small for the network, classifier or regressor."""
     check_network(name)
     if size < MINIMUM_VIEW[name]:
         raise ValueError(

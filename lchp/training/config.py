@@ -111,7 +111,7 @@ class RefinementConfig(Config):
     )
     weak_statistics: Literal["batch", "running"] = Field(
         "batch",
-        description="batch-norm statistics of the teacher's weak view; a `frozen` teacher's are running (method notes 9)",
+        description="batch-norm statistics of the teacher's weak view; a `frozen` teacher's are running (notes 9)",
     )
     teacher_momentum: float = Field(0.999, ge=0, lt=1, description="momentum of the `ema` teacher, per iteration")
     backend: Literal["batched", "imgaug"] = Field("batched", description="who carries out the strong augmentation")
