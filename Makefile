@@ -1,0 +1,92 @@
+# make setup | study | test | check | lint | types | lock | clean: see CONTRIBUTING.md.
+# PYTHON=... names the interpreter that .venv is made from.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.ONESHELL:
+.PHONY: setup study test check lint types floors lock clean
+
+PYTHON ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+UNFINISHED := .venv/.installing
+
+setup: $(STAMP)
+
+# uv installs in seconds what takes pip minutes, but reads its own settings only: it is given pip's index, and where
+# that does not do (an index that uv cannot read, ...), pip installs.
+$(STAMP): requirements.lock pyproject.toml .venv/pyvenv.cfg
+	@touch $(UNFINISHED)
+	setting() {
+	  $(BIN)/pip config get ":env:.$$1" 2>/dev/null || $(BIN)/pip config get "install.$$1" 2>/dev/null ||
+	    $(BIN)/pip config get "global.$$1" 2>/dev/null || true
+	}
+	index="$$(setting index-url)"
+	if [ -n "$$index" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$index"; fi
+	echo "installing requirements.lock into .venv (about 7 GB, a few minutes)"
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	install="$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps"
+	if ! $$install -r requirements.lock; then
+	  echo "uv did not install it: trying pip"
+	  install="$(BIN)/pip install --quiet --disable-pip-version-check --no-deps"
+	  $$install -r requirements.lock
+	fi
+	$$install --no-build-isolation --editable .
+	rm -f $(UNFINISHED)
+	touch $@
+	echo ".venv is ready: $$($(BIN)/lchp --version)"
+
+# An environment whose installation was broken off is made anew.
+ifneq ($(wildcard $(UNFINISHED)),)
+.PHONY: .venv/pyvenv.cfg
+endif
+.venv/pyvenv.cfg:
+	@usable='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))'
+	found= bare=
+	for python in $(or $(PYTHON),python3.11 python3.12 python3 python); do
+	  if ! "$$python" -c "$$usable" 2>/dev/null; then continue; fi
+	  if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found="$$python"; break; fi
+	  bare="$$python"
+	done
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then
+	  echo "make setup: $$bare has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2
+	  exit 1
+	elif [ -z "$$found" ]; then
+	  echo "make setup: no Python 3.11 or 3.12$(if $(PYTHON), at $(PYTHON)): install one, or name it: make PYTHON=/path/to/python3.12" >&2
+	  exit 1
+	fi
+	echo "making .venv with $$("$$found" --version)"
+	rm -rf .venv
+	mkdir .venv
+	touch $(UNFINISHED)
+	"$$found" -m venv .venv
+
+study: setup
+	@$(BIN)/lchp study run studies/quickstart.yaml
+
+test: setup
+	@$(BIN)/python -m pytest
+
+check: lint types floors test
+
+lint: setup
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+
+floors: setup
+	@$(BIN)/lint-imports
+
+# The newest versions that pyproject.toml allows on Python 3.11; they must serve 3.12 as well. opencv-python wants system
+# libraries that its headless build, the same module, does not.
+lock: setup
+	@compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --extra dev pyproject.toml "$$@"; }
+	compile --upgrade --python-version 3.11 --output-file .venv/lock-3.11
+	compile --python-version 3.12 --constraint .venv/lock-3.11 --output-file .venv/lock-3.12
+	diff .venv/lock-3.11 .venv/lock-3.12
+	sed 's/^opencv-python==/opencv-python-headless==/' .venv/lock-3.11 | LC_ALL=C sort > requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache ./*.egg-info
