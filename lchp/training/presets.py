@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "attention_maps": 8,
             "bap_scale": 10.0,
         },
-        "refinement": {"epochs": 6},
+        "refinement": {"epochs": 5},
         "compute": {"channels_last": True},
     },
 }
