@@ -32,13 +32,13 @@ _LATEX = {
 
 
 def show(cell: Cell, column: Column) -> str:
-    """A cell as people read it: ``mean ± spread (n)``, two decimals for percent, one for mean counts."""
+    """A cell as people read it: ``mean ± spread (n)``, two decimals for percent, one for mean counts; n = 1 has no spread."""
     if cell is None:
         return _EMPTY if column.kind != "label" else "none"
     if isinstance(cell, Summary):
         places = 2 if column.kind == "percent" else 1
-        spread = _EMPTY if cell.std is None else f"{cell.std:.{places}f}"
-        return f"{cell.mean:.{places}f} ± {spread} ({cell.n})"
+        spread = "" if cell.std is None else f" ± {cell.std:.{places}f}"
+        return f"{cell.mean:.{places}f}{spread} ({cell.n})"
     if column.kind == "paper" and isinstance(cell, float):
         return f"{cell:.2f}"
     if column.kind == "paper_count" and isinstance(cell, float):
