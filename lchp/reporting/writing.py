@@ -32,7 +32,7 @@ _LATEX = {
 
 
 def show(cell: Cell, column: Column) -> str:
-    """A cell as people read it: ``mean ± spread (n)``, two decimals for percent, one for mean counts; n = 1 has no spread."""
+    """A cell as people read it: ``mean ± spread (n)``, for n = 1 ``mean (1)``; two decimals for percent, one for counts."""
     if cell is None:
         return _EMPTY if column.kind != "label" else "none"
     if isinstance(cell, Summary):
