@@ -32,7 +32,7 @@ _LATEX = {
 
 
 def show(cell: Cell, column: Column) -> str:
-    """A cell as people read it: ``mean ± spread (n)``, for n = 1 ``mean (1)``; two decimals for percent, one for counts."""
+    """A cell as people read it: ``mean ± spread (n)``, or ``mean (1)``; percent with two decimals, counts with one."""
     if cell is None:
         return _EMPTY if column.kind != "label" else "none"
     if isinstance(cell, Summary):
