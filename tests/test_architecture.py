@@ -1,0 +1,142 @@
+"""The house itself: floors, the lock, what the documents promise, what must not stand in a tracked file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from lchp.study.spec import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """import-linter on the package in ``folder``, with the contracts of the pyproject.toml there."""
+    command = [sys.executable, "-c", LINT_IMPORTS, "--no-cache", "--no-logo"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def tracked_files() -> list[Path]:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout: nothing says which files are tracked")
+    # A mounted checkout may belong to another user, which git distrusts.
+    command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines)
+
+
+def test_imports_go_down_only() -> None:
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("method/boxes.py", "import lchp.data.records", "Floors"),
+        ("training/loop.py", "import lchp.tracking.runs", "Floors"),
+        ("data/splits.py", "import ray", "Only study opens Ray and Optuna"),
+        ("training/seeds.py", "import mlflow", "Only tracking opens MLflow"),
+    ],
+)
+def test_imports_upward_import_breaks_its_contract(tmp_path: Path, module: str, line: str, contract: str) -> None:
+    shutil.copytree(ROOT / "lchp", tmp_path / "lchp", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "lchp" / module).open("a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1
+    assert re.search(rf"{contract}.* BROKEN", done.stdout), done.stdout
+
+
+def test_installed_command_help_answers_in_under_half_a_second() -> None:
+    command = Path(sys.executable).with_name("lchp")
+    if not command.exists():
+        pytest.skip(f"{command} does not exist: the package is not installed in this environment")
+    seconds = []
+    for _ in range(5):
+        started = time.monotonic()
+        done = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
+        seconds.append(time.monotonic() - started)
+        assert done.returncode == 0
+        assert "study" in done.stdout
+    assert statistics.median(seconds) < 0.5
+
+
+def test_lock_is_plain_pins() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[0-9][A-Za-z0-9.]*", line)] == []
+    assert lines == sorted(set(lines))
+
+
+def test_lock_serves_every_requirement_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = pinned()
+    wanted = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    missing = [str(one) for one in wanted if not one.specifier.contains(pins.get(one.name.lower(), "0"))]
+    assert missing == []
+    assert "opencv-python-headless" in pins
+    assert "opencv-python" not in pins
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern"),
+    [
+        (
+            "the host name of a registry",
+            r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda|npmjs\.(?:org|com)|ghcr\.io|docker\.io"
+            r"|quay\.io|nvcr\.io|huggingface\.co|deb\.debian\.org",
+        ),
+        ("a path of one machine", r"(?<![\w.~$}/\\-])/(?:home/\w+|root|Users/\w+|work|mnt|scratch)/\w"),
+    ],
+)
+def test_tracked_files_name_no_registry_and_no_machine(what: str, pattern: str) -> None:
+    found = []
+    for file in tracked_files():
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{file.relative_to(ROOT)}: {match.group()}" for match in re.finditer(pattern, text)]
+    assert found == [], f"tracked files hold {what}"
+
+
+def test_readme_names_the_two_commands_and_make_has_them() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("study", "test"):
+        assert re.search(rf"^\s*(?:\$ )?make {target}$", readme, re.MULTILINE)
+        assert re.search(rf"^{target}: setup$", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_document_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_readme_study_is_accepted_as_written(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block, encoding="utf-8")
+        assert len(load_study(path).grid) > 1

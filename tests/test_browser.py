@@ -1,0 +1,159 @@
+"""The MLflow UI as a person sees it: Debian's chromium, driven by Playwright, on a real ``lchp ui``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from lchp.tracking.store import client
+
+CHROMIUM = shutil.which("chromium")
+STORE = "sqlite:///mlflow.db"
+QUICKSTART = Path(__file__).resolve().parents[1] / "studies/quickstart.yaml"
+SMALL = (
+    "vary={delta: [0.3, 0.4]}",
+    *("dataset.train_per_class=6", "dataset.test_per_class=2", "dataset.size=40"),
+    *("view.resize=40", "view.crop=32", "split.val_per_class=1"),
+    *("initialization.epochs=2", "initialization.regressor_start=0", "initialization.batch_size=16"),
+    *("initialization.attention_maps=2", "refinement.epochs=2", "refinement.batch_size=16"),
+)
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+PATIENCE = 60_000
+"""Milliseconds: the page's scripts are megabytes, and the machine may be busy."""
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc"),
+]
+
+
+def lchp(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))", *arguments]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shipped quickstart, shrunk by sizes alone, has run."""
+    folder = tmp_path_factory.mktemp("browser")
+    options = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", STORE]
+    sets = [word for one in SMALL for word in ("--set", one)]
+    command = lchp("study", "run", str(QUICKSTART), *options, *sets)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@dataclass
+class Served:
+    """A running ``lchp ui``: its address, and the session of the server that it started."""
+
+    address: str
+    port: int
+    session: int
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Served]:
+    """``lchp ui`` on a free port, ended as Ctrl-C ends it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = lchp("ui", "--tracking-uri", STORE, "--port", str(port))
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = re.search(
+                r"http://127\.0\.0\.1:\d+", next(line for line in process.stdout if "MLflow UI" in line)
+            )
+            assert address is not None
+            (server,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            yield Served(address.group(), port, int(server), process)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def members(session: int) -> list[str]:
+    """The processes of a session that still run, as their stat lines."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        fields = text.rpartition(")")[2].split()
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(text)
+    return found
+
+
+@contextmanager
+def browsing() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        page = browser.new_page(viewport={"width": 1500, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        yield page
+        browser.close()
+
+
+def see_nested_runs(page: Page, runs: str, names: list[str]) -> None:
+    """The parent is there, folded; unfolded it shows the trials, named by what varies."""
+    page.goto(runs)
+    parent = page.get_by_role("row").filter(has=page.get_by_role("link", name="quickstart", exact=True))
+    expect(parent).to_have_count(1, timeout=PATIENCE)
+    for name in names:
+        expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
+    parent.get_by_role("button").click()
+    for name in names:
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible(timeout=PATIENCE)
+
+
+def see_picture(page: Page, run: str, width: int) -> None:
+    """The run's predictions are shown as an image that has really loaded."""
+    page.goto(f"{run}/artifacts/predictions.png")
+    expect(page.get_by_text("predictions.png").first).to_be_visible(timeout=PATIENCE)
+    page.wait_for_function(
+        "width => [...document.images].some(image => image.complete && image.naturalWidth === width"
+        " && image.getBoundingClientRect().width > 300)",
+        arg=width,
+    )
+
+
+def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder: Path, tmp_path: Path) -> None:
+    door = client(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = door.get_experiment_by_name("quickstart")
+    assert experiment is not None
+    runs = {run.info.run_name: run.info.run_id for run in door.search_runs([experiment.experiment_id])}
+    names = ["delta=0.3 seed=0", "delta=0.4 seed=0"]
+    assert sorted(runs) == [*names, "quickstart"]
+    picture = Path(door.download_artifacts(runs[names[0]], "predictions.png", str(tmp_path))).read_bytes()
+    width = int.from_bytes(picture[16:20], "big")
+    with serving(folder) as served:
+        assert members(served.session)
+        experiments = f"{served.address}/#/experiments/{experiment.experiment_id}/runs"
+        with browsing() as page:
+            see_nested_runs(page, experiments, names)
+            page.screenshot(path=tmp_path / "runs.png")
+            for name in names:
+                see_picture(page, f"{experiments}/{runs[name]}", width)
+                page.screenshot(path=tmp_path / f"{name}.png")
+    assert served.process.returncode == 0
+    assert members(served.session) == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", served.port), timeout=5)
