@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml .venv/pyvenv.cfg
 	if [ -n "$$index" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$index"; fi
 	echo "installing requirements.lock into .venv (about 7 GB, a few minutes)"
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	install="$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps"
+	install="$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --compile-bytecode"
 	if ! $$install -r requirements.lock; then
 	  echo "uv did not install it: trying pip"
 	  install="$(BIN)/pip install --quiet --disable-pip-version-check --no-deps"
@@ -34,7 +34,7 @@ $(STAMP): requirements.lock pyproject.toml .venv/pyvenv.cfg
 	$$install --no-build-isolation --editable .
 	rm -f $(UNFINISHED)
 	touch $@
-	echo ".venv is ready: $$($(BIN)/lchp --version)"
+	echo ".venv is ready: the command is $(BIN)/lchp"
 
 # An environment whose installation was broken off is made anew.
 ifneq ($(wildcard $(UNFINISHED)),)
