@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -60,6 +60,12 @@ class Measured:
         writer.writerows(self.rows)
         return text.getvalue()
 
+    @classmethod
+    def read(cls, scores: dict[str, float], per_image_csv: str) -> Measured:
+        """What :meth:`per_image_csv` wrote, beside its scores; the rows hold text, and write to the same text again."""
+        rows = list(csv.reader(io.StringIO(per_image_csv)))[1:]
+        return cls(scores, [tuple(row) for row in rows])
+
 
 class Evaluator:
     """Measures networks in one configuration's view, batch size and precision."""
@@ -70,14 +76,23 @@ class Evaluator:
         self.workers = workers
 
     def views(self, source: ImageSource, predict: Predict) -> Tensor:
-        """``predict`` over all images of a source in order, gathered on the CPU in float32."""
+        """``predict`` over all images of a source in order, gathered on the CPU in float32.
+
+        Raises:
+            FloatingPointError: a value is not finite; names the image.
+        """
         order, batch_size = torch.arange(len(source)), self.config.evaluation.batch_size
         gathered = []
         with torch.inference_mode(), autocast(self.config.compute, self.device):
             for images, _, _ in source.batches(order, batch_size, drop_last=False, workers=self.workers):
                 views = evaluation_view(images.to(self.device, non_blocking=True), self.config.view)
                 gathered.append(predict(views).float().cpu())
-        return torch.cat(gathered)
+        found = torch.cat(gathered)
+        broken = (~found.isfinite().all(1)).nonzero()
+        if len(broken):
+            path = source.records[int(broken[0, 0])].path
+            raise FloatingPointError(f"the networks' answer to {path} is not finite: lower the learning rate")
+        return found
 
     def pseudo_label(self, classifier: BapClassifier) -> Predict:
         """Algorithm 1 with ``classifier``, whose mode is set to evaluation."""
@@ -99,9 +114,25 @@ class Evaluator:
         classifier.eval()
         return self.views(source, lambda views: classifier(views).logits)
 
-    def measure(self, method: str, predict: Predict, split: Split, logits: Tensor) -> Measured:
-        """Scores and rows of one method on one split."""
-        return measure_boxes(method, in_whole_image(self.views(split.source, predict), self.config.view), split, logits)
+    def measure(
+        self,
+        methods: Mapping[str, Predict],
+        classifier: BapClassifier,
+        splits: list[Split],
+        constants: Mapping[str, Tensor] | None = None,
+    ) -> Measured:
+        """Scores and rows of several methods, and of ``constants`` (one box (4,) of the whole image each), on every
+        split. Classes are those of ``classifier``.
+        """
+        measured = Measured()
+        for split in splits:
+            logits = self.logits(classifier, split.source)
+            for method, predict in methods.items():
+                found = in_whole_image(self.views(split.source, predict), self.config.view)
+                measured.add(measure_boxes(method, found, split, logits))
+            for method, box in (constants or {}).items():
+                measured.add(measure_boxes(method, box.expand(len(split.source), 4), split, logits))
+        return measured
 
     def select(self, classifier: BapClassifier, regressor: BoxRegressor, split: Split) -> str | None:
         """Table 4's left half as CSV: how many boxes of the regressor pass each tau, and the GT-Known of those; None
@@ -178,13 +209,12 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor) -> M
     return measured
 
 
-def floors(train: Split, splits: list[Split], logits: dict[str, Tensor]) -> Measured:
-    """The whole image and the best centred box fitted on the training boxes, measured on every split."""
-    measured, fitted = Measured(), true_boxes_of(train)
-    for split in splits:
-        count = len(split.source)
-        measured.add(measure_boxes("whole_image", boxes.whole_view(count, torch.empty(0)), split, logits[split.name]))
-        if fitted is not None:
-            centred = metrics.fit_centred_box(fitted).expand(count, 4)
-            measured.add(measure_boxes("centred_box", centred, split, logits[split.name]))
-    return measured
+def floors(train: Split) -> dict[str, Tensor]:
+    """The constant boxes (4,) that any result must beat: the whole image and, where training images have true boxes,
+    the best centred box fitted on those.
+    """
+    found = {"whole_image": boxes.whole_view(1, torch.empty(0))[0]}
+    truth = true_boxes_of(train)
+    if truth is not None:
+        found["centred_box"] = metrics.fit_centred_box(truth)
+    return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lchp.data.loader import ImageSource
 from lchp.method import augmentation, losses, momentum
@@ -17,6 +17,7 @@ from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
 from lchp.method.pseudo_boxes import pseudo_boxes
 from lchp.training.config import TrialConfig
+from lchp.training.evaluation import Evaluator, Measured, Split
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
 from lchp.training.seeds import named_generator, named_seed
 from lchp.training.weights import load_weights
@@ -37,7 +38,27 @@ class Networks:
 
 
 def make_networks(config: TrialConfig, classes: int) -> Networks:
-    """Fresh networks on the CPU with their configured initial weights."""
+    """Fresh networks on the CPU with their configured initial weights. ValueError names weights that cannot be had."""
+    classifier, regressor = _drawn(config, classes)
+    load_weights(classifier, config.classifier, config.weights.classifier)
+    if config.weights.regressor == "classifier":
+        copy_shared_blocks(classifier, regressor)
+    else:
+        load_weights(regressor, config.backbone, config.weights.regressor)
+    return Networks(classifier, _slow_copy(classifier), regressor)
+
+
+def trained_networks(config: TrialConfig, classes: int, weights: dict[str, Any]) -> Networks:
+    """The networks on the CPU that an initialization left: ``weights`` holds the state dicts of momentum network and
+    regressor. The classifier is the momentum network's; nothing trains it any more.
+    """
+    classifier, regressor = _drawn(config, classes)
+    classifier.load_state_dict(weights["momentum"])
+    regressor.load_state_dict(weights["regressor"])
+    return Networks(classifier, _slow_copy(classifier), regressor)
+
+
+def _drawn(config: TrialConfig, classes: int) -> tuple[BapClassifier, BoxRegressor]:
     stage = config.initialization
     classifier = make_classifier(
         config.classifier,
@@ -46,23 +67,24 @@ def make_networks(config: TrialConfig, classes: int) -> Networks:
         stage.bap_scale,
         named_seed(config.seed, "classifier weights"),
     )
-    load_weights(classifier, config.classifier, config.weights.classifier)
     regressor = make_regressor(config.backbone, config.box_format, named_seed(config.seed, "regressor weights"))
-    if config.weights.regressor == "classifier":
-        copy_shared_blocks(classifier, regressor)
-    else:
-        load_weights(regressor, config.backbone, config.weights.regressor)
-    network = copy.deepcopy(classifier).requires_grad_(False).eval()
-    return Networks(classifier, network, regressor)
+    return classifier, regressor
+
+
+def _slow_copy(classifier: BapClassifier) -> BapClassifier:
+    return copy.deepcopy(classifier).requires_grad_(False).eval()
 
 
 class Initialization:
     """The stage between two epochs: networks, optimizers, schedule, generators and the number of finished epochs."""
 
+    name = STAGE
+
     def __init__(self, config: TrialConfig, classes: int, device: str) -> None:
         self.config = config
         self.device = device
         self.epoch = 0
+        self.epochs = config.initialization.epochs
         self.networks = make_networks(config, classes)
         for network in (self.networks.classifier, self.networks.momentum, self.networks.regressor):
             place(network, config.compute, device)
@@ -105,6 +127,13 @@ class Initialization:
         self.regressor_optimizer.step()
         momentum.update(self.networks.momentum, self.networks.classifier, self.config.beta)
         return values.detach()
+
+    def measure(self, evaluator: Evaluator, splits: list[Split], floors: dict[str, Tensor] | None = None) -> Measured:
+        """Pseudo Label, LCHP-I once the regressor has learned, and ``floors`` on every split."""
+        methods = {"pseudo_label": evaluator.pseudo_label(self.networks.momentum)}
+        if self.epoch > self.config.initialization.regressor_start:
+            methods["lchp_i"] = evaluator.regressed(self.networks.regressor)
+        return evaluator.measure(methods, self.networks.momentum, splits, floors)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""
@@ -163,9 +192,3 @@ def stage_losses(
 def as_target(boxes: Tensor, box_format: str) -> Tensor:
     """Corner boxes in the format that the regressor puts out."""
     return to_centre_size(boxes) if box_format == "centre_size" else boxes
-
-
-def evaluation_mode(*networks: nn.Module) -> None:
-    """Puts networks into evaluation mode."""
-    for network in networks:
-        network.eval()

@@ -16,10 +16,10 @@ from lchp.data.loader import ImageSource
 from lchp.data.reading import open_dataset, read_true_boxes
 from lchp.data.records import Dataset, ImageRecord, Splits, TrueBoxes
 from lchp.data.splits import split
-from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Split
 from lchp.training.identity import initialization_key, trial_key, with_digests
-from lchp.training.weights import sha256_of
+from lchp.training.weights import digest_of
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,7 @@ class Material:
             dataset,
             splits,
             dataset_digest(dataset, runtime.cache),
-            {
-                role: sha256_of(source.file) if isinstance(source, WeightsFile) else None
-                for role, source in weights.items()
-            },
+            {role: digest_of(source, role) for role, source in weights.items()},
             read_true_boxes(config.dataset, dataset, runtime.cache, records),
             config.view,
             runtime,

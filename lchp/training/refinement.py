@@ -18,6 +18,7 @@ from lchp.method.augmentation import StrongDraw
 from lchp.method.confidence import confidence, crop, high_quality
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.training.config import TrialConfig
+from lchp.training.evaluation import Evaluator, Measured, Split
 from lchp.training.initialization import Networks, as_target
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
 from lchp.training.seeds import named_generator
@@ -34,10 +35,13 @@ class Refinement:
     it.
     """
 
+    name = STAGE
+
     def __init__(self, config: TrialConfig, networks: Networks, device: str) -> None:
         self.config = config
         self.device = device
         self.epoch = 0
+        self.epochs = config.refinement.epochs
         self.classifier = networks.momentum
         self.regressor = networks.regressor
         self.teacher = copy.deepcopy(networks.regressor).requires_grad_(False).eval()
@@ -78,6 +82,10 @@ class Refinement:
         if stage.teacher == "ema":
             momentum.update(self.teacher, self.regressor, stage.teacher_momentum)
         return values.detach()
+
+    def measure(self, evaluator: Evaluator, splits: list[Split]) -> Measured:
+        """LCHP-R on every split."""
+        return evaluator.measure({"lchp_r": evaluator.regressed(self.regressor)}, self.classifier, splits)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on, the classifier apart."""

@@ -7,29 +7,28 @@ trials share an initialization, and a trial that was stopped, however it was, co
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lchp.training import environment, initialization, refinement
+from lchp.training import environment
 from lchp.training.checkpoint import load_tensors, read_json, save_tensors, write_json, write_text
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Measured, floors
-from lchp.training.initialization import Initialization, Networks, make_networks
+from lchp.training.initialization import Initialization, trained_networks
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
 
 CHECKPOINT, NETWORKS, DONE = "checkpoint.pt", "networks.pt", "scores.json"
+HISTORY, PER_IMAGE, SELECTION = "history.json", "per_image.csv", "selection.csv"
 
 
 @dataclass(frozen=True)
@@ -109,66 +108,53 @@ def _continued(stage: Initialization | Refinement, folder: Path) -> list[EpochRe
         return []
     checkpoint = load_tensors(folder / CHECKPOINT)
     stage.load_state(checkpoint["state"])
-    return [EpochReport(**{**epoch, "reused": True}) for epoch in json.loads(checkpoint["history"])]
+    return _past(json.loads(checkpoint["history"]))
+
+
+def _past(history: list[dict[str, Any]]) -> list[EpochReport]:
+    return [EpochReport(**{**epoch, "reused": True}) for epoch in history]
+
+
+def _plain(history: list[EpochReport]) -> list[dict[str, Any]]:
+    """Epochs as files hold them. Whether one was reused is a matter of the call that reads it, not of the epoch."""
+    return [asdict(replace(epoch, reused=False)) for epoch in history]
 
 
 def _train(
-    name: str,
-    stage: Initialization | Refinement,
-    epochs: int,
-    before: int,
-    material: Material,
-    folder: Path,
-    measure: Callable[[], Measured],
+    stage: Initialization | Refinement, before: int, material: Material, evaluator: Evaluator, folder: Path
 ) -> Iterator[EpochReport]:
     """Trains a stage from wherever it stands to its last epoch, one checkpoint an epoch. Past epochs are yielded
-    first.
+    first; ``before`` epochs lie before the stage.
     """
     history = _continued(stage, folder)
     yield from history
-    while stage.epoch < epochs:
+    while stage.epoch < stage.epochs:
         started = time.monotonic()
         metrics = stage.train_epoch(material.train, material.runtime.loader_workers)
         every = stage.config.evaluation.every
-        if material.val is not None and (stage.epoch % every == 0 or stage.epoch == epochs):
-            metrics.update(measure().scores)
+        if material.val is not None and (stage.epoch % every == 0 or stage.epoch == stage.epochs):
+            metrics.update(stage.measure(evaluator, [material.val]).scores)
         seconds = time.monotonic() - started
-        history.append(EpochReport(name, stage.epoch, before + stage.epoch, metrics, seconds))
-        save_tensors(
-            folder / CHECKPOINT, {"state": stage.state(), "history": json.dumps([asdict(epoch) for epoch in history])}
-        )
+        history.append(EpochReport(stage.name, stage.epoch, before + stage.epoch, metrics, seconds))
+        save_tensors(folder / CHECKPOINT, {"state": stage.state(), "history": json.dumps(_plain(history))})
         yield history[-1]
 
 
 def _initialize(config: TrialConfig, material: Material, evaluator: Evaluator, folder: Path) -> Iterator[EpochReport]:
     """The initialization stage in its folder, trained, continued or found done."""
     if (folder / DONE).exists():
-        yield from (EpochReport(**{**epoch, "reused": True}) for epoch in read_json(folder / "history.json"))
+        yield from _past(read_json(folder / HISTORY))
         return
     stage = Initialization(config, len(material.dataset.classes), material.runtime.device)
-    networks = stage.networks
-
-    def measure(splits: list[Any]) -> Measured:
-        measured = Measured()
-        for split in splits:
-            logits = evaluator.logits(networks.momentum, split.source)
-            measured.add(evaluator.measure("pseudo_label", evaluator.pseudo_label(networks.momentum), split, logits))
-            if stage.epoch > config.initialization.regressor_start:
-                measured.add(evaluator.measure("lchp_i", evaluator.regressed(networks.regressor), split, logits))
-        return measured
-
     history = []
-    for epoch in _train(
-        initialization.STAGE, stage, config.initialization.epochs, 0, material, folder, lambda: measure([material.val])
-    ):
+    for epoch in _train(stage, 0, material, evaluator, folder):
         history.append(epoch)
         yield epoch
-    measured = measure(material.measured)
-    logits = {split.name: evaluator.logits(networks.momentum, split.source) for split in material.measured}
-    measured.add(floors(material.train_split, material.measured, logits))
+    measured = stage.measure(evaluator, material.measured, floors(material.train_split))
+    networks = stage.networks
     selection = evaluator.select(networks.momentum, networks.regressor, material.train_split)
     if selection is not None:
-        write_text(folder / "selection.csv", selection)
+        write_text(folder / SELECTION, selection)
     save_tensors(
         folder / NETWORKS, {"momentum": networks.momentum.state_dict(), "regressor": networks.regressor.state_dict()}
     )
@@ -178,45 +164,25 @@ def _initialize(config: TrialConfig, material: Material, evaluator: Evaluator, f
 def _refine(
     config: TrialConfig, material: Material, evaluator: Evaluator, first: Path, folder: Path
 ) -> Iterator[EpochReport]:
-    """The refinement stage in its folder, trained, continued or found done; then the files of the whole trial."""
+    """The refinement stage in its folder, trained, continued or found done; then the files of the whole trial, those of
+    the initialization in ``first`` included.
+    """
     before = config.initialization.epochs
     if (folder / DONE).exists():
-        history = [EpochReport(**{**epoch, "reused": True}) for epoch in read_json(folder / "history.json")]
-        yield from history[before:]
+        yield from _past(read_json(folder / HISTORY))[before:]
         return
-    networks = _initialized(config, material, first)
+    networks = trained_networks(config, len(material.dataset.classes), load_tensors(first / NETWORKS))
     stage = Refinement(config, networks, material.runtime.device)
-
-    def measure(splits: list[Any]) -> Measured:
-        measured = Measured()
-        for split in splits:
-            logits = evaluator.logits(networks.momentum, split.source)
-            measured.add(evaluator.measure("lchp_r", evaluator.regressed(stage.regressor), split, logits))
-        return measured
-
-    history = [EpochReport(**epoch) for epoch in read_json(first / "history.json")]
-    for epoch in _train(
-        refinement.STAGE, stage, config.refinement.epochs, before, material, folder, lambda: measure([material.val])
-    ):
+    history = _past(read_json(first / HISTORY))
+    for epoch in _train(stage, before, material, evaluator, folder):
         history.append(epoch)
         yield epoch
-    with (first / "per_image.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    measured = Measured(dict(read_json(first / DONE)), [tuple(row) for row in rows])
-    measured.add(measure(material.measured))
-    if (first / "selection.csv").exists():
-        shutil.copyfile(first / "selection.csv", folder / "selection.csv")
+    measured = Measured.read(read_json(first / DONE), (first / PER_IMAGE).read_text(encoding="utf-8"))
+    measured.add(stage.measure(evaluator, material.measured))
+    if (first / SELECTION).exists():
+        write_text(folder / SELECTION, (first / SELECTION).read_text(encoding="utf-8"))
     save_tensors(folder / NETWORKS, {"regressor": stage.regressor.state_dict()})
     _finish(folder, measured, history, config, material)
-
-
-def _initialized(config: TrialConfig, material: Material, first: Path) -> Networks:
-    """The networks that a finished initialization left."""
-    networks = make_networks(config, len(material.dataset.classes))
-    weights = load_tensors(first / NETWORKS)
-    networks.momentum.load_state_dict(weights["momentum"])
-    networks.regressor.load_state_dict(weights["regressor"])
-    return networks
 
 
 def _finish(
@@ -225,8 +191,8 @@ def _finish(
     """Writes what a finished stage leaves; ``scores.json`` last."""
     write_json(folder / "config.json", config.model_dump(mode="json"))
     write_json(folder / "environment.json", environment.describe(material.runtime.device))
-    write_json(folder / "history.json", [asdict(epoch) for epoch in history])
-    write_text(folder / "per_image.csv", measured.per_image_csv())
+    write_json(folder / HISTORY, _plain(history))
+    write_text(folder / PER_IMAGE, measured.per_image_csv())
     files = (f"{path},{digest}" for path, digest in material.digest.files.items())
     write_text(folder / "dataset.csv", "\n".join(("path,sha256", *files)) + "\n")
     write_json(folder / DONE, measured.scores)

@@ -56,6 +56,26 @@ def load_weights(
     _fill(network, name, state, where)
 
 
+def digest_of(source: str | WeightsFile, role: str) -> str | None:
+    """The SHA-256 of a weight file; None of weights that lie in no file of the user's.
+
+    Raises:
+        ValueError: the file is missing, or hashes to something else than ``weights.<role>.sha256``.
+    """
+    if not isinstance(source, WeightsFile):
+        return None
+    where = f"weights.{role}.file {source.file}"
+    if not source.file.is_file():
+        raise ValueError(f"{where} does not exist: correct the path, or set weights.{role} to imagenet or none")
+    found = sha256_of(source.file)
+    if source.sha256 not in (None, found):
+        raise ValueError(
+            f"{where} hashes to {found}, not to weights.{role}.sha256 {source.sha256}: "
+            "fetch the file again, or correct the hash"
+        )
+    return found
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in 64 lower-case hexadecimal digits."""
     with path.open("rb") as file:
@@ -80,13 +100,7 @@ def _download(name: str, role: str) -> Mapping[str, Any]:
 
 def _read(source: WeightsFile, role: str) -> Mapping[str, Any]:
     where = f"weights.{role}.file {source.file}"
-    if not source.file.is_file():
-        raise ValueError(f"{where} does not exist: correct the path, or set weights.{role} to imagenet or none")
-    if source.sha256 is not None and (found := sha256_of(source.file)) != source.sha256:
-        raise ValueError(
-            f"{where} hashes to {found}, not to weights.{role}.sha256 {source.sha256}: "
-            "fetch the file again, or correct the hash"
-        )
+    digest_of(source, role)
     remedy = "save the state_dict() of a torchvision network with torch.save"
     try:
         state = torch.load(source.file, map_location="cpu", weights_only=True)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lchp.training import checkpoint
+from lchp.training.checkpoint import load_tensors, read_json, save_tensors, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_save_tensors_gives_back_bits_types_and_layouts(tmp_path: Path) -> None:
+    last = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    payload = {"state": {"last": last, "half": torch.ones(2).bfloat16(), "epoch": 3}, "text": "[]", "rng": [1, 0.1]}
+    save_tensors(tmp_path / "checkpoint.pt", payload)
+    found = load_tensors(tmp_path / "checkpoint.pt")
+    assert torch.equal(found["state"]["last"], last)
+    assert found["state"]["last"].is_contiguous(memory_format=torch.channels_last)
+    assert found["state"]["half"].dtype == torch.bfloat16
+    assert (found["state"]["epoch"], found["text"], found["rng"]) == (3, "[]", [1, 0.1])
+    assert names(tmp_path) == ["checkpoint.pt"]
+
+
+def test_save_tensors_interrupted_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_tensors(path, {"epoch": 1})
+
+    def dying(payload: Any, to: Path) -> None:
+        to.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.torch, "save", dying)
+    with pytest.raises(KeyboardInterrupt):
+        save_tensors(path, {"epoch": 2})
+    assert load_tensors(path) == {"epoch": 1}
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing", "pickled"])
+def test_load_tensors_of_a_damaged_file_is_refused_with_the_remedy(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_tensors(path, {"weights": torch.randn(1000)})
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "pickled":
+        torch.save({"path": tmp_path}, path)
+    else:
+        path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"this is no checkpoint", "empty": b""}[damage])
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.pt cannot be read .*: delete it, and the stage is trained again"
+    ):
+        load_tensors(path)
+
+
+def test_write_json_keeps_all_digits_and_refuses_what_is_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    value = {"score": 0.1 + 0.2, "list": [1, None, "ü"]}
+    write_json(path, value)
+    assert read_json(path) == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"score": float("nan")})
+    assert read_json(path) == value
+    assert names(tmp_path) == ["scores.json"]
+
+
+def test_write_text_replaces_a_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "per_image.csv"
+    write_text(path, "old\n")
+    with path.open(encoding="utf-8") as reader:
+        write_text(path, "new\n")
+        assert reader.read() == "old\n"
+    assert path.read_text(encoding="utf-8") == "new\n"
+    assert names(tmp_path) == ["per_image.csv"]

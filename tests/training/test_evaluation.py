@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lchp.data.config import ViewConfig
+from lchp.data.loader import ImageSource
+from lchp.data.records import ImageRecord
+from lchp.method.augmentation import IMAGENET_MEAN, IMAGENET_STD
+from lchp.method.confidence import crop
+from lchp.training.config import TrialConfig
+from lchp.training.evaluation import (
+    PER_IMAGE_COLUMNS,
+    TAUS,
+    Evaluator,
+    Measured,
+    Split,
+    evaluation_view,
+    floors,
+    in_whole_image,
+    measure_boxes,
+)
+from lchp.training.initialization import trained_networks
+from lchp.training.material import Material, Runtime
+
+from ..data.layouts import draw_cub
+from .tiny import folders, tiny, train
+
+Box = tuple[float, float, float, float]
+Birds = tuple[TrialConfig, Runtime, Path]
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Birds:
+    """A finished trial on drawn birds of 80 x 64 pixels, and the dataset's folder."""
+    folder = draw_cub(tmp_path_factory.mktemp("birds"), classes=6, train=5, test=3)
+    config = tiny(dataset={"kind": "cub", "path": folder}, view={"evaluation": "centre_crop"})
+    runtime = Runtime(tmp_path_factory.mktemp("store"), cache)
+    train(config, runtime)
+    return config, runtime, folder
+
+
+def rows_of(birds: Birds) -> list[dict[str, str]]:
+    """per_image.csv of the finished trial."""
+    config, runtime, _ = birds
+    with (folders(config, runtime)[1] / "per_image.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def corners(row: dict[str, str]) -> Box:
+    return float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"])
+
+
+def bird_boxes(folder: Path) -> dict[str, Box]:
+    """The true boxes in pixels from CUB's own files: x, y, width, height."""
+    names = dict(line.split() for line in (folder / "images.txt").read_text(encoding="utf-8").splitlines())
+    boxes = {}
+    for line in (folder / "bounding_boxes.txt").read_text(encoding="utf-8").splitlines():
+        image, x, y, width, height = line.split()
+        boxes[f"images/{names[image]}"] = (float(x), float(y), float(x) + float(width), float(y) + float(height))
+    return boxes
+
+
+def iou(one: Box, two: Box) -> float:
+    width = min(one[2], two[2]) - max(one[0], two[0])
+    height = min(one[3], two[3]) - max(one[1], two[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, two)]
+    return width * height / (sum(areas) - width * height)
+
+
+def test_per_image_holds_every_image_of_val_and_test_once_a_method(birds: Birds) -> None:
+    config, runtime, _ = birds
+    rows, splits = rows_of(birds), Material.prepare(config, runtime).splits
+    assert tuple(rows[0]) == PER_IMAGE_COLUMNS
+    records = [("val", record) for record in splits.val] + [("test", record) for record in splits.test]
+    methods = ("pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box")
+    expected = {(m, name, record.path, str(record.label)) for m in methods for name, record in records}
+    assert {(row["method"], row["split"], row["path"], row["label"]) for row in rows} == expected
+    assert len(rows) == len(expected)
+
+
+def test_per_image_boxes_are_pixels_of_the_original_image(birds: Birds) -> None:
+    config, runtime, _ = birds
+    material = Material.prepare(config, runtime)
+    evaluator = Evaluator(config, "cpu", 0)
+    weights = torch.load(folders(config, runtime)[1] / "networks.pt", weights_only=True)
+    regressor = trained_networks(config, 6, {**first_weights(birds), **weights}).regressor.eval()
+    found = {row["path"]: corners(row) for row in rows_of(birds) if row["method"] == "lchp_r"}
+    for index, record in enumerate(material.test.source.records):
+        view = evaluation_view(material.test.source.batch(torch.tensor([index])), evaluator.config.view)
+        with torch.no_grad():
+            x1, y1, x2, y2 = regressor(view)[0].double().clamp(0, 1).tolist()
+        # The view is the middle 32 of 36 pixels, of an image of 80 x 64.
+        expected = [(x1 * 32 + 2) / 36 * 80, (y1 * 32 + 2) / 36 * 64, (x2 * 32 + 2) / 36 * 80, (y2 * 32 + 2) / 36 * 64]
+        np.testing.assert_allclose(found[record.path], expected, atol=1e-3)
+    assert max(box[2] for box in found.values()) > 64
+
+
+def first_weights(birds: Birds) -> dict[str, Any]:
+    config, runtime, _ = birds
+    weights: dict[str, Any] = torch.load(folders(config, runtime)[0] / "networks.pt", weights_only=True)
+    return weights
+
+
+def test_per_image_iou_equals_that_of_its_box_with_the_true_box_in_pixels(birds: Birds) -> None:
+    truth = bird_boxes(birds[2])
+    rows = rows_of(birds)
+    found = [float(row["iou"]) for row in rows]
+    np.testing.assert_allclose(found, [iou(corners(row), truth[row["path"]]) for row in rows], atol=1e-6)
+    assert len(set(found)) > 10
+
+
+def test_scores_equal_their_recomputation_from_per_image(birds: Birds) -> None:
+    config, runtime, _ = birds
+    scores = json.loads((folders(config, runtime)[1] / "scores.json").read_text(encoding="utf-8"))
+    groups: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows_of(birds):
+        groups[f"{row['method']}/{row['split']}"].append(row)
+    expected = {}
+    for name, rows in groups.items():
+        ious, top1, top5 = (np.array([float(row[key]) for row in rows]) for key in ("iou", "top1", "top5"))
+        at = {percent: np.mean(ious >= percent / 100) for percent in (30, 50, 70)}
+        expected |= {
+            f"{name}/gt_known": at[50],
+            f"{name}/box_acc_30": at[30],
+            f"{name}/box_acc_70": at[70],
+            f"{name}/mean_box_acc": np.mean(list(at.values())),
+            f"{name}/mean_iou": np.mean(ious),
+            f"{name}/top1_loc": np.mean((ious >= 0.5) & (top1 == 1)),
+            f"{name}/top5_loc": np.mean((ious >= 0.5) & (top5 == 1)),
+            f"{name}/top1_cls": np.mean(top1),
+        }
+        assert (top1 <= top5).all()
+    assert scores.keys() == expected.keys()
+    for name, value in expected.items():
+        assert scores[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_classes_of_every_method_are_those_of_the_momentum_network_on_the_whole_view(birds: Birds) -> None:
+    config, runtime, _ = birds
+    material = Material.prepare(config, runtime)
+    network = trained_networks(config, 6, first_weights(birds)).momentum
+    with torch.no_grad():
+        views = evaluation_view(material.test.source.batch(torch.arange(18)), config.view)
+        order = (-network(views).logits.numpy()).argsort(1, kind="stable")
+    labels = material.test.source.labels.tolist()
+    expected = {
+        record.path: (str(int(label == ranks[0])), str(int(label in ranks[:5])))
+        for record, label, ranks in zip(material.test.source.records, labels, order.tolist(), strict=True)
+    }
+    rows = [row for row in rows_of(birds) if row["split"] == "test"]
+    assert [(row["top1"], row["top5"]) for row in rows] == [expected[row["path"]] for row in rows]
+
+
+def test_floors_are_the_whole_image_and_the_best_centred_box_of_the_training_boxes(birds: Birds) -> None:
+    config, runtime, folder = birds
+    truth = bird_boxes(folder)
+    train_paths = [record.path for record in Material.prepare(config, runtime).splits.train]
+    sides = np.arange(1, 101) / 100
+    hits = np.zeros((100, 100), int)
+    for path in train_paths:
+        box = np.array(truth[path]) / (80, 64, 80, 64)
+        across = np.clip(np.minimum(box[2], 0.5 + sides / 2) - np.maximum(box[0], 0.5 - sides / 2), 0, None)
+        down = np.clip(np.minimum(box[3], 0.5 + sides / 2) - np.maximum(box[1], 0.5 - sides / 2), 0, None)
+        both = across[:, None] * down
+        union = (box[2] - box[0]) * (box[3] - box[1]) + sides[:, None] * sides - both
+        hits += both / union >= 0.5 - 1e-12
+    rows = rows_of(birds)
+    assert {corners(row) for row in rows if row["method"] == "whole_image"} == {(0, 0, 80, 64)}
+    (centred,) = {corners(row) for row in rows if row["method"] == "centred_box"}
+    width, height = (centred[2] - centred[0]) / 80, (centred[3] - centred[1]) / 64
+    np.testing.assert_allclose([centred[0] + centred[2], centred[1] + centred[3]], [80, 64])
+    assert hits[round(width * 100) - 1, round(height * 100) - 1] == hits.max()
+    assert width * height == pytest.approx((sides[:, None] * sides)[hits == hits.max()].min())
+
+
+def test_selection_counts_equal_their_recomputation(birds: Birds) -> None:
+    config, runtime, folder = birds
+    material, truth = Material.prepare(config, runtime), bird_boxes(folder)
+    networks = trained_networks(config, 6, first_weights(birds))
+    networks.regressor.eval()
+    views = evaluation_view(material.train.batch(torch.arange(len(material.train))), config.view)
+    with torch.no_grad():
+        found = networks.regressor(views).clamp(0, 1)
+        logits = networks.momentum(crop(views, found)).logits.double().numpy()
+    sure = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).max(1)
+    ious = []
+    for record, box in zip(material.train.records, found.double().numpy(), strict=True):
+        x1, y1, x2, y2 = (box * 32 + 2) / 36 * (80, 64, 80, 64)
+        ious.append(iou((x1, y1, x2, y2), truth[record.path]))
+    hits = np.array(ious) >= 0.5
+    with (folders(config, runtime)[1] / "selection.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["tau"]) for row in rows] == list(TAUS)
+    for row in rows:
+        passed = sure > float(row["tau"])
+        assert int(row["selected"]) == passed.sum()
+        assert int(row["total"]) == 24
+        assert row["gt_known"] == "" if not passed.any() else float(row["gt_known"]) == hits[passed].mean()
+    assert rows[0]["selected"] == "24"
+
+
+VIEWS = [
+    ViewConfig(resize=40, crop=30, evaluation="centre_crop"),
+    ViewConfig(resize=37, crop=32, evaluation="centre_crop"),
+    ViewConfig(resize=40, crop=20, evaluation="whole"),
+    ViewConfig(resize=32, crop=32, evaluation="whole"),
+]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_in_whole_image_gives_back_the_place_of_what_the_view_shows(view: ViewConfig) -> None:
+    images = torch.zeros(1, 3, view.resize, view.resize, dtype=torch.uint8)
+    images[:, :, 8:20, 12:28] = 255
+    shown = evaluation_view(images, view)
+    assert shown.shape == (1, 3, view.crop, view.crop)
+    bright = (shown[0, 0] > 0).nonzero()
+    (top, left), (bottom, right) = bright.min(0).values.tolist(), (bright.max(0).values + 1).tolist()
+    found = in_whole_image(torch.tensor([[left, top, right, bottom]], dtype=torch.float64) / view.crop, view)
+    np.testing.assert_allclose(found[0] * view.resize, [12, 8, 28, 20], atol=1e-9)
+
+
+def test_evaluation_view_is_normalised_as_in_training() -> None:
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    found = evaluation_view(images, ViewConfig(resize=32, crop=32))
+    mean, deviation = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    np.testing.assert_allclose(found.numpy(), (images.numpy() / 255 - mean) / deviation, atol=1e-5)
+
+
+def source(folder: Path, count: int) -> ImageSource:
+    """The drawn birds' first images, 32 px a side, in no cache."""
+    root = draw_cub(folder, classes=2, train=count, test=1)
+    names = sorted(path.relative_to(root).as_posix() for path in root.glob("images/*/*.jpg"))[:count]
+    return ImageSource(root, [ImageRecord(name, 0) for name in names], 32, folder / "cache", 0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_views_are_in_order_whatever_the_batch_size(batch_size: int, tmp_path: Path) -> None:
+    images = source(tmp_path, 5)
+    config = tiny(view={"resize": 32, "crop": 32}, evaluation={"batch_size": batch_size})
+    found = Evaluator(config, "cpu", 0).views(images, lambda views: views.mean((2, 3)))
+    expected = torch.cat([evaluation_view(images.batch(torch.tensor([i])), config.view).mean((2, 3)) for i in range(5)])
+    torch.testing.assert_close(found, expected)
+
+
+def test_views_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    images = source(tmp_path, 3)
+    name = images.records[1].path
+    answers = iter([torch.zeros(1, 4), torch.full((1, 4), float("nan")), torch.zeros(1, 4)])
+    evaluator = Evaluator(tiny(evaluation={"batch_size": 1}), "cpu", 0)
+    with pytest.raises(FloatingPointError, match=f"answer to {name} is not finite: lower the learning rate"):
+        evaluator.views(images, lambda views: next(answers))
+
+
+def test_measure_boxes_with_several_true_boxes_counts_the_best(tmp_path: Path) -> None:
+    images = source(tmp_path, 2)
+    first, second = (record.path for record in images.records)
+    truth: dict[str, Tensor] = {
+        first: torch.tensor([[0.0, 0.0, 0.1, 0.1], [0.0, 0.0, 1.0, 0.5]], dtype=torch.float64),
+        second: torch.tensor([[0.0, 0.0, 0.25, 1.0]], dtype=torch.float64),
+    }
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    measured = measure_boxes("m", torch.tensor([[0.0, 0, 1, 1]] * 2), Split("test", images, truth), logits)
+    assert [row[8:] for row in measured.rows] == [(0.5, 1, 1), (0.25, 0, 1)]
+    assert measured.scores["m/test/gt_known"] == 0.5
+    assert measured.scores["m/test/mean_iou"] == 0.375
+
+
+def test_measure_boxes_where_some_image_has_no_true_box_knows_classification_alone(tmp_path: Path) -> None:
+    images = source(tmp_path, 2)
+    truth = {images.records[0].path: torch.tensor([[0.0, 0, 1, 1]])}
+    split = Split("test", images, truth)
+    measured = measure_boxes("m", torch.tensor([[0.0, 0, 1, 1]] * 2), split, torch.eye(2))
+    assert measured.scores == {"m/test/top1_cls": 0.5}
+    assert [row[8] for row in measured.rows] == ["", ""]
+    assert set(floors(split)) == {"whole_image"}
+
+
+def test_measured_read_writes_the_same_text_again(birds: Birds) -> None:
+    config, runtime, _ = birds
+    text = (folders(config, runtime)[1] / "per_image.csv").read_text(encoding="utf-8")
+    assert Measured.read({}, text).per_image_csv() == text

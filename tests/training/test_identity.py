@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lchp.data.fingerprint import fingerprint
+from lchp.training.config import TrialConfig
+from lchp.training.identity import initialization_key, trial_key, with_digests
+
+from .tiny import tiny
+
+DIGESTS = {"images": "i", "boxes": "b", "classifier": None, "regressor": None}
+# A valid other value of every key of a trial.
+OTHER: dict[str, Any] = {
+    "dataset": {"kind": "synthetic", "train_per_class": 7, "test_per_class": 2, "size": 40},
+    "seed": 3,
+    "delta": 0.6,
+    "tau": 0.5,
+    "alpha": 2.0,
+    "beta": 0.5,
+    "augmentation": "flip",
+    "backbone": "mobilenet_v2",
+    "classifier": "resnet50",
+    "box_format": "centre_size",
+    "weights": {"regressor": "classifier"},
+    "split": {"seed": 1},
+    "view": {"flip": 0.0},
+    "pseudo_boxes": {"maps": "attention"},
+    "initialization": {"bap_scale": 11.0},
+    "refinement": {"rate": 0.1},
+    "evaluation": {"every": 2},
+    "compute": {"cpu_threads": 2},
+}
+REFINEMENT_ONLY = {"tau", "augmentation", "refinement"}
+
+
+def test_keys_with_another_value_are_all_of_them() -> None:
+    assert OTHER.keys() == TrialConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_every_key_makes_another_trial_and_all_but_three_another_initialization(name: str) -> None:
+    one, two = tiny(), tiny(**{name: OTHER[name]})
+    assert fingerprint(trial_key(one)) != fingerprint(trial_key(two))
+    same = fingerprint(initialization_key(one)) == fingerprint(initialization_key(two))
+    assert same == (name in REFINEMENT_ONLY)
+
+
+def test_initialization_key_drops_exactly_what_refinement_alone_reads() -> None:
+    assert trial_key(tiny()).keys() - initialization_key(tiny()).keys() == REFINEMENT_ONLY
+
+
+@pytest.mark.parametrize("changed", list(DIGESTS))
+def test_with_digests_another_digest_is_another_result(changed: str) -> None:
+    key = trial_key(tiny())
+    assert fingerprint(with_digests(key, DIGESTS)) == fingerprint(with_digests(key, dict(DIGESTS)))
+    assert fingerprint(with_digests(key, DIGESTS)) != fingerprint(with_digests(key, {**DIGESTS, changed: "other"}))
+
+
+def test_with_digests_paths_do_not_count() -> None:
+    def key(folder: str) -> dict[str, Any]:
+        weights = {"classifier": {"file": f"{folder}/w.pth"}, "regressor": "none"}
+        return with_digests(trial_key(tiny(dataset={"kind": "cub", "path": folder}, weights=weights)), DIGESTS)
+
+    assert key("/here") == key("/there")
+    assert "here" not in str(key("/here"))
+    assert key("/here")["weights"] == {"classifier": "file", "regressor": "none"}
+    assert key("/here")["dataset"] == {"kind": "cub"}

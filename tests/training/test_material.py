@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lchp.method.networks import make_classifier
+from lchp.training.config import TrialConfig
+from lchp.training.material import Material, Runtime
+
+from ..data.layouts import draw_table
+from .tiny import folders, tiny
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A drawn dataset of PNG images with a table of boxes."""
+    return draw_table(tmp_path / "data")
+
+
+def of(table: Path, weights: Path | None = None) -> TrialConfig:
+    """The tiny trial on a table, its classifier's weights from a file."""
+    source = {"classifier": {"file": weights} if weights else "none"}
+    return tiny(dataset={"kind": "table", "path": table}, weights=source)
+
+
+def save_weights(file: Path, seed: int = 0) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(make_classifier("small_cnn", 2, 2, 10.0, seed).trunk.state_dict(), file)
+    return file
+
+
+def test_folders_of_moved_data_and_weights_are_the_same(table: Path, tmp_path: Path, runtime: Runtime) -> None:
+    weights = save_weights(tmp_path / "weights.pth")
+    before = folders(of(table, weights), runtime)
+    moved = Path(shutil.move(table.parent, tmp_path / "elsewhere")) / table.name
+    (tmp_path / "other").mkdir()
+    weights = Path(shutil.move(weights, tmp_path / "other/renamed.pth"))
+    assert folders(of(moved, weights), runtime) == before
+
+
+def test_folders_of_a_changed_image_box_or_weight_are_others(table: Path, tmp_path: Path, runtime: Runtime) -> None:
+    weights = save_weights(tmp_path / "weights.pth")
+    seen = [folders(of(table, weights), runtime)]
+    picture = table.parent / "pictures/0_train_0.png"
+    with Image.open(picture) as image:
+        changed = image.copy()
+    changed.putpixel((0, 0), (1, 2, 3))
+    changed.save(picture)
+    seen.append(folders(of(table, weights), runtime))
+    lines = table.read_text(encoding="utf-8").splitlines()
+    *others, x2, y2 = lines[1].split(",")
+    lines[1] = ",".join([*others, str(int(x2) - 1), y2])
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    seen.append(folders(of(table, weights), runtime))
+    save_weights(weights, seed=1)
+    seen.append(folders(of(table, weights), runtime))
+    assert len({first for first, _ in seen}) == len({second for _, second in seen}) == 4
+
+
+def test_folders_of_an_untouched_set_do_not_depend_on_times_or_runtime(
+    table: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    before = folders(of(table), runtime)
+    for picture in table.parent.glob("pictures/*"):
+        os.utime(picture, (1, 1))
+    elsewhere = Runtime(runtime.store, tmp_path / "cache", device="cuda:7", loader_workers=3, cache_bytes=0)
+    assert folders(of(table), elsewhere) == before
+
+
+def test_splits_are_disjoint_and_train_alone_is_a_source_without_boxes(table: Path, runtime: Runtime) -> None:
+    material = Material.prepare(of(table), runtime)
+    assert material.val is not None
+    paths = [
+        {record.path for record in source.records}
+        for source in (material.train, material.val.source, material.test.source)
+    ]
+    assert [len(found) for found in paths] == [6, 2, 6]
+    assert len(set.union(*paths)) == 14
+    assert not hasattr(material.train, "true_boxes")
+    assert material.train_split.source is material.train
+    assert [split.name for split in material.measured] == ["val", "test"]
+
+
+def test_splits_without_val_measure_test_alone(table: Path, runtime: Runtime) -> None:
+    config = tiny(dataset={"kind": "table", "path": table}, split={"val_per_class": 0})
+    material = Material.prepare(config, runtime)
+    assert material.val is None
+    assert [split.name for split in material.measured] == ["test"]
+    assert len(material.train) == 8
+
+
+def test_prepare_names_weights_that_are_missing(table: Path, tmp_path: Path, runtime: Runtime) -> None:
+    with pytest.raises(ValueError, match=r"weights\.classifier\.file .*missing\.pth does not exist: correct the path"):
+        Material.prepare(of(table, tmp_path / "missing.pth"), runtime)
+
+
+def test_prepare_names_weights_of_another_hash(table: Path, tmp_path: Path, runtime: Runtime) -> None:
+    source = {"file": save_weights(tmp_path / "weights.pth"), "sha256": "0" * 64}
+    config = tiny(dataset={"kind": "table", "path": table}, weights={"classifier": source})
+    with pytest.raises(
+        ValueError, match=r"weights\.pth hashes to [0-9a-f]{64}, not to weights\.classifier\.sha256 000"
+    ):
+        Material.prepare(config, runtime)
+
+
+def test_prepare_names_data_that_is_missing(tmp_path: Path, runtime: Runtime) -> None:
+    with pytest.raises(ValueError, match=r"dataset table: .*missing\.csv does not exist. Give --data PATH"):
+        Material.prepare(of(tmp_path / "missing.csv"), runtime)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lchp.data import imgaug_backend
+from lchp.method import augmentation
+from lchp.method.augmentation import StrongDraw
+from lchp.method.confidence import crop
+from lchp.method.networks import BoxRegressor, as_corners
+from lchp.training.config import TrialConfig
+from lchp.training.initialization import make_networks
+from lchp.training.refinement import BACKENDS, Refinement, stage_losses, weak_boxes
+
+from .drawn import CLASSES, batch, config_of, views
+from .tiny import same_tensors
+
+SIZE = 32
+TEACHERS = [("online", "batch"), ("online", "running"), ("frozen", "running"), ("ema", "batch"), ("ema", "running")]
+
+
+def refinement(**changes: Any) -> Refinement:
+    """The stage with networks whose boxes and confidences differ between images."""
+    config = config_of(**changes)
+    networks = make_networks(config, CLASSES)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        networks.regressor.head.weight.add_(
+            0.05 * torch.randn(networks.regressor.head.weight.shape, generator=generator)
+        )
+        networks.momentum.head.weight.mul_(3)
+    stage = Refinement(config, networks, "cpu")
+    stage.classifier.eval()
+    stage.regressor.train()
+    return stage
+
+
+def teaching(teacher: str, statistics: str) -> dict[str, Any]:
+    """The changes of a configuration that choose the teacher."""
+    return {"refinement": {"teacher": teacher, "weak_statistics": statistics}}
+
+
+def draw(seed: int = 0, count: int = 8) -> StrongDraw:
+    """Strong augmentations with everything in them."""
+    return augmentation.draw_strong(count, SIZE, "scale+translation+flip", torch.Generator().manual_seed(seed))
+
+
+def confidences(stage: Refinement, images: Tensor, weak: Tensor) -> Any:
+    """The largest softmax of the classifier on the crops, by its definition."""
+    with torch.no_grad():
+        logits = stage.classifier(crop(images, weak)).logits.double().numpy()
+    return (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).max(1)
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("box_format", ["corners", "centre_size"])
+def test_stage_losses_equal_equations_4_to_6_by_numpy(box_format: Any, backend: str) -> None:
+    stage = refinement(box_format=box_format, refinement={"backend": backend})
+    images, regressor = views(2), copy.deepcopy(stage.regressor)
+    with torch.no_grad():
+        weak = as_corners(regressor(images), box_format).clamp(0, 1)
+        sure = confidences(stage, images, weak)
+        tau = float(np.median(sure))
+        strong, targets = BACKENDS[backend](images, weak, draw())
+        predicted = regressor(strong).double().numpy()
+    x1, y1, x2, y2 = targets.double().numpy().T
+    target = [x1, y1, x2, y2] if box_format == "corners" else [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+    distances = ((predicted - np.stack(target, 1)) ** 2).sum(1)
+    selected = (sure > tau) & (x2 > x1) & (y2 > y1)
+    areas = [(right - left) * (low - high) for left, high, right, low in weak.double().numpy()]
+    expected = [(distances * selected).sum() / 8, selected.mean(), sure.mean(), np.mean(areas)]
+    config = stage.config.model_copy(update={"tau": tau})
+    losses = stage_losses(stage.regressor, stage.teacher, stage.classifier, images, draw(), config)
+    np.testing.assert_allclose(losses.detach().numpy(), expected, rtol=1e-4)
+    assert 0 < selected.sum() < 8
+    assert distances.min() > 0
+
+
+def test_stage_losses_under_a_tau_of_one_select_nothing_and_teach_nothing() -> None:
+    stage = refinement(tau=1.0)
+    losses = stage_losses(stage.regressor, stage.teacher, stage.classifier, views(2), draw(), stage.config)
+    losses[0].backward()
+    assert losses[:2].tolist() == [0, 0]
+    assert all(p.grad is None or not p.grad.any() for p in stage.regressor.parameters())
+
+
+def test_stage_losses_reject_a_box_that_leaves_the_view() -> None:
+    stage = refinement(tau=0.0)
+    with torch.no_grad():
+        stage.regressor.head.weight.zero_()
+        stage.regressor.head.bias.copy_(torch.tensor([0.0, 0.2, 0.125, 0.6]))
+    sides = torch.zeros(8, 2, dtype=torch.int64)
+    cropped = sides.clone()
+    cropped[:3, 0] = -8  # a quarter of the view at the left: all of the box and more
+    moved = StrongDraw(SIZE, torch.ones(8, 2), cropped, sides, torch.zeros(8, 2, dtype=torch.bool))
+    losses = stage_losses(stage.regressor, stage.teacher, stage.classifier, views(2), moved, stage.config)
+    assert losses[1] == 5 / 8
+    # The five whose views stay as they are meet their own boxes.
+    assert losses[0] < 1e-12
+
+
+@pytest.mark.parametrize(("teacher", "statistics"), TEACHERS)
+def test_weak_boxes_come_from_the_configured_teacher_in_the_configured_mode(teacher: str, statistics: str) -> None:
+    stage, images = refinement(**teaching(teacher, statistics)), views(2)
+    with torch.no_grad():
+        stage.teacher.head.bias.sub_(0.1)
+        source = stage.regressor if teacher == "online" else stage.teacher
+        expected = copy.deepcopy(source).train(statistics == "batch")(images).clamp(0, 1)
+        found = weak_boxes(stage.regressor, stage.teacher, images, stage.config)
+    assert torch.equal(found, expected)
+    assert stage.regressor.training
+    other = stage.teacher if teacher == "online" else stage.regressor
+    with torch.no_grad():
+        assert not torch.equal(found, copy.deepcopy(other).train(statistics == "batch")(images).clamp(0, 1))
+
+
+def test_weak_boxes_of_a_frozen_teacher_use_running_statistics_whatever_is_asked() -> None:
+    stage, images = refinement(**teaching("frozen", "batch")), views(2)
+    with torch.no_grad():
+        expected = copy.deepcopy(stage.teacher).eval()(images).clamp(0, 1)
+        assert torch.equal(weak_boxes(stage.regressor, stage.teacher, images, stage.config), expected)
+
+
+@pytest.mark.parametrize(("teacher", "statistics"), [TEACHERS[0], TEACHERS[2], TEACHERS[3]])
+def test_stage_losses_trace_as_one_graph_with_the_same_values(teacher: str, statistics: str) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(stage_losses, fullgraph=True, backend="eager")
+    found = []
+    for losses in (compiled, stage_losses):
+        stage = refinement(**teaching(teacher, statistics))
+        arguments = (stage.regressor, stage.teacher, stage.classifier, views(2), draw(), stage.config)
+        found.append(losses(*arguments))
+        assert stage.regressor.training
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    torch.compiler.reset()
+
+
+def steps(stage: Refinement, count: int) -> list[float]:
+    """The losses of several steps on one batch."""
+    return [float(stage._step(*batch(0))[0]) for _ in range(count)]
+
+
+def states(*networks: BoxRegressor) -> list[dict[str, Tensor]]:
+    return [copy.deepcopy(dict(network.state_dict())) for network in networks]
+
+
+@pytest.mark.parametrize(("teacher", "statistics"), TEACHERS)
+def test_step_teaches_the_regressor_alone_and_the_teacher_by_its_own_rule(teacher: str, statistics: str) -> None:
+    changes = teaching(teacher, statistics)
+    changes["refinement"]["teacher_momentum"] = 0.6
+    stage = refinement(tau=0.0, **changes)
+    classifier = copy.deepcopy(dict(stage.classifier.state_dict()))
+    regressor, slow = states(stage.regressor, stage.teacher)
+    steps(stage, 1)
+    assert same_tensors(dict(stage.classifier.state_dict()), classifier)
+    now, slow_now = states(stage.regressor, stage.teacher)
+    assert not torch.equal(now["head.weight"], regressor["head.weight"])
+    if teacher != "ema":
+        assert same_tensors(slow_now, slow)
+        return
+    for name in now:
+        expected = now[name] if "running" in name or "num_" in name else 0.6 * slow[name] + 0.4 * now[name]
+        torch.testing.assert_close(slow_now[name], expected)
+
+
+def test_step_in_bf16_reaches_every_weight_and_learns() -> None:
+    config = {"compute": {"precision": "bf16"}, "augmentation": "none", "tau": 0.0}
+    stage = refinement(**config, **teaching("frozen", "running"))
+    losses = steps(stage, 20)
+    assert [name for name, p in stage.regressor.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_step_alpha_of_refinement_scales_the_step_and_not_the_reported_loss() -> None:
+    found = []
+    for alpha in (1.0, 4.0):
+        stage = refinement(tau=0.0, refinement={"alpha": alpha})
+        (loss,) = steps(stage, 1)
+        assert stage.regressor.head.bias.grad is not None
+        found.append((loss, stage.regressor.head.bias.grad))
+    assert found[0][0] == found[1][0]
+    assert found[0][1].any()
+    assert torch.equal(found[1][1], 4 * found[0][1])
+
+
+def test_state_holds_everything_the_next_step_depends_on() -> None:
+    changes = teaching("ema", "batch")
+    stage = refinement(tau=0.0, **changes)
+    steps(stage, 3)
+    state = copy.deepcopy(stage.state())
+    expected = steps(stage, 3)
+    fresh = refinement(tau=0.0, seed=7, **changes)
+    fresh.classifier.load_state_dict(stage.classifier.state_dict())
+    fresh.load_state(state)
+    assert steps(fresh, 3) == expected
+
+
+def test_backends_are_the_two_of_the_configuration() -> None:
+    assert BACKENDS["batched"] is augmentation.strong
+    assert BACKENDS["imgaug"] is imgaug_backend.strong
+    choices = TrialConfig.model_json_schema()["$defs"]["RefinementConfig"]["properties"]["backend"]["enum"]
+    assert sorted(BACKENDS) == sorted(choices)
