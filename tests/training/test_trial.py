@@ -23,7 +23,9 @@ from ..data.layouts import draw_cub, draw_table
 from .tiny import assert_same_results, folders, history, same_weights, tiny, train, values
 
 # Every kind of state that a checkpoint must hold: a schedule, blocks copied in the middle, a teacher of its own.
+# With every box selected, another teacher gives other weights.
 STATEFUL: dict[str, Any] = {
+    "tau": 0.0,
     "weights": {"classifier": "none", "regressor": "classifier"},
     "refinement": {"teacher": "ema", "teacher_momentum": 0.5},
 }
@@ -178,7 +180,7 @@ def test_trials_at_the_same_time_train_a_shared_initialization_once(tmp_path: Pa
     ready = [str(tmp_path / name) for name in ("one", "two")]
     processes = [
         start(AT_ONCE, *names, str(tmp_path / "store"), str(tmp_path / "cache"), json.dumps(values(tau=tau)))
-        for names, tau in ((ready, 0.15), (ready[::-1], 0.0))
+        for names, tau in ((ready, 0.2), (ready[::-1], 0.0))
     ]
     said = [json.loads(process.communicate(timeout=SECONDS)[0]) for process in processes]
     assert sorted(said) == [[False] * 5, [True] * 3 + [False] * 2]

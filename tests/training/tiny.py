@@ -14,8 +14,8 @@ from lchp.training.trial import EpochReport, run_trial
 
 TINY: dict[str, Any] = {
     "dataset": {"kind": "synthetic", "train_per_class": 6, "test_per_class": 2, "size": 40},
-    "delta": 0.4,
-    "tau": 0.15,
+    "delta": 0.75,
+    "tau": 0.2,
     "backbone": "small_cnn",
     "classifier": "small_cnn",
     "weights": {"classifier": "none", "regressor": "none"},
