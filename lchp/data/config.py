@@ -21,7 +21,9 @@ class SyntheticDataset(Config):
     """Procedurally drawn creatures (method notes): eight classes, drawn once into the cache folder, no download."""
 
     kind: Literal["synthetic"] = "synthetic"
-    train_per_class: int = Field(375, ge=1, le=100_000, description="training images a class (method notes: 3,000 in all)")
+    train_per_class: int = Field(
+        375, ge=1, le=100_000, description="training images a class (method notes: 3,000 in all)"
+    )
     test_per_class: int = Field(63, ge=1, le=100_000, description="test images a class (method notes: 500 in all)")
     size: int = Field(72, ge=24, le=512, description="side of the drawn canvas in pixels (method notes: 72)")
     seed: int = Field(0, ge=0, description="seed of the drawing; not the trial's seed")
@@ -71,7 +73,9 @@ class ViewConfig(Config):
     """General augmentation and the evaluation view (paper 4.3)."""
 
     resize: int = Field(512, ge=16, le=2048, description="side in pixels to which images are resized (paper 4.3: 512)")
-    crop: int = Field(448, ge=16, le=2048, description="side in pixels of the random crop and of every input (paper: 448)")
+    crop: int = Field(
+        448, ge=16, le=2048, description="side in pixels of the random crop and of every input (paper: 448)"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip (paper 4.3: 0.5)")
     evaluation: Literal["whole", "centre_crop"] = Field(
         "whole", description="the view that is evaluated: the whole image resized to `crop`, or the centre crop"
