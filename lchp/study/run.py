@@ -21,8 +21,7 @@ from lchp.study.tracked import Materials, Recorder, Tracker
 from lchp.study.trainable import Session
 from lchp.tracking.runs import ensure_run, fail_run, find_run, finish_run, is_complete
 from lchp.tracking.store import ensure_experiment, open_store
-from lchp.training.config import TrialConfig, WeightsFile
-from lchp.training.material import Material
+from lchp.training.config import TrialConfig
 from lchp.training.trial import DONE
 
 CONFIGURATION = "study.json"
@@ -97,22 +96,11 @@ def _prepare(study: Study, output: Path, machine: Machine) -> tuple[Session, tup
     materials = Materials(session)
     try:
         for config in configs.values():
-            _check_weights(config, materials.of(config))
+            materials.of(config)
     except ValueError as error:
         raise Refusal(str(error)) from error
     planned = (PlannedTrial(t.name, configs[t.name], t.seed, t.varied) for t in trials)
     return session, tuple(planned), materials
-
-
-def _check_weights(config: TrialConfig, material: Material) -> None:
-    """Weight files are what their sha256 says, where one is written."""
-    for role, found in material.weight_digests.items():
-        weights = getattr(config.weights, role)
-        if isinstance(weights, WeightsFile) and weights.sha256 not in (None, found):
-            raise Refusal(
-                f"weights.{role}.file = {weights.file}: its sha256 is {found}, not {weights.sha256}: "
-                "take the right file"
-            )
 
 
 def _absolute(config: TrialConfig) -> TrialConfig:
