@@ -8,6 +8,7 @@ from typing import Any
 
 from lchp.study.machine import Machine
 from lchp.study.run import run_study
+from lchp.study.search import ContinuedSearch
 from lchp.study.spec import Study, load_study
 from lchp.study.tracked import Recorder
 from lchp.study.trainable import TrialTrainable
@@ -25,23 +26,36 @@ refinement: {epochs: 2, batch_size: 16}
 GRID = TINY + "vary: {delta: [0.4, 0.5], tau: [0.0, 0.5]}\n"
 
 
-def trial_of(recorder: Recorder, name: str) -> SimpleNamespace:
+def trial_of(recorder: Recorder, name: str, **suggested: Any) -> SimpleNamespace:
     """What Ray's callbacks see of a trial."""
-    return SimpleNamespace(config={"session": recorder.session, "trial": name}, error_file=None)
+    return SimpleNamespace(config={"session": recorder.session, "trial": name, **suggested}, error_file=None)
 
 
 def train_serially(study: Study, names: list[str], missing: int, recorder: Recorder) -> None:
-    """Train the named trials one after the other in this process, through the same Trainable and the same Recorder."""
-    for name in names:
-        trial = trial_of(recorder, name)
-        recorder.on_trial_start(0, [], trial)
-        trainable = TrialTrainable(trial.config)
-        result: dict[str, Any] = {"done": False}
-        while not result["done"]:
-            result = trainable.step()
-            recorder.on_trial_result(0, [], trial, result)
-        trainable.stop()
-        recorder.on_trial_complete(0, [], trial)
+    """Train the named trials, or a search's missing suggestions, one after the other in this process, through the same
+    Trainable, the same search and the same Recorder.
+    """
+    if study.search is None:
+        for name in names:
+            _train(trial_of(recorder, name), recorder)
+        return
+    searcher = ContinuedSearch(study.name, recorder.folder, study.search)
+    for name in map(str, range(missing)):
+        trial = trial_of(recorder, "", **searcher.suggest(name))
+        searcher.on_trial_complete(name, _train(trial, recorder))
+
+
+def _train(trial: SimpleNamespace, recorder: Recorder) -> dict[str, Any]:
+    """Train one trial; gives the last of its results."""
+    recorder.on_trial_start(0, [], trial)
+    trainable = TrialTrainable(trial.config)
+    result: dict[str, Any] = {"done": False}
+    while not result["done"]:
+        result = trainable.step()
+        recorder.on_trial_result(0, [], trial, result)
+    trainable.stop()
+    recorder.on_trial_complete(0, [], trial)
+    return result
 
 
 def load(folder: Path, text: str, *sets: str) -> Study:

@@ -1,0 +1,373 @@
+"""The studies that are shipped: what they resolve to, what they plan, and that each runs to its tables.
+
+Where a study or a default changes on purpose, write its resolved configuration anew: ``python -m tests.test_studies``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import tests.study.small as small
+from lchp.cli import run
+from lchp.data.fingerprint import differences
+from lchp.method.networks import make_regressor
+from lchp.reporting.paper import PARAMETERS, load_paper
+from lchp.study.plan import plan
+from lchp.study.results import table_specs
+from lchp.study.spec import Study, config_value, load_study
+from lchp.tracking.store import client
+from lchp.training.weights import IMAGENET
+from tests.data.layouts import draw_cub, draw_imagenet, draw_tiny_imagenet
+
+ROOT = Path(__file__).parents[1]
+PAPER = ROOT / "analysis/paper"
+GOLDEN = Path(__file__).parent / "study/golden"
+STUDIES = {path.stem: path for path in sorted((ROOT / "studies").glob("*.yaml"))}
+
+PLANNED = {
+    "alpha-beta": (7, 7),
+    "cub-subset-delta": (4, 4),
+    "paper-cub": (17, 6),
+    "quickstart": (3, 3),
+    "search-cub": (40, 40),
+    "search-quickstart": (12, 12),
+    "synthetic-ablation": (45, 15),
+    "table1-cub": (1, 1),
+    "table1-imagenet": (1, 1),
+    "table2-tiny-imagenet": (1, 1),
+    "table3-delta": (4, 4),
+    "table4-tau": (6, 1),
+    "table5-backbone": (3, 3),
+    "table6-augmentation": (7, 1),
+}
+"""Trials and distinct initializations of every study."""
+
+ROWS = {
+    "alpha-beta": {"table": 7, "alpha": 4, "beta": 4},
+    "cub-subset-delta": {"table": 4},
+    "paper-cub": {"table": 17, "table3": 4, "table4": 6, "table5": 3, "table6": 7},
+    "quickstart": {"table": 3},
+    "search-cub": {"table": 2},
+    "search-quickstart": {"table": 2},
+    "synthetic-ablation": {"table": 15, "delta": 5, "tau": 4, "augmentation": 8},
+    "table1-cub": {"table": 5 + 7},
+    "table1-imagenet": {"table": 5 + 9},
+    "table2-tiny-imagenet": {"table": 5 + 2},
+    "table3-delta": {"table": 4},
+    "table4-tau": {"table": 6},
+    "table5-backbone": {"table": 3},
+    "table6-augmentation": {"table": 7},
+}
+"""Rows of every table; where methods make the rows, the works that the paper cites stand below."""
+
+PRINTED = {
+    "table1_cub": ("LCHP-R", {"paper_top1_loc": "80.39", "paper_top5_loc": "91.72", "paper_gt_known": "94.36"}),
+    "table1_imagenet": ("LCHP-I", {"paper_top1_loc": "52.59", "paper_top5_loc": "61.67", "paper_gt_known": "64.11"}),
+    "table2_tiny_imagenet": ("Pseudo Label", {"paper_top1_loc": "41.24", "paper_gt_known": "50.33"}),
+    "table3_delta": (
+        "0.6",
+        {"paper_pseudo_label_gt_known": "80.15", "paper_lchp_i_gt_known": "88.95", "paper_lchp_r_gt_known": "93.09"},
+    ),
+    "table4_tau": (
+        "0.0",
+        {"paper_selected": "5994.0", "paper_selected_gt_known": "84.01", "paper_lchp_r_gt_known": "failed"},
+    ),
+    "table5_backbone": ("vgg19_bn", {"paper_lchp_i_gt_known": "80.19", "paper_lchp_r_gt_known": "83.95"}),
+    "table6_augmentation": ("scale+flip", {"paper_lchp_r_gt_known": "93.02"}),
+}
+"""One row of every table of the paper, as table.csv prints its numbers."""
+
+METHODS = {"pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box"}
+METRICS = {
+    "gt_known", "top1_loc", "top5_loc", "box_acc_30", "box_acc_70", "mean_box_acc", "mean_iou", "top1_cls"
+}  # fmt: skip
+
+SIZES = {
+    "seeds",
+    "search.trials",
+    "base.dataset.train_per_class",
+    "base.dataset.test_per_class",
+    "base.dataset.size",
+    "base.split.val_per_class",
+    "base.view.resize",
+    "base.view.crop",
+    "base.initialization.epochs",
+    "base.initialization.regressor_start",
+    "base.initialization.batch_size",
+    "base.initialization.attention_maps",
+    "base.refinement.epochs",
+    "base.refinement.batch_size",
+}
+"""What a study is shrunk by."""
+
+SMALL = (
+    "seeds=[0]",
+    "initialization.batch_size=3",
+    "initialization.attention_maps=2",
+    "refinement.epochs=1",
+    "refinement.batch_size=3",
+)
+SMALL_SYNTHETIC = (
+    "dataset.train_per_class=3",
+    "dataset.test_per_class=2",
+    "dataset.size=40",
+    "view.resize=40",
+    "view.crop=32",
+    "split.val_per_class=1",
+    "initialization.batch_size=8",
+    "refinement.batch_size=8",
+)
+SMALL_REAL = ("view.resize=88", "view.crop=80")
+
+every_study = pytest.mark.parametrize("name", STUDIES)
+
+
+def resolved(study: Study) -> str:
+    """A study with every default filled in, for people and for comparing."""
+    plain = {**study.identity(), "tables": [table.model_dump(mode="json") for table in study.tables]}
+    text: str = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=120)
+    return text
+
+
+def test_shipped_studies_are_all_of_them_known_here() -> None:
+    assert set(STUDIES) == set(PLANNED) == set(ROWS) == {file.stem for file in GOLDEN.iterdir()}
+
+
+@every_study
+def test_shipped_study_resolves_to_its_golden_text(name: str) -> None:
+    golden = (GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
+    assert resolved(load_study(STUDIES[name])) == golden, "python -m tests.test_studies writes it anew"
+
+
+@every_study
+def test_shipped_study_begins_with_question_cost_and_expected(name: str) -> None:
+    text = STUDIES[name].read_text(encoding="utf-8")
+    header = text[: text.index(f"\nname: {name}\n")].splitlines()
+    assert all(line.startswith("# ") for line in header)
+    for word in ("Question", "Cost", "Expected"):
+        assert [line for line in header if line.startswith(f"# {word}:") and line != f"# {word}:"], word
+    assert header[0].startswith("# Question:")
+
+
+@every_study
+def test_shipped_study_plan_without_data_counts_trials_and_initializations(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["study", "plan", str(STUDIES[name]), "--json", "--cache", str(tmp_path)]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["trials"], planned["initializations"]) == PLANNED[name]
+    assert type(planned["trials"]) is type(planned["initializations"]) is int
+    assert planned["hours"]["one GPU"] > 0
+
+
+def test_shipped_studies_name_every_table_of_the_paper_with_its_rows() -> None:
+    named = set()
+    for path in STUDIES.values():
+        study = load_study(path)
+        for spec in table_specs(study):
+            if spec.paper is None:
+                continue
+            paper = load_paper(spec.paper, PAPER)
+            assert paper is not None, f"{path}: {spec.paper}"
+            named.add(spec.paper)
+            parameter = PARAMETERS[spec.paper]
+            if parameter:
+                rows = [config for config in study.grid if _has(config, spec.fixed)]
+                assert {config_value(config, parameter) for config in rows} == set(paper.values), path
+    assert named == {file.stem for file in PAPER.glob("*.csv")} == set(PARAMETERS)
+
+
+def _has(config: Any, fixed: dict[str, Any]) -> bool:
+    return all(config_value(config, key) == value for key, value in fixed.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "delta", "epochs", "rate"),
+    [
+        ("table1-cub", 0.7, (40, 40), 2e-3),
+        ("table2-tiny-imagenet", 0.8, (40, 40), 2e-3),
+        ("table1-imagenet", 0.7, (10, 5), 2e-4),
+    ],
+)
+def test_preset_has_the_numbers_of_the_papers_section_4_3(
+    name: str, delta: float, epochs: tuple[int, int], rate: float
+) -> None:
+    config = load_study(STUDIES[name]).base
+    first, second = config.initialization, config.refinement
+    assert (config.delta, config.tau, config.alpha, config.beta) == (delta, 0.9, 20, 0.9)
+    assert (first.epochs, second.epochs) == epochs
+    assert (first.classifier_rate, first.classifier_decay, first.regressor_rate, second.rate) == (2e-3, 0.9, 2e-3, rate)
+    assert first.batch_size == second.batch_size == 32
+    assert first.attention_maps == 32
+    assert first.regressor_start == 0
+    for stage in (first, second):
+        assert (stage.optimizer.momentum, stage.optimizer.weight_decay) == (0.9, 1e-5)
+    assert (config.view.resize, config.view.crop, config.view.flip) == (512, 448, 0.5)
+    assert config.augmentation == "scale+translation+flip"
+    assert config.backbone == config.classifier == "inception_v3"
+    assert config.weights.classifier == config.weights.regressor == "imagenet"
+    assert config.split.val_per_class == 0
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two classes of each original dataset in its layout, three training and two test images each."""
+    folder = tmp_path_factory.mktemp("datasets")
+    drawn = {"cub": draw_cub, "tiny-imagenet": draw_tiny_imagenet, "imagenet": draw_imagenet}
+    return {kind: draw(folder / kind, train=3, test=2) for kind, draw in drawn.items()}
+
+
+@pytest.fixture(scope="session")
+def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which torchvision finds weights of every network, as if they had been downloaded.
+
+    They are random, their batch-norm statistics those of noise: without statistics the answers of a network of fifty
+    layers overflow until it has been trained for some steps.
+    """
+    home = tmp_path_factory.mktemp("torch")
+    (home / "hub/checkpoints").mkdir(parents=True)
+    for name, weights in IMAGENET.items():
+        trunk = make_regressor(name, "corners", seed=0).trunk
+        for layer in trunk.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = None
+        with torch.no_grad():
+            trunk(torch.randn(4, 3, 80, 80, generator=torch.Generator().manual_seed(0)))
+        torch.save(trunk.state_dict(), home / "hub/checkpoints" / weights.url.rpartition("/")[2])
+    yield home
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose checkpoints, gigabytes of them, do not outlive the test."""
+    yield tmp_path
+    shutil.rmtree(tmp_path / "out/.store", ignore_errors=True)
+
+
+def options(shipped: Study) -> tuple[str, ...]:
+    """The ``--set`` options that shrink a study."""
+    synthetic = shipped.base.dataset.kind == "synthetic"
+    late = shipped.base.initialization.regressor_start > 0
+    first = ("initialization.epochs=2", "initialization.regressor_start=1") if late else ("initialization.epochs=1",)
+    searching = ("search.trials=2", "split.val_per_class=1") if shipped.search else ()
+    return (*SMALL, *first, *searching, *(SMALL_SYNTHETIC if synthetic else SMALL_REAL))
+
+
+def shrunk(name: str, datasets: dict[str, Path]) -> Study:
+    """A shipped study, smaller by its sizes alone."""
+    shipped = load_study(STUDIES[name])
+    study = load_study(STUDIES[name], options(shipped), datasets.get(shipped.base.dataset.kind))
+    changed = {line.split(": ")[0] for line in differences(shipped.identity(), study.identity())}
+    assert changed <= SIZES
+    assert (study.varied, study.tables) == (shipped.varied, shipped.tables)
+    return study
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "quickstart"])
+def test_shipped_study_shrunk_runs_to_its_tables(
+    name: str, datasets: dict[str, Path], torch_home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(torch_home))
+    monkeypatch.setattr("lchp.study.schedule.train", small.train_serially)
+    study = shrunk(name, datasets)
+    said: list[str] = []
+    assert small.run(study, folder, said) == 0
+    assert_complete(study, folder)
+    if study.search:
+        best = json.loads((folder / f"out/{name}/best.json").read_text(encoding="utf-8"))
+        assert best["objective"] == "lchp_r/val/gt_known"
+        assert any(line.startswith(f"best by lchp_r/val/gt_known: {best['name']} ") for line in said)
+
+
+def test_quickstart_shrunk_runs_through_ray_to_its_table(folder: Path) -> None:
+    study = shrunk("quickstart", {})
+    sets = [part for option in options(load_study(STUDIES["quickstart"])) for part in ("--set", option)]
+    code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"
+    places = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", "sqlite:///mlflow.db"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "study", "run", str(STUDIES["quickstart"]), *places, *sets],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert_complete(study, folder)
+
+
+def assert_complete(study: Study, folder: Path) -> None:
+    """The study's folder holds every number and table that it promises, and MLflow every run."""
+    frame = pd.read_csv(folder / f"out/{study.name}/results.csv")
+    varied = list(study.varied)
+    assert list(frame.columns) == ["study", "run_id", "seed", *varied, "method", "split", "metric", "value"]
+    assert set(frame["study"]) == {study.name}
+    assert set(frame["split"]) == ({"val", "test"} if study.base.split.val_per_class else {"test"})
+    assert frame["value"].between(0, 1).all()
+    found = {tuple(row) for row in frame[["seed", *varied]].drop_duplicates().itertuples(index=False)}
+    if study.search:
+        assert len(found) == study.search.trials
+    else:
+        assert found == {(trial.seed, *trial.varied.values()) for trial in plan(study).trials}
+    for _, trial in frame.groupby("run_id"):
+        pairs = set(zip(trial["method"], trial["metric"], trial["split"], strict=True))
+        assert pairs == {
+            (method, metric, split) for method in METHODS for metric in METRICS for split in set(frame["split"])
+        }
+    assert frame["run_id"].nunique() == len(found)
+    for spec in table_specs(study):
+        assert_table(folder / f"out/{study.name}", spec.name, ROWS[study.name][spec.name], spec.paper)
+    assert_tracked(study, folder, set(frame["run_id"]))
+
+
+def assert_table(folder: Path, name: str, rows: int, paper: str | None) -> None:
+    """A table has its rows in every format, and the paper's numbers beside ours."""
+    table = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+    markdown = (folder / f"{name}.md").read_text(encoding="utf-8").splitlines()
+    latex = (folder / f"{name}.tex").read_text(encoding="utf-8").splitlines()
+    assert len(table) == rows
+    assert len([line for line in markdown if line.startswith("| ") and "---" not in line]) == 1 + rows
+    assert len([line for line in latex if line.endswith(r"\\")]) == 1 + rows
+    ours = [column for column in table.columns if column.endswith("gt_known_mean")]
+    assert ours
+    assert (table[ours] != "").any(axis=1).sum() == (rows if len(ours) > 1 else len(METHODS))
+    if paper:
+        label, numbers = PRINTED[paper]
+        row = table[table.iloc[:, 0] == label].iloc[0]
+        assert {key: row[key] for key in numbers} == numbers
+
+
+def assert_tracked(study: Study, folder: Path, run_ids: set[str]) -> None:
+    """MLflow holds one finished run per trial under one finished parent."""
+    door = client(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = door.get_experiment_by_name(study.name)
+    assert experiment is not None
+    runs = door.search_runs([experiment.experiment_id])
+    parents = [one for one in runs if "mlflow.parentRunId" not in one.data.tags]
+    nested = [one for one in runs if "mlflow.parentRunId" in one.data.tags]
+    assert {one.info.status for one in runs} == {"FINISHED"}
+    assert len(parents) == 1
+    assert {one.data.tags["mlflow.parentRunId"] for one in nested} == {parents[0].info.run_id}
+    assert len(nested) == len(run_ids)
+    assert {one.info.run_id for one in nested} == run_ids
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for shipped_name, shipped_path in STUDIES.items():
+        (GOLDEN / f"{shipped_name}.yaml").write_text(resolved(load_study(shipped_path)), encoding="utf-8")
