@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from lchp.data.config import DatasetConfig
+    from lchp.data.config import DatasetConfig, SplitConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,11 +92,14 @@ def study_run(
     workers: int,
 ) -> int:
     """Run the study FILE, or continue it, and make its tables."""
-    from lchp.study.machine import Machine
-    from lchp.study.run import run_study
     from lchp.study.spec import load_study
 
     loaded = load_study(file, sets, data, must_exist=True)
+
+    # Ray, MLflow and torch take seconds to import: a mistake in the file is told before.
+    from lchp.study.machine import Machine
+    from lchp.study.run import run_study
+
     return run_study(loaded, output, tracking_uri, Machine(cache or _default_cache(), device, workers), click.echo)
 
 
@@ -149,11 +153,13 @@ def trial_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
 ) -> int:
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
-    from lchp.study.machine import Machine
-    from lchp.study.single import run_single
     from lchp.study.spec import load_trial
 
     config = load_trial(file, sets, data, must_exist=True)
+
+    from lchp.study.machine import Machine
+    from lchp.study.single import run_single
+
     runtime = Machine(cache or _default_cache(), device, workers).runtime(output)
     result = run_single(config, runtime, click.echo)
     for name, value in result.scores.items():
@@ -176,13 +182,28 @@ _DATASET = _with(
 )
 
 
-def _dataset(file: Path | None, kind: str | None, path: Path | None, sets: Sequence[str]) -> DatasetConfig:
-    """The dataset that a study or trial file, or the options, name."""
+def _dataset(
+    file: Path | None, kind: str | None, path: Path | None, sets: Sequence[str]
+) -> tuple[DatasetConfig, SplitConfig]:
+    """The dataset that a study or trial file, or the options, name, and how val is drawn from it."""
     from lchp.study.spec import dataset_of_kind, load_dataset
 
     if (file is None) == (kind is None):
         raise click.UsageError("give a study or trial FILE, or --kind with --data")
     return load_dataset(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
+
+
+@contextmanager
+def _refusing(cache: Path | None) -> Iterator[None]:
+    """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
+    from lchp.study.folders import require_writable
+    from lchp.study.source import Refusal
+
+    require_writable(cache or _default_cache(), "--cache")
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise Refusal(_message(error)) from error
 
 
 @data.command("check")
@@ -191,9 +212,11 @@ def data_check(
     file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path | None
 ) -> int:
     """Read a whole dataset; say what it holds, what is wrong with it, and the floors."""
-    from lchp.data.checking import check
+    dataset, split = _dataset(file, kind, data, sets)
+    with _refusing(cache):
+        from lchp.data.checking import check
 
-    report = check(_dataset(file, kind, data, sets), cache or _default_cache())
+        report = check(dataset, cache or _default_cache(), split)
     click.echo(report.text())
     return 1 if report.problems else 0
 
@@ -212,9 +235,11 @@ def data_show(
     output: Path,
 ) -> int:
     """Draw a grid of samples with their true boxes."""
-    from lchp.data.showing import show
+    dataset, _ = _dataset(file, kind, data, sets)
+    with _refusing(cache):
+        from lchp.data.showing import show
 
-    show(_dataset(file, kind, data, sets), cache or _default_cache(), output)
+        show(dataset, cache or _default_cache(), output)
     click.echo(f"drawn: {output}")
     return 0
 
@@ -244,10 +269,24 @@ def reproduce(
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
+    from lchp.study.source import Refusal
     from lchp.tracking.store import open_store
-    from lchp.tracking.ui import serve
+    from lchp.tracking.ui import require_free, serve
 
-    return serve(open_store(tracking_uri, Path.cwd()), port)
+    try:
+        store = open_store(tracking_uri, Path.cwd())
+        require_free(store, port)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    return serve(store, port)
+
+
+def _message(error: Exception) -> str:
+    """An error in one line for people: a file that the system refuses is named."""
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = error.strerror or type(error).__name__
+        return f"{error.filename}: {reason}: make it readable and writable, or name another place"
+    return str(error) or type(error).__name__
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -260,10 +299,10 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped: the same command continues", err=True)
         return 130
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         from lchp.study.source import Refusal
 
-        click.echo(f"lchp: {error}", err=True)
+        click.echo(f"lchp: {_message(error)}", err=True)
         return 2 if isinstance(error, Refusal) else 1
     return code if isinstance(code, int) else 0
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -84,7 +86,7 @@ def test_unknown_option_or_command_is_refused(capsys: pytest.CaptureFixture[str]
 
 def test_trial_run_refuses_a_study_file(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["trial", "run", str(study)]) == 2
-    assert "name = tiny: unknown key" in capsys.readouterr().err
+    assert "run it with `lchp study run" in capsys.readouterr().err
 
 
 def test_interrupt_gives_code_130(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,3 +148,102 @@ def test_data_check_and_show_of_a_small_synthetic_set(tmp_path: Path, capsys: py
     assert "problems: none" in capsys.readouterr().out
     assert run(["data", "show", *common, "--output", str(tmp_path / "samples.png")]) == 0
     assert (tmp_path / "samples.png").stat().st_size > 1000
+
+
+def run_folders(study: Path, tmp_path: Path, **folders: str) -> int:
+    options = {"--output": str(tmp_path / "out"), "--cache": str(tmp_path / "cache"), **folders}
+    return run(["study", "run", str(study), *(word for pair in options.items() for word in pair)])
+
+
+@pytest.mark.parametrize("option", ["--output", "--cache"])
+@pytest.mark.parametrize("below", ["", "/sub"])
+def test_study_run_folder_that_is_a_file_is_refused(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, below: str
+) -> None:
+    assert run_folders(study, tmp_path, **{option: f"{study}{below}"}) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"lchp: {option} {study}{below}: is no folder that can be written (")
+    assert err.endswith(f"give another with {option} DIR\n")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that refuses writing even to root")
+@pytest.mark.parametrize("option", ["--output", "--cache"])
+def test_study_run_folder_that_cannot_be_made_is_refused(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert run_folders(study, tmp_path, **{option: "/proc/nope"}) == 2
+    assert f"{option} /proc/nope: is no folder that can be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["trial", "run"], ["data", "check"], ["data", "show"]])
+def test_default_cache_under_an_unwritable_home_is_refused(
+    command: list[str], study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(study))
+    trial = tmp_path / "trial.yaml"
+    trial.write_text("preset: quickstart\n", encoding="utf-8")
+    output = ["--output", str(tmp_path / "out")] if command[1] != "check" else []
+    assert run([*command, str(trial), *output]) == 2
+    assert f"--cache {study}/.cache/lchp: is no folder that can be written" in capsys.readouterr().err
+
+
+SMALL = ["--set", "dataset.train_per_class=6", "--set", "dataset.test_per_class=2", "--set", "dataset.size=40"]
+
+
+def test_data_show_into_a_place_that_cannot_be_written_is_refused(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--kind", "synthetic", *SMALL, "--cache", str(tmp_path / "cache")]
+    assert run(["data", "show", *common, "--output", str(study / "s.png")]) == 2
+    assert str(study) in capsys.readouterr().err
+
+
+def test_data_check_uses_the_split_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trial = tmp_path / "trial.yaml"
+    trial.write_text("preset: quickstart\nsplit: {val_per_class: 2}\n", encoding="utf-8")
+    assert run(["data", "check", str(trial), *SMALL, "--cache", str(tmp_path / "cache")]) == 0
+    assert "val: 16 images, 2 to 2 a class" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_data_that_cannot_be_opened_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cache = ["--cache", str(tmp_path / "cache")]
+    assert run(["data", command, "--kind", "cub", "--data", str(empty), *cache]) == 2
+    assert "dataset cub" in capsys.readouterr().err
+
+
+def test_ui_taken_port_or_bad_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ui", "--tracking-uri", "carrier-pigeon://home"]) == 2
+    assert "--tracking-uri" in capsys.readouterr().err
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert run(["ui", "--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}", "--port", port]) == 2
+    assert "choose a free one with --port" in capsys.readouterr().err
+
+
+def test_unwritable_file_while_running_is_one_message_and_code_one(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "results.csv")
+
+    monkeypatch.setattr("lchp.study.plan.plan", failing)
+    assert run(["study", "plan", str(study)]) == 1
+    assert capsys.readouterr().err.startswith("lchp: results.csv: No space left on device: ")
+
+
+def test_study_run_mistake_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
+    heavy = {"torch", "ray", "mlflow", "pandas"}
+    code = (
+        f"import sys; from lchp.cli import run; code = run(['study', 'run', {str(study)!r}, '--set', 'tau=2']); "
+        f"print(code, sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "2 []"

@@ -26,7 +26,8 @@ from lchp.method.networks import make_regressor
 from lchp.reporting.paper import PARAMETERS, load_paper
 from lchp.study.plan import plan
 from lchp.study.results import table_specs
-from lchp.study.spec import Study, config_value, load_study
+from lchp.study.spec import Study, load_study
+from lchp.study.values import config_value
 from lchp.tracking.store import client
 from lchp.training.weights import IMAGENET
 from tests.data.layouts import draw_cub, draw_imagenet, draw_tiny_imagenet

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lchp.study.folders import require_writable
 from lchp.study.source import Refusal
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
@@ -27,11 +28,13 @@ class Machine:
         """The runtime of trials whose stages are kept in ``output/.store``.
 
         Raises:
-            Refusal: CUDA is asked for and not there.
+            Refusal: CUDA is asked for and not there, or a folder cannot be written.
         """
         there = torch.cuda.is_available()
         if self.device == "cuda" and not there and not os.environ.get("RAY_ADDRESS"):
             raise Refusal("--device cuda: this machine has no usable CUDA device: use --device cpu")
+        require_writable(output, "--output")
+        require_writable(self.cache, "--cache")
         device = ("cuda" if there else "cpu") if self.device == "auto" else self.device
         return Runtime(output.absolute() / ".store", self.cache.absolute(), device, self.workers)
 

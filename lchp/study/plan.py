@@ -11,7 +11,8 @@ from typing import Any
 from lchp.data.config import DatasetConfig, SyntheticDataset
 from lchp.data.fingerprint import canonical, fingerprint
 from lchp.study.source import Refusal
-from lchp.study.spec import Study, config_value
+from lchp.study.spec import Study
+from lchp.study.values import config_value
 from lchp.training.config import TrialConfig
 from lchp.training.identity import initialization_key
 
@@ -188,7 +189,7 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Images | None:
     """The true counts of a dataset whose files are at hand, None where they are not.
 
     Raises:
-        Refusal: the files are there and not what the dataset's kind says.
+        Refusal: the files are there and not what the dataset's kind says, or cannot be read or extracted.
     """
     path = getattr(dataset, "path", None)
     if path is None or not path.exists():
@@ -197,7 +198,7 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Images | None:
 
     try:
         found = open_dataset(dataset, cache)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise Refusal(str(error)) from error
     return Images(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
 

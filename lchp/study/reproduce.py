@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from lchp.data.digest import changed
 from lchp.data.fingerprint import canonical, flatten
 from lchp.study.comparison import Comparison, compare
+from lchp.study.folders import require_writable
 from lchp.study.machine import Machine, epoch_line
+from lchp.study.presence import require_files
 from lchp.study.source import Refusal, Source
-from lchp.study.spec import require_files
 from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.training import environment
@@ -47,7 +48,7 @@ def reproduce(
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    require_writable(output, "--output")
     with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
         try:
             uri = open_store(tracking_uri, Path.cwd())

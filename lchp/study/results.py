@@ -6,33 +6,22 @@ from pathlib import Path
 
 from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow
-from lchp.reporting.paper import PARAMETERS
 from lchp.reporting.tables import TableSpec
 from lchp.reporting.writing import to_markdown
 from lchp.study.ledger import read
-from lchp.study.source import Refusal, unknown_key
-from lchp.study.spec import Study, fixed_values
+from lchp.study.source import Refusal
+from lchp.study.spec import Study
+from lchp.study.tables import fixed_values
 
 
 def table_specs(study: Study) -> list[TableSpec]:
     """What the study's tables show.
 
     A table shows trials whose other varied keys have the values of ``fixed``, or those of the study's configuration.
-
-    Raises:
-        Refusal: a table of the paper that does not exist or has other rows.
     """
     specs = []
     for table in study.tables:
         by = study.varied if table.by is None else table.by
-        if table.paper is not None and table.paper not in PARAMETERS:
-            raise Refusal(f"tables: paper = {table.paper}: {unknown_key(table.paper, tuple(PARAMETERS))}")
-        rows = PARAMETERS[table.paper] if table.paper else None
-        if table.paper and by != ((rows,) if rows else ()):
-            raise Refusal(
-                f"tables: {table.name}: {table.paper} has rows by {rows or 'method'}, the table by {list(by)}: "
-                f"write by: [{rows or ''}], or leave `paper` out"
-            )
         split = table.split or ("val" if study.search else "test")
         specs.append(
             TableSpec(table.name, by, table.metrics, split, table.paper, fixed_values(table, study.base, study.varied))

@@ -16,9 +16,10 @@ from lchp.study.machine import Machine
 from lchp.study.plan import PlannedTrial, in_training_order, plan
 from lchp.study.results import make_tables, table_specs
 from lchp.study.source import Refusal
-from lchp.study.spec import Study, without_paths
+from lchp.study.spec import Study
 from lchp.study.tracked import Materials, Recorder, Tracker
 from lchp.study.trainable import Session
+from lchp.study.values import without_paths
 from lchp.tracking.runs import ensure_run, fail_run, find_run, finish_run, is_complete
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.training.config import TrialConfig

@@ -136,7 +136,8 @@ class _Walk:
         return values
 
 
-def _parse(text: str, name: str) -> tuple[Any, dict[Location, str]]:
+def _parse(text: str, name: str, option: bool = False) -> tuple[Any, dict[Location, str]]:
+    """The value that ``text`` writes, and its places; ``name`` is the file's, or ``--set key`` of an ``option``."""
     try:
         loader = _Loader(text)
         try:
@@ -150,6 +151,9 @@ def _parse(text: str, name: str) -> tuple[Any, dict[Location, str]]:
             raise
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
+        if option:
+            remedy = "close its brackets, or put text into quotes"
+            raise Refusal(f"{name}: the value `{text}` is no readable YAML ({problem}): {remedy}") from error
         place = f"{name}:{mark.line + 1}" if mark else name
         raise Refusal(f"{place}: no readable YAML: {problem}") from error
 
@@ -183,7 +187,7 @@ def options(sets: Sequence[str]) -> Source:
         place = f"--set {option}"
         if not equals or not all(parts):
             raise Refusal(f"{place}: write it as dotted.key=value")
-        value, _ = _parse(text, place)
+        value, _ = _parse(text, f"--set {key.strip()}", option=True)
         source = source.put(parts, value, place)
     return source
 
@@ -212,8 +216,12 @@ def _lines(error: ValidationError, model: type[BaseModel], source: Source, neigh
     for item in error.errors(include_url=False):
         location = _location(item["loc"], source.values, item["type"])
         text = _text(dict(item), model, location, source.values, neighbours)
-        if text not in texts.setdefault(location, []):
-            texts[location].append(text)
+        found = texts.setdefault(location, [])
+        if item["type"] == "too_short":
+            # Something empty of the right type: the other branches of a union were not meant.
+            found[:] = [text]
+        elif text not in found and not any(other.startswith(_EMPTY) for other in found):
+            found.append(text)
     # Of a union's branches the one that was meant is the one that got furthest.
     deepest = [at for at in texts if at == () or not any(other[: len(at)] == at != other for other in texts)]
     return [_line(at, " or ".join(texts[at]), source) for at in deepest]
@@ -307,6 +315,14 @@ _TYPES = {
 }
 
 
+_EMPTY = "is empty: give at least one value"
+_PATTERNS = {
+    "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, `_` and `-`, the first a letter or digit",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$": "letters, digits, `.`, `_` and `-`, at most 100, the first a letter or digit",
+}
+
+
 def _text(
     item: dict[str, Any], model: type[BaseModel], location: Location, values: Any, neighbours: Sequence[str]
 ) -> str:
@@ -327,6 +343,10 @@ def _text(
         return f"is missing: add it{meaning}"
     if kind == "value_error":
         return str(context["error"])
+    if kind in {"too_short", "string_too_short"}:
+        return f"{_EMPTY}{meaning}"
+    if kind == "string_pattern_mismatch":
+        return f"must be {_PATTERNS.get(context['pattern']) or 'like ' + context['pattern']}{meaning}"
     if kind in _TYPES:
         return f"must be {_TYPES[kind]}{meaning}"
     return f"{item['msg']}{meaning}"

@@ -12,8 +12,9 @@ from ray import tune
 from lchp.study.ledger import Entry, Ledger, State
 from lchp.study.machine import epoch_line, total_epochs
 from lchp.study.plan import suggestion_name, trial_name
-from lchp.study.spec import Study, config_value
+from lchp.study.spec import Study
 from lchp.study.trainable import Session, draw_predictions
+from lchp.study.values import config_value
 from lchp.tracking.runs import ensure_run, fail_run, log_history, log_result
 from lchp.training import environment
 from lchp.training.config import TrialConfig

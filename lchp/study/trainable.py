@@ -12,7 +12,7 @@ from typing import Any
 import ray.tune
 
 from lchp.study.machine import total_epochs
-from lchp.study.spec import with_values
+from lchp.study.values import with_values
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
 from lchp.training.trial import CHECKPOINT, DONE, EpochReport, TrialResult, finished_trial, trial_epochs

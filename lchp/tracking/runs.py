@@ -22,26 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lchp.data.fingerprint import canonical, flatten
-from lchp.tracking.store import client, ensure_experiment, open_store, shown
-
-__all__ = [
-    "ERROR_TAG",
-    "KEY_TAG",
-    "OPTIONAL",
-    "PARENT_TAG",
-    "REQUIRED",
-    "StoredRun",
-    "ensure_experiment",
-    "ensure_run",
-    "fail_run",
-    "find_run",
-    "finish_run",
-    "is_complete",
-    "log_history",
-    "log_result",
-    "open_store",
-    "read_run",
-]
+from lchp.tracking.store import client, shown
 
 KEY_TAG = "lchp.key"
 ERROR_TAG = "lchp.error"

@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from types import FrameType
 
 from lchp.tracking.store import is_server, shown, sqlite_file
 
@@ -49,21 +49,14 @@ def _command(uri: str, port: int) -> list[str]:
     ]
 
 
-def serve(uri: str, port: int) -> int:
-    """Serve the MLflow UI of the store at ``uri`` on 127.0.0.1 until Ctrl-C or SIGTERM; print its address.
-
-    For a store that is itself a server, print that server's address and return. Call it from the main thread, where
-    signals arrive.
-
-    Returns:
-        0 after a clean stop, else 1.
+def require_free(uri: str, port: int) -> None:
+    """See that ``serve`` can listen at ``port``.
 
     Raises:
         ValueError: the port is taken.
     """
     if is_server(uri):
-        print(f"the runs are kept by a server that has its own UI: {shown(uri)}", flush=True)
-        return 0
+        return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -72,13 +65,25 @@ def serve(uri: str, port: int) -> int:
             raise ValueError(
                 f"port {port} of {_HOST} cannot be used ({error}): choose a free one with --port"
             ) from error
-    stopped = False
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+def serve(uri: str, port: int) -> int:
+    """Serve the MLflow UI of the store at ``uri`` on 127.0.0.1 until Ctrl-C or SIGTERM; print its address.
+
+    For a store that is itself a server, print that server's address and return. Call it from the main thread, where
+    signals arrive, after :func:`require_free`.
+
+    Returns:
+        0 after a clean stop, else 1.
+    """
+    if is_server(uri):
+        print(f"the runs are kept by a server that has its own UI: {shown(uri)}", flush=True)
+        return 0
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda _signal, _frame: stopped.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     database = sqlite_file(uri)
     # Nothing of a study needs MLflow's job queue, and it would start helper processes.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -86,19 +91,24 @@ def serve(uri: str, port: int) -> int:
         _command(uri, port), cwd=database.parent if database else None, env=environment, start_new_session=True
     )
     try:
-        address = f"http://{_HOST}:{port}"
-        until = time.monotonic() + _START_SECONDS
-        answered = False
-        while not stopped and server.poll() is None:
-            if not answered and _answers(address):
-                answered = True
-                print(f"MLflow UI of {shown(uri)}: {address} (Ctrl-C ends it)", flush=True)
-            if not answered and time.monotonic() > until:
-                print(f"the MLflow UI did not answer within {_START_SECONDS:.0f} s", file=sys.stderr, flush=True)
-                break
-            time.sleep(0.1)
+        _watch(server, uri, port, stopped)
     finally:
         _stop(server)
         for number, handler in before.items():
             signal.signal(number, handler)
-    return 0 if stopped else 1
+    return 0 if stopped.is_set() else 1
+
+
+def _watch(server: subprocess.Popen[bytes], uri: str, port: int, stopped: threading.Event) -> None:
+    """Say when the server answers; wait until it ends, is to be stopped, or has not answered for too long."""
+    address = f"http://{_HOST}:{port}"
+    until = time.monotonic() + _START_SECONDS
+    answered = False
+    while not stopped.is_set() and server.poll() is None:
+        if not answered and _answers(address):
+            answered = True
+            print(f"MLflow UI of {shown(uri)}: {address} (Ctrl-C ends it)", flush=True)
+        if not answered and time.monotonic() > until:
+            print(f"the MLflow UI did not answer within {_START_SECONDS:.0f} s", file=sys.stderr, flush=True)
+            return
+        time.sleep(0.1)

@@ -80,6 +80,11 @@ def test_options_malformed_are_refused_by_name(option: str) -> None:
         options([option])
 
 
+def test_options_unreadable_value_is_shown_apart_from_the_remedy() -> None:
+    with pytest.raises(Refusal, match=r"^--set tau: the value `\[1:1:` is no readable YAML \(.*\): close .* quotes"):
+        options(["tau=[1:1:"])
+
+
 def test_merge_mappings_join_and_other_values_replace() -> None:
     assert merge({"a": {"b": 1, "c": 2}, "d": [1, 2]}, {"a": {"c": 3}, "d": [4]}) == {"a": {"b": 1, "c": 3}, "d": [4]}
 

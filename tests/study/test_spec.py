@@ -6,14 +6,8 @@ import pytest
 
 from lchp.study.source import Refusal
 from lchp.study.space import Range
-from lchp.study.spec import (
-    Study,
-    config_value,
-    load_dataset,
-    load_study,
-    load_trial,
-    with_values,
-)
+from lchp.study.spec import Study, load_dataset, load_study, load_trial
+from lchp.study.values import config_value, with_values
 
 
 def study(folder: Path, text: str, *sets: str, data: Path | None = None) -> Study:
@@ -121,6 +115,23 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
             "study.yaml:2: augmentation = flop: must be a subset of scale, translation, flip",
         ),
         ("name: s\ntables: [{by: [tau]}]\n", "study.yaml:2: tables.0.by: `tau` does not vary"),
+        ("name: s\ntables:\n- name: results\n", "study.yaml:3: tables.0.name = results: is the name of another file"),
+        ("name: s\ntables: [{name: Losses}]\n", "study.yaml:2: tables.0.name = Losses: is the name of another file"),
+        ("name: paper\n", "study.yaml:1: name = paper: the folder of that name holds the paper's numbers"),
+        (
+            "name: s\nvary: {delta: [0.5]}\ntables:\n- by: [delta]\n  paper: table3_dleta\n",
+            "study.yaml:5: tables.0.paper = table3_dleta: unknown table: did you mean `table3_delta`?",
+        ),
+        (
+            "name: s\nvary: {tau: [0.9]}\ntables:\n- paper: table3_delta\n",
+            "study.yaml:4: tables.0.paper = table3_delta: table3_delta has rows by delta, the table by tau",
+        ),
+        ("name: s\nseeds: []\n", "study.yaml:2: seeds = []: is empty: give at least one value"),
+        ("name: a/b\n", "name = a/b: must be letters, digits"),
+        (
+            "name: s\nweights: {classifier: {file: a, sha256: AB}}\n",
+            "study.yaml:2: weights.classifier.sha256 = AB: must be 64 hexadecimal digits",
+        ),
         ("name: s\ntables: [{}, {}]\n", "study.yaml:2: tables: two have one name"),
         ("name: s\ntables: [{metrics: [gt_know]}]\n", "study.yaml:2: tables.0.metrics.0 = gt_know: must be 'gt_known'"),
     ],
@@ -165,7 +176,7 @@ def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -
         ("    tau: {low: 0.5, high: 0.1}\n", "study.yaml:5: search.space.tau"),
         ("    alpha: {low: 0, high: 1, log: true}\n", "has no logarithm"),
         ("    tau: 0.5\n", "study.yaml:5: search.space.tau = 0.5: must be a mapping or must be a list"),
-        ("    tau: []\n", "study.yaml:5: search.space.tau"),
+        ("    tau: []\n", "study.yaml:5: search.space.tau = []: is empty: give at least one value"),
         ("    tuu: [0.5]\n", "study.yaml:5: tuu = 0.5: unknown key: did you mean `tau`?"),
         ("    seed: [1]\n", "study.yaml:5: search.space.seed: is not varied"),
         ("    tau: [0.5]\nvary: {delta: [0.5]}\n", "study.yaml:2: search: cannot stand beside `vary`"),
@@ -193,7 +204,7 @@ def test_load_trial_reads_a_seed_and_refuses_a_studys_keys(tmp_path: Path) -> No
     path.write_text("preset: quickstart\nseed: 3\naugmentation: [flip]\n", encoding="utf-8")
     config = load_trial(path, ["tau=0.1"])
     assert (config.seed, config.augmentation, config.tau, config.backbone) == (3, "flip", 0.1, "small_cnn")
-    assert load_dataset(path) == load_trial(path).dataset
+    assert load_dataset(path) == (load_trial(path).dataset, load_trial(path).split)
     path.write_text("seeds: [3]\n", encoding="utf-8")
     with pytest.raises(Refusal, match=r"trial.yaml:1: seeds = \[3\]: unknown key: did you mean `seed`"):
         load_trial(path)
@@ -231,6 +242,35 @@ def test_load_study_missing_files_are_refused_with_their_place(tmp_path: Path) -
 def test_load_dataset_needs_no_weights_but_the_data(tmp_path: Path) -> None:
     path = tmp_path / "trial.yaml"
     path.write_text("weights: {classifier: {file: gone.pth}}\n", encoding="utf-8")
-    assert load_dataset(path).kind == "synthetic"
+    assert load_dataset(path)[0].kind == "synthetic"
     with pytest.raises(Refusal, match=r"--set dataset=cub: dataset\.path: the cub data has no path"):
         load_dataset(path, ["dataset=cub"])
+
+
+def test_load_study_range_mistake_is_one_line(tmp_path: Path) -> None:
+    for values in ("{low: 0.5, high: 0.1}", "{low: 2, high: 3}"):
+        assert len(refusal(tmp_path, SEARCH + f"    tau: {values}\n").splitlines()) == 1
+
+
+def test_load_study_option_for_a_varied_key_is_refused(tmp_path: Path) -> None:
+    text = "name: s\nvary:\n  delta: [0.5, 0.7]\n"
+    message = refusal(tmp_path, text, "delta=0.9")
+    assert message.startswith("--set delta=0.9: delta varies, under `vary` (")
+    assert "--set 'vary={delta: [...]}'" in message
+    assert "under `search.space`" in refusal(tmp_path, SEARCH + "    tau: [0.5]\n", "tau=0.9")
+    some = study(tmp_path, "name: s\nvary:\n- delta: [0.5]\n- tau: [0.1]\n", "delta=0.9")
+    assert [config.delta for config in some.grid] == [0.5, 0.9]
+
+
+def test_load_study_option_vary_replaces_the_whole_grid(tmp_path: Path) -> None:
+    text = "name: s\nvary:\n  delta: [0.5, 0.7]\n"
+    assert study(tmp_path, text, "vary={tau: [0.1]}").varied == ("tau",)
+    assert study(tmp_path, text, "vary.tau=[0.1]").varied == ("delta", "tau")
+    assert refusal(tmp_path, text, "vary={delta: [7]}").startswith("--set vary={delta: [7]}: delta = 7")
+
+
+def test_load_trial_of_a_study_names_the_command_for_studies(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("preset: quickstart\nname: s\n", encoding="utf-8")
+    with pytest.raises(Refusal, match=r"study.yaml:2: .* is a study, not a trial: run it with `lchp study run "):
+        load_trial(path)

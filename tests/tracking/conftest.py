@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lchp.tracking.runs import open_store
+from lchp.tracking.store import open_store
 
 HISTORY = [
     {

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from lchp.tracking.runs import (
-    ensure_experiment,
     ensure_run,
     fail_run,
     find_run,
@@ -18,7 +17,7 @@ from lchp.tracking.runs import (
     log_result,
     read_run,
 )
-from lchp.tracking.store import client
+from lchp.tracking.store import client, ensure_experiment
 from tests.tracking.conftest import HISTORY, SCORES
 
 PARAMS = {"delta": 0.7, "refinement": {"epochs": 4, "teacher": "online"}, "weights": {"sha256": None}}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lchp.tracking.ui import serve
+from lchp.tracking.ui import require_free, serve
 
 
 def _free_port() -> int:
@@ -33,13 +33,13 @@ def _session_members(leader: int) -> list[int]:
     return members
 
 
-def test_serve_taken_port_is_refused(store: str) -> None:
+def test_require_free_taken_port_is_refused(store: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"port {port} of 127.0.0.1 cannot be used.*--port"):
-            serve(store, port)
+            require_free(store, port)
 
 
 def test_serve_store_on_a_server_prints_its_address(capsys: pytest.CaptureFixture[str]) -> None:
