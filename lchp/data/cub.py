@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from lchp.data.files import read_utf8
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
 
 
@@ -75,7 +76,7 @@ def _lines_by_id(file: Path) -> dict[str, str]:
     if not file.is_file():
         raise ValueError(f"{file} is missing: restore it from CUB-200-2011's archive")
     values: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_utf8(file).splitlines(), 1):
         if not line.strip():
             continue
         key, _, rest = line.strip().partition(" ")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lchp.data.files import write_text
 from lchp.data.loader import file_identity
 from lchp.data.progress import progress
 from lchp.data.records import Dataset, TrueBoxes
@@ -94,10 +94,7 @@ def _remembered(store: Path) -> dict[str, list[str]]:
 
 
 def _remember(store: Path, known: dict[str, list[str]]) -> None:
-    store.parent.mkdir(parents=True, exist_ok=True)
-    part = store.with_name(f".{store.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(known), encoding="utf-8")
-    part.replace(store)
+    write_text(store, json.dumps(known))
 
 
 def _file_sha256(file: Path) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
+from lchp.data.files import read_utf8
 from lchp.data.progress import progress
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
 
@@ -62,8 +63,8 @@ def _val_labels(root: Path, names: list[str]) -> dict[str, str]:
     """The wnid of every validation image."""
     for file in (root.parent / "LOC_val_solution.csv", root / "LOC_val_solution.csv"):
         if file.is_file():
-            with file.open(newline="", encoding="utf-8") as text:
-                solution = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(text)}
+            rows = csv.DictReader(read_utf8(file).splitlines())
+            solution = {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
             missing = next((name for name in names if PurePosixPath(name).stem not in solution), None)
             if missing is not None:
                 raise ValueError(f"{file}: no line for validation image {missing}: restore the file")
@@ -112,7 +113,7 @@ def _box(file: Path, item: ElementTree.Element) -> PixelBox:
 def _class_names(root: Path, wnids: list[str]) -> tuple[str, ...]:
     """``<wnid> <first name>`` where Kaggle's LOC_synset_mapping.txt lies beside ILSVRC, else the wnid."""
     file = root.parent / "LOC_synset_mapping.txt"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = read_utf8(file).splitlines() if file.is_file() else []
     words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition(" ") for line in lines)}
     return tuple(f"{wnid} {words[wnid]}" if words.get(wnid) else wnid for wnid in wnids)
 

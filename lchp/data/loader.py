@@ -51,11 +51,6 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.records)
 
-    @property
-    def cached(self) -> bool:
-        """Whether images come from the cache file."""
-        return self._pixels is not None
-
     def batch(self, indices: Tensor) -> Tensor:
         """The images at ``indices`` (b,), int64: uint8 (b, 3, size, size). ValueError names an unreadable one."""
         if self._pixels is not None:

@@ -28,7 +28,7 @@ from lchp.data.imagenet import read_imagenet, read_imagenet_boxes
 from lchp.data.loader import image_size
 from lchp.data.once import build_once
 from lchp.data.progress import progress
-from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes, TrueBoxes
+from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes, TrueBoxes, by_path
 from lchp.data.table import read_table, read_table_boxes
 from lchp.data.tiny_imagenet import read_tiny_imagenet, read_tiny_imagenet_boxes
 
@@ -61,7 +61,7 @@ def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:
             raise ValueError(
                 f"dataset {config.kind} at {dataset.root}: no {split} images; expected {EXPECTED.get(config.kind)}"
             )
-    return replace(dataset, train=_ordered(dataset.train), test=_ordered(dataset.test))
+    return replace(dataset, train=by_path(dataset.train), test=by_path(dataset.test))
 
 
 def read_pixel_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[ImageRecord]) -> PixelBoxes | None:
@@ -83,14 +83,12 @@ def read_pixel_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[
     return None if boxes is None else {record.path: boxes[record.path] for record in records if record.path in boxes}
 
 
-def read_true_boxes(
-    config: DatasetConfig, dataset: Dataset, cache: Path, records: Iterable[ImageRecord]
-) -> TrueBoxes | None:
+def read_true_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[ImageRecord]) -> TrueBoxes | None:
     """The true boxes of ``records``: float64 corners in [0, 1] of the image, shape (k, 4), overhanging ones clipped.
 
     Pixels are divided by the size in the image's header. Images without a box are absent; None where the dataset has no
     box file at all. A box with no area inside its image raises ValueError, except in ImageNet, where it is left out
-    (``lchp data check`` counts those). ``cache`` keeps nothing yet.
+    (``lchp data check`` counts those).
     """
     pixels = read_pixel_boxes(config, dataset, records)
     if pixels is None:
@@ -164,7 +162,3 @@ def _root(config: CubDataset | TinyImageNetDataset | ImageNetDataset, cache: Pat
 
 def _missing(kind: str, found: str) -> ValueError:
     return ValueError(f"dataset {kind}: {found}. Give --data PATH or dataset.path; expected {EXPECTED[kind]}")
-
-
-def _ordered(records: tuple[ImageRecord, ...]) -> tuple[ImageRecord, ...]:
-    return tuple(sorted(records, key=lambda record: record.path))

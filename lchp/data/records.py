@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,11 @@ class ImageRecord:
 
     path: str
     label: int
+
+
+def by_path(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """Records in the order of their paths."""
+    return tuple(sorted(records, key=lambda record: record.path))
 
 
 @dataclass(frozen=True)

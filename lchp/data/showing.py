@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lchp.data.config import DatasetConfig
+from lchp.data.files import replacing
 from lchp.data.loader import decode
 from lchp.data.reading import open_dataset, read_pixel_boxes
 
@@ -37,7 +38,5 @@ def show(config: DatasetConfig, cache: Path, out: Path, count: int = 16, seed: i
         for x1, y1, x2, y2 in boxes.get(record.path, []):
             # Pixel i covers [i - 0.5, i + 0.5] in the axes.
             axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color=TRUTH, linewidth=1.5))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(out)
+    with replacing(out) as part:
+        figure.savefig(part, format="png", dpi=110)

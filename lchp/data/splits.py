@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import torch
 
 from lchp.data.config import SplitConfig
-from lchp.data.records import Dataset, ImageRecord, Splits
+from lchp.data.records import Dataset, ImageRecord, Splits, by_path
 
 
 def split(dataset: Dataset, config: SplitConfig) -> Splits:
@@ -27,17 +27,13 @@ def split(dataset: Dataset, config: SplitConfig) -> Splits:
             "Add images, remove the class, or lower split.val_per_class"
         )
     by_class: dict[int, list[ImageRecord]] = defaultdict(list)
-    for record in _ordered(dataset.train):
+    for record in by_path(dataset.train):
         by_class[record.label].append(record)
     generator = torch.Generator().manual_seed(config.seed)
     held_out: set[str] = set()
     for label in range(len(dataset.classes)):
         order = torch.randperm(counts[label], generator=generator)[: config.val_per_class]
         held_out.update(by_class[label][place].path for place in order.tolist())
-    train = tuple(record for record in _ordered(dataset.train) if record.path not in held_out)
-    val = tuple(record for record in _ordered(dataset.train) if record.path in held_out)
-    return Splits(train, val, _ordered(dataset.test))
-
-
-def _ordered(records: tuple[ImageRecord, ...]) -> tuple[ImageRecord, ...]:
-    return tuple(sorted(records, key=lambda record: record.path))
+    train = tuple(record for record in by_path(dataset.train) if record.path not in held_out)
+    val = tuple(record for record in by_path(dataset.train) if record.path in held_out)
+    return Splits(train, val, by_path(dataset.test))

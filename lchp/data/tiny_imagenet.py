@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lchp.data.files import read_utf8
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
 
 VAL_ANNOTATIONS = "val/val_annotations.txt"
@@ -18,7 +19,7 @@ VAL_ANNOTATIONS = "val/val_annotations.txt"
 
 def read_tiny_imagenet(root: Path) -> Dataset:
     """The images and labels below ``root``; of val_annotations.txt only names and classes are read."""
-    wnids = (root / "wnids.txt").read_text(encoding="utf-8").split()
+    wnids = read_utf8(root / "wnids.txt").split()
     index = {wnid: number for number, wnid in enumerate(wnids)}
     train = []
     for wnid in wnids:
@@ -71,7 +72,7 @@ def _box(file: Path, line: int, cells: list[str]) -> PixelBox:
 def _class_names(root: Path, wnids: list[str]) -> tuple[str, ...]:
     """``<wnid> <first name>`` where words.txt has one, so that two classes of one name stay apart."""
     file = root / "words.txt"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = read_utf8(file).splitlines() if file.is_file() else []
     words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
     return tuple(f"{wnid} {words[wnid]}" if words.get(wnid) else wnid for wnid in wnids)
 
@@ -83,7 +84,7 @@ def _annotations(file: Path, least: int) -> list[tuple[int, list[str]]]:
             f"{file} is missing: restore it from Tiny-ImageNet's archive (its labels are needed even without boxes)"
         )
     lines = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_utf8(file).splitlines(), 1):
         cells = line.split("\t")
         if line.strip() and len(cells) < least:
             raise ValueError(f"{file}, line {number}: {line!r} has fewer than {least} tab-separated cells: correct it")

@@ -1,7 +1,8 @@
 """The metrics of paper 4.2, the floors they must beat and Table 4's left half: pure functions, float64, in [0, 1].
 
-Conventions (field notes): continuous boxes as in ``lchp.method.boxes``; of several true boxes any one may be hit; a hit
-is IoU >= threshold, inclusive; averages are over images. n is the number of images.
+Conventions, those of wsolevaluation (Choe et al. 2020): of several true boxes any one may be hit; a hit is
+IoU >= threshold, inclusive; averages are over images. Unlike there, boxes are continuous (``lchp.method.boxes``). n is
+the number of images.
 """
 
 from __future__ import annotations
@@ -91,14 +92,6 @@ def scores_per_image(ious: Tensor, top1: Tensor, top5: Tensor) -> dict[str, floa
         "top5_loc": accuracy(top5 & hit),
         "top1_cls": accuracy(top1),
     }
-
-
-def scores(predicted: Tensor, true: Sequence[Tensor], ranked: Tensor, labels: Tensor) -> dict[str, float]:
-    """Every metric of predicted boxes and classes against true boxes and labels.
-
-    ``predicted`` (n, 4), ``true`` n tensors (k, 4), ``ranked`` (n, r) as in :func:`in_top`, ``labels`` (n,).
-    """
-    return scores_per_image(best_iou(predicted, true), in_top(ranked, labels, 1), in_top(ranked, labels, 5))
 
 
 def fit_centred_box(true: Sequence[Tensor]) -> Tensor:

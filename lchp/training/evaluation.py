@@ -24,8 +24,10 @@ from lchp.training.config import TrialConfig
 from lchp.training.loop import autocast
 
 PER_IMAGE_COLUMNS = ("path", "label", "split", "method", "x1", "y1", "x2", "y2", "iou", "top1", "top5")
-TAUS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""The thresholds of Table 4."""
+TAUS = (*(round(step * 0.05, 2) for step in range(20)), 0.99)
+"""The thresholds at which the selection is counted: 0.00, 0.05, ... 0.95 and 0.99, each the float that is written so;
+those of Table 4 (0, 0.5, 0.6, 0.7, 0.8, 0.9) are among them.
+"""
 
 Predict = Callable[[Tensor], Tensor]
 """Normalised views (n, 3, s, s) to corner boxes (n, 4) in those views."""
@@ -33,7 +35,10 @@ Predict = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Split:
-    """A split to measure on: its images and, where known, its true boxes in the whole image."""
+    """A split to measure on: its images and, where known, its true boxes in the whole image.
+
+    Some of its images may have none (about half of ImageNet's training images): ``true_boxes`` lacks them.
+    """
 
     name: str
     source: ImageSource
@@ -75,13 +80,15 @@ class Evaluator:
         self.device = device
         self.workers = workers
 
-    def views(self, source: ImageSource, predict: Predict) -> Tensor:
-        """``predict`` over all images of a source in order, gathered on the CPU in float32.
+    def views(self, source: ImageSource, predict: Predict, places: Tensor | None = None) -> Tensor:
+        """``predict`` over the images of a source at ``places`` (n,), else over all in order, gathered on the CPU in
+        float32.
 
         Raises:
             FloatingPointError: a value is not finite; names the image.
         """
-        order, batch_size = torch.arange(len(source)), self.config.evaluation.batch_size
+        order = torch.arange(len(source)) if places is None else places
+        batch_size = self.config.evaluation.batch_size
         gathered = []
         with torch.inference_mode(), autocast(self.config.compute, self.device):
             for images, _, _ in source.batches(order, batch_size, drop_last=False, workers=self.workers):
@@ -90,7 +97,7 @@ class Evaluator:
         found = torch.cat(gathered)
         broken = (~found.isfinite().all(1)).nonzero()
         if len(broken):
-            path = source.records[int(broken[0, 0])].path
+            path = source.records[int(order[broken[0, 0]])].path
             raise FloatingPointError(f"the networks' answer to {path} is not finite: lower the learning rate")
         return found
 
@@ -135,8 +142,10 @@ class Evaluator:
         return measured
 
     def select(self, classifier: BapClassifier, regressor: BoxRegressor, split: Split) -> str | None:
-        """Table 4's left half as CSV: how many boxes of the regressor pass each tau, and the GT-Known of those; None
-        without boxes.
+        """Table 4's left half as CSV: how many boxes of the regressor pass each of TAUS (``selected``), and the
+        GT-Known of those. None where no image has a true box.
+
+        Counted are the images that have true boxes; ``total`` says how many those are.
         """
         regressed = self.regressed(regressor)
         classifier.eval()
@@ -145,10 +154,10 @@ class Evaluator:
             found = regressed(views)
             return torch.cat([found, confidence(classifier(crop(views, found)).logits)[:, None]], 1)
 
-        truth = true_boxes_of(split)
-        if truth is None:
+        places, truth = true_boxes_of(split)
+        if not truth:
             return None
-        found = self.views(split.source, predict)
+        found = self.views(split.source, predict, places)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("tau", "selected", "gt_known", "total"))
@@ -179,42 +188,44 @@ def in_whole_image(found: Tensor, view: ViewConfig) -> Tensor:
     return (found * view.crop + start) / view.resize
 
 
-def true_boxes_of(split: Split) -> list[Tensor] | None:
-    """The true boxes of every image of a split, in its order; None where none are known for some of them."""
-    if split.true_boxes is None:
-        return None
-    found = [split.true_boxes.get(record.path) for record in split.source.records]
-    return None if any(truth is None for truth in found) else [truth for truth in found if truth is not None]
+def true_boxes_of(split: Split) -> tuple[Tensor, list[Tensor]]:
+    """The places (n,) int64 of the images of a split that have true boxes, ascending, and the boxes (k, 4) of each."""
+    known = split.true_boxes or {}
+    found = {index: known[record.path] for index, record in enumerate(split.source.records) if record.path in known}
+    return torch.tensor(list(found), dtype=torch.int64), list(found.values())
 
 
 def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor) -> Measured:
-    """Scores and rows for boxes (n, 4) of the whole image. Without true boxes: classification alone, and rows without
-    IoU.
+    """Scores and rows for boxes (n, 4) of the whole image.
+
+    Classification counts all images. Localization, Top-1 and Top-5 localization included, averages over those that have
+    true boxes; the rows of the others have no IoU, and a split without any true box has no localization metrics.
     """
-    labels, truth, ranked = split.source.labels, true_boxes_of(split), metrics.ranked_classes(logits)
+    labels, ranked = split.source.labels, metrics.ranked_classes(logits)
     top1, top5 = metrics.in_top(ranked, labels, 1), metrics.in_top(ranked, labels, 5)
-    if truth is None:
-        ious, scores = None, {"top1_cls": metrics.accuracy(top1)}
-    else:
-        ious = metrics.best_iou(found, truth)
-        scores = metrics.scores_per_image(ious, top1, top5)
+    places, truth = true_boxes_of(split)
+    scores, known = {}, {}
+    if truth:
+        ious = metrics.best_iou(found[places], truth)
+        scores = metrics.scores_per_image(ious, top1[places], top5[places])
+        known = dict(zip(places.tolist(), ious.tolist(), strict=True))
+    scores["top1_cls"] = metrics.accuracy(top1)
     measured = Measured({f"{method}/{split.name}/{name}": value for name, value in scores.items()})
     for index, record in enumerate(split.source.records):
         width, height = image_size(split.source.root / record.path)
         x1, y1, x2, y2 = found[index].double().tolist()
-        iou = "" if ious is None else float(ious[index])
         corners = (x1 * width, y1 * height, x2 * width, y2 * height)
-        row = (record.path, record.label, split.name, method, *corners, iou, int(top1[index]), int(top5[index]))
-        measured.rows.append(row)
+        hits = (known.get(index, ""), int(top1[index]), int(top5[index]))
+        measured.rows.append((record.path, record.label, split.name, method, *corners, *hits))
     return measured
 
 
 def floors(train: Split) -> dict[str, Tensor]:
-    """The constant boxes (4,) that any result must beat: the whole image and, where training images have true boxes,
-    the best centred box fitted on those.
+    """The constant boxes (4,) that any result must beat: the whole image and the best centred box, fitted on the
+    training images that have true boxes, where any has.
     """
     found = {"whole_image": boxes.whole_view(1, torch.empty(0))[0]}
-    truth = true_boxes_of(train)
-    if truth is not None:
+    _, truth = true_boxes_of(train)
+    if truth:
         found["centred_box"] = metrics.fit_centred_box(truth)
     return found

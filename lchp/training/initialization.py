@@ -50,12 +50,13 @@ def make_networks(config: TrialConfig, classes: int) -> Networks:
 
 def trained_networks(config: TrialConfig, classes: int, weights: dict[str, Any]) -> Networks:
     """The networks on the CPU that an initialization left: ``weights`` holds the state dicts of momentum network and
-    regressor. The classifier is the momentum network's; nothing trains it any more.
+    regressor. Classifier and momentum network are one and the same, which nothing trains any more.
     """
     classifier, regressor = _drawn(config, classes)
     classifier.load_state_dict(weights["momentum"])
     regressor.load_state_dict(weights["regressor"])
-    return Networks(classifier, _slow_copy(classifier), regressor)
+    momentum_network = classifier.requires_grad_(False).eval()
+    return Networks(momentum_network, momentum_network, regressor)
 
 
 def _drawn(config: TrialConfig, classes: int) -> tuple[BapClassifier, BoxRegressor]:

@@ -4,12 +4,11 @@ are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lchp.data.config import ViewConfig
 from lchp.data.digest import Digest, boxes_digest, dataset_digest
 from lchp.data.fingerprint import fingerprint
 from lchp.data.loader import ImageSource
@@ -48,7 +47,8 @@ class Material:
     digest: Digest
     weight_digests: dict[str, str | None]
     true_boxes: TrueBoxes | None
-    view: ViewConfig
+    config: TrialConfig
+    """What it was prepared for; it serves every configuration of the same dataset, split, weights and view."""
     runtime: Runtime
 
     @classmethod
@@ -65,10 +65,23 @@ class Material:
             splits,
             dataset_digest(dataset, runtime.cache),
             {role: digest_of(source, role) for role, source in weights.items()},
-            read_true_boxes(config.dataset, dataset, runtime.cache, records),
-            config.view,
+            read_true_boxes(config.dataset, dataset, records),
+            config,
             runtime,
         )
+
+    def serving(self, config: TrialConfig, runtime: Runtime) -> Material:
+        """This material for another configuration, without reading a file again; the images of another view are those
+        of a new source.
+
+        The configuration must have this one's dataset, split and weights, and ``runtime`` must be this one's: these are
+        asserted. That no file has changed since is for the caller to know: within a trial files are taken as they were
+        when it began, between trials only :meth:`prepare` sees a change.
+        """
+        assert runtime == self.runtime, "material is prepared for one runtime"
+        for name in ("dataset", "split", "weights"):
+            assert getattr(config, name) == getattr(self.config, name), f"material of another {name}"
+        return self if config.view == self.config.view else replace(self, config=config)
 
     @cached_property
     def _digests(self) -> dict[str, Any]:
@@ -110,4 +123,6 @@ class Material:
         return [self.test] if self.val is None else [self.val, self.test]
 
     def _source(self, records: tuple[ImageRecord, ...]) -> ImageSource:
-        return ImageSource(self.dataset.root, records, self.view.resize, self.runtime.cache, self.runtime.cache_bytes)
+        return ImageSource(
+            self.dataset.root, records, self.config.view.resize, self.runtime.cache, self.runtime.cache_bytes
+        )

@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
+from lchp.data.files import read_json, write_json, write_text
 from lchp.training import environment
-from lchp.training.checkpoint import load_tensors, read_json, save_tensors, write_json, write_text
+from lchp.training.checkpoint import load_tensors, save_tensors
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Measured, floors
 from lchp.training.initialization import Initialization, trained_networks
@@ -53,28 +54,38 @@ class TrialResult:
     scores: dict[str, float]
 
 
-def run_trial(config: TrialConfig, runtime: Runtime, report: Callable[[EpochReport], None]) -> TrialResult:
+def run_trial(
+    config: TrialConfig,
+    runtime: Runtime,
+    report: Callable[[EpochReport], None],
+    material: Material | None = None,
+) -> TrialResult:
     """Trains and measures a trial, or continues it, or finds it done; ``report`` is called after every epoch, past
     ones included.
 
+    ``material``, here and in the functions below, is what :meth:`Material.prepare` gave for these data and this runtime
+    (see :meth:`Material.serving`); without it the data are prepared, which on ImageNet takes minutes.
+
     Raises:
         ValueError: something that the trial reads is missing or wrong; names it and the remedy.
-        FloatingPointError: a loss was not finite; names stage, epoch and batch.
+        FloatingPointError: a loss, or an answer of the trained networks, was not finite; names stage, epoch and batch,
+            or image.
     """
-    for epoch in trial_epochs(config, runtime):
+    material = _material(config, runtime, material)
+    for epoch in trial_epochs(config, runtime, material):
         report(epoch)
-    result = finished_trial(config, runtime)
+    result = finished_trial(config, runtime, material)
     assert result is not None, "a trial without further epochs is finished"
     return result
 
 
-def finished_trial(config: TrialConfig, runtime: Runtime) -> TrialResult | None:
+def finished_trial(config: TrialConfig, runtime: Runtime, material: Material | None = None) -> TrialResult | None:
     """The result of a trial that the store holds already; None while it is not finished."""
-    folder = Material.prepare(config, runtime).trial_folder(config)
+    folder = _material(config, runtime, material).trial_folder(config)
     return TrialResult(folder, read_json(folder / DONE)) if (folder / DONE).exists() else None
 
 
-def trial_epochs(config: TrialConfig, runtime: Runtime) -> Iterator[EpochReport]:
+def trial_epochs(config: TrialConfig, runtime: Runtime, material: Material | None = None) -> Iterator[EpochReport]:
     """The epochs of a trial, each yielded when it is finished and on disk; the trial is done when the iterator ends.
 
     Past epochs are read from files and come first. An initialization that another process is training is waited for,
@@ -84,13 +95,28 @@ def trial_epochs(config: TrialConfig, runtime: Runtime) -> Iterator[EpochReport]
     if config.compute.deterministic and runtime.device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.compute.deterministic)
-    material = Material.prepare(config, runtime)
+    material = _material(config, runtime, material)
     first, folder = material.initialization_folder(config), material.trial_folder(config)
     evaluator = Evaluator(config, runtime.device, runtime.loader_workers)
     with _locked(first):
         yield from _initialize(config, material, evaluator, first)
     with _locked(folder):
         yield from _refine(config, material, evaluator, first, folder)
+
+
+def _material(config: TrialConfig, runtime: Runtime, material: Material | None) -> Material:
+    return Material.prepare(config, runtime) if material is None else material.serving(config, runtime)
+
+
+@contextmanager
+def _naming_epoch(stage: Initialization | Refinement) -> Iterator[None]:
+    """Says of networks whose answers are not finite after which epoch they were measured: their last step, which no
+    later loss tells of, may have broken them.
+    """
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{stage.name}, after epoch {stage.epoch}: {error}") from error
 
 
 @contextmanager
@@ -133,7 +159,8 @@ def _train(
         metrics = stage.train_epoch(material.train, material.runtime.loader_workers)
         every = stage.config.evaluation.every
         if material.val is not None and (stage.epoch % every == 0 or stage.epoch == stage.epochs):
-            metrics.update(stage.measure(evaluator, [material.val]).scores)
+            with _naming_epoch(stage):
+                metrics.update(stage.measure(evaluator, [material.val]).scores)
         seconds = time.monotonic() - started
         history.append(EpochReport(stage.name, stage.epoch, before + stage.epoch, metrics, seconds))
         save_tensors(folder / CHECKPOINT, {"state": stage.state(), "history": json.dumps(_plain(history))})
@@ -150,9 +177,10 @@ def _initialize(config: TrialConfig, material: Material, evaluator: Evaluator, f
     for epoch in _train(stage, 0, material, evaluator, folder):
         history.append(epoch)
         yield epoch
-    measured = stage.measure(evaluator, material.measured, floors(material.train_split))
     networks = stage.networks
-    selection = evaluator.select(networks.momentum, networks.regressor, material.train_split)
+    with _naming_epoch(stage):
+        measured = stage.measure(evaluator, material.measured, floors(material.train_split))
+        selection = evaluator.select(networks.momentum, networks.regressor, material.train_split)
     if selection is not None:
         write_text(folder / SELECTION, selection)
     save_tensors(
@@ -178,7 +206,8 @@ def _refine(
         history.append(epoch)
         yield epoch
     measured = Measured.read(read_json(first / DONE), (first / PER_IMAGE).read_text(encoding="utf-8"))
-    measured.add(stage.measure(evaluator, material.measured))
+    with _naming_epoch(stage):
+        measured.add(stage.measure(evaluator, material.measured))
     if (first / SELECTION).exists():
         write_text(folder / SELECTION, (first / SELECTION).read_text(encoding="utf-8"))
     save_tensors(folder / NETWORKS, {"regressor": stage.regressor.state_dict()})

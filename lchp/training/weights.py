@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.models import Inception_V3_Weights, MobileNet_V2_Weights, ResNet50_Weights, VGG19_BN_Weights
 
 from lchp.method.networks import BapClassifier, BoxRegressor
+from lchp.training.checkpoint import reading_fault
 from lchp.training.config import WeightsFile
 
 IMAGENET = {
@@ -92,8 +93,9 @@ def _download(name: str, role: str) -> Mapping[str, Any]:
             progress=True, check_hash=True, weights_only=True, map_location="cpu"
         )
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = reading_fault(error) if isinstance(error, pickle.UnpicklingError) else error
         raise ValueError(
-            f"torchvision's {name} weights could not be had from {weights.url} ({error}): {remedy}"
+            f"torchvision's {name} weights could not be had from {weights.url} ({reason}): {remedy}"
         ) from error
     return state
 
@@ -105,8 +107,7 @@ def _read(source: WeightsFile, role: str) -> Mapping[str, Any]:
     try:
         state = torch.load(source.file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever an alien file makes of the reader, it is the file that is at fault
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{where} cannot be read as plain tensors ({reason}): {remedy}") from error
+        raise ValueError(f"{where} cannot be read as plain tensors ({reading_fault(error)}): {remedy}") from error
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):

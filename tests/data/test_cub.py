@@ -78,6 +78,14 @@ def test_cub_missing_list_is_refused(tmp_path: Path) -> None:
         read_cub(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["images", "classes", "image_class_labels", "train_test_split"])
+def test_cub_list_in_another_encoding_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    draw_cub(tmp_path)
+    (tmp_path / f"{name}.txt").write_bytes("1 Möwe\n".encode("latin1"))
+    with pytest.raises(ValueError, match=rf"{name}\.txt, line 1: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
+        read_cub(tmp_path)
+
+
 @pytest.mark.parametrize("box", ["1 2 3", "1 2 3 four", "1 2 3 nan"])
 def test_cub_box_that_is_not_four_numbers_is_refused(box: str, tmp_path: Path) -> None:
     draw_cub(tmp_path)

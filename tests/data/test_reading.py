@@ -37,7 +37,7 @@ def configured(kind: str, path: Path | None) -> DatasetConfig:
 
 
 def all_boxes(config: DatasetConfig, dataset: Dataset, cache: Path) -> TrueBoxes | None:
-    return read_true_boxes(config, dataset, cache, (*dataset.train, *dataset.test))
+    return read_true_boxes(config, dataset, (*dataset.train, *dataset.test))
 
 
 def delete_boxes(kind: str, path: Path) -> None:
@@ -190,7 +190,7 @@ def test_true_boxes_tiny_imagenet_single_pixel_has_area(tmp_path: Path) -> None:
 def test_true_boxes_are_given_for_the_asked_records_alone(tmp_path: Path) -> None:
     config = configured("table", draw_table(tmp_path / "set"))
     dataset = open_dataset(config, tmp_path)
-    boxes = read_true_boxes(config, dataset, tmp_path, dataset.test[:2])
+    boxes = read_true_boxes(config, dataset, dataset.test[:2])
     assert boxes is not None
     assert list(boxes) == [record.path for record in dataset.test[:2]]
 
@@ -231,7 +231,7 @@ def test_real_tiny_imagenet_subset_known_answers(tmp_path: Path) -> None:
     boxes = all_boxes(config, dataset, tmp_path)
     assert boxes is not None
     assert (len(dataset.classes), len(dataset.train), len(dataset.test), len(boxes)) == (20, 6000, 1000, 7000)
-    # One pixel wide or high, so of no size at all if their ends were exclusive (method notes: 23).
+    # One pixel wide or high, so of no size at all if their ends were exclusive .
     assert sum(bool(((box[0, 2:] - box[0, :2]) * 64 == 1).any()) for box in boxes.values()) == 23
     whole = [
         (box[0, 2] - box[0, 0]) * (box[0, 3] - box[0, 1]) >= 0.5

@@ -58,3 +58,12 @@ def test_tiny_imagenet_missing_annotations_or_class_folder_are_refused(tmp_path:
         file.write("n12345678\n")
     with pytest.raises(ValueError, match=r"n12345678/images is missing: wnids\.txt names n12345678"):
         read_tiny_imagenet(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["wnids.txt", "words.txt", ANNOTATIONS])
+def test_tiny_imagenet_text_in_another_encoding_is_refused_by_name(file: str, tmp_path: Path) -> None:
+    draw_tiny_imagenet(tmp_path)
+    with (tmp_path / file).open("ab") as stream:
+        stream.write("Möwe\n".encode("latin1"))
+    with pytest.raises(ValueError, match=r"\.txt, line \d+: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
+        read_tiny_imagenet(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lchp.training import checkpoint
-from lchp.training.checkpoint import load_tensors, read_json, save_tensors, write_json, write_text
+from lchp.training.checkpoint import load_tensors, save_tensors
 
 
 def names(folder: Path) -> list[str]:
@@ -38,6 +38,7 @@ def test_save_tensors_interrupted_leaves_the_old_file_whole(tmp_path: Path, monk
     with pytest.raises(KeyboardInterrupt):
         save_tensors(path, {"epoch": 2})
     assert load_tensors(path) == {"epoch": 1}
+    assert names(tmp_path) == ["checkpoint.pt"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing", "pickled"])
@@ -53,26 +54,6 @@ def test_load_tensors_of_a_damaged_file_is_refused_with_the_remedy(damage: str, 
         path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"this is no checkpoint", "empty": b""}[damage])
     with pytest.raises(
         ValueError, match=r"checkpoint\.pt cannot be read .*: delete it, and the stage is trained again"
-    ):
+    ) as caught:
         load_tensors(path)
-
-
-def test_write_json_keeps_all_digits_and_refuses_what_is_not_finite(tmp_path: Path) -> None:
-    path = tmp_path / "scores.json"
-    value = {"score": 0.1 + 0.2, "list": [1, None, "ü"]}
-    write_json(path, value)
-    assert read_json(path) == value
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(path, {"score": float("nan")})
-    assert read_json(path) == value
-    assert names(tmp_path) == ["scores.json"]
-
-
-def test_write_text_replaces_a_file_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "per_image.csv"
-    write_text(path, "old\n")
-    with path.open(encoding="utf-8") as reader:
-        write_text(path, "new\n")
-        assert reader.read() == "old\n"
-    assert path.read_text(encoding="utf-8") == "new\n"
-    assert names(tmp_path) == ["per_image.csv"]
+    assert "weights_only" not in str(caught.value)

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from lchp.training.evaluation import (
 from lchp.training.initialization import trained_networks
 from lchp.training.material import Material, Runtime
 
-from ..data.layouts import draw_cub
+from ..data.layouts import draw_cub, draw_imagenet, draw_table
 from .tiny import folders, tiny, train
 
 Box = tuple[float, float, float, float]
@@ -276,14 +277,108 @@ def test_measure_boxes_with_several_true_boxes_counts_the_best(tmp_path: Path) -
     assert measured.scores["m/test/mean_iou"] == 0.375
 
 
-def test_measure_boxes_where_some_image_has_no_true_box_knows_classification_alone(tmp_path: Path) -> None:
-    images = source(tmp_path, 2)
-    truth = {images.records[0].path: torch.tensor([[0.0, 0, 1, 1]])}
+def test_measure_boxes_of_a_partly_annotated_split_localizes_the_annotated_images_and_classifies_all(
+    tmp_path: Path,
+) -> None:
+    images = source(tmp_path, 5)
+    truth = {images.records[1].path: torch.tensor([[0.0, 0, 1, 1]]), images.records[4].path: torch.zeros(1, 4)}
     split = Split("test", images, truth)
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    measured = measure_boxes("m", torch.tensor([[0.0, 0, 1, 1]] * 5), split, logits)
+    assert [row[8:] for row in measured.rows] == [("", 1, 1), (1.0, 0, 1), ("", 1, 1), ("", 1, 1), (0.0, 1, 1)]
+    scores = {name.rpartition("/")[2]: value for name, value in measured.scores.items()}
+    # One of the two annotated images is hit, and it is the one that is not classified.
+    assert scores == {
+        "gt_known": 0.5, "box_acc_30": 0.5, "box_acc_70": 0.5, "mean_box_acc": 0.5, "mean_iou": 0.5,
+        "top1_loc": 0.0, "top5_loc": 0.5, "top1_cls": 0.8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("truth", [None, {}])
+def test_measure_boxes_without_any_true_box_knows_classification_alone(truth: Any, tmp_path: Path) -> None:
+    split = Split("test", source(tmp_path, 2), truth)
     measured = measure_boxes("m", torch.tensor([[0.0, 0, 1, 1]] * 2), split, torch.eye(2))
     assert measured.scores == {"m/test/top1_cls": 0.5}
     assert [row[8] for row in measured.rows] == ["", ""]
     assert set(floors(split)) == {"whole_image"}
+
+
+def test_floors_of_a_partly_annotated_split_are_fitted_on_the_annotated_images(tmp_path: Path) -> None:
+    images = source(tmp_path, 4)
+    split = Split("train", images, {images.records[2].path: torch.tensor([[0.2, 0.3, 0.8, 0.7]])})
+    centred = floors(split)["centred_box"].tolist()
+    # The smallest centred box that hits the only true one is half of it.
+    width, height = centred[2] - centred[0], centred[3] - centred[1]
+    assert width <= 0.6
+    assert height <= 0.4
+    assert width * height == pytest.approx(0.12)
+
+
+def test_views_at_places_are_those_images_and_named_when_not_finite(tmp_path: Path) -> None:
+    images, config = source(tmp_path, 5), tiny(view={"resize": 32, "crop": 32})
+    evaluator, places = Evaluator(config, "cpu", 0), torch.tensor([1, 4])
+    every = evaluator.views(images, lambda views: views.mean((2, 3)))
+    torch.testing.assert_close(evaluator.views(images, lambda views: views.mean((2, 3)), places), every[places])
+    broken = torch.tensor([[0.0], [float("inf")]])
+    with pytest.raises(FloatingPointError, match=f"answer to {images.records[4].path} is not finite"):
+        evaluator.views(images, lambda views: broken, places)
+
+
+def unannotated(kind: str, path: Path) -> set[str]:
+    """Takes the boxes of every second training and every third test image away; gives the paths of those images."""
+    if kind == "imagenet":
+        files = path / "ILSVRC/Annotations/CLS-LOC"
+        taken = [*sorted(files.glob("train/*/*.xml"))[::2], *sorted(files.glob("val/*.xml"))[::3]]
+        labels = "".join(
+            f"{file.stem},{ElementTree.parse(file).findtext('object/name')} 1 1 2 2\n"
+            for file in files.glob("val/*.xml")
+        )
+        (path / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\n{labels}", encoding="utf-8")
+        for file in taken:
+            file.unlink()
+        return {f"Data/CLS-LOC/{file.relative_to(files).with_suffix('.JPEG').as_posix()}" for file in taken}
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    both = [[row for row in rows if f",{split}," in row] for split in ("train", "test")]
+    taken_rows = {*both[0][::2], *both[1][::3]}
+    rows = [",".join([*row.split(",")[:3], "", "", "", ""]) if row in taken_rows else row for row in rows]
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return {row.split(",")[0] for row in taken_rows}
+
+
+@pytest.mark.parametrize(("kind", "draw"), [("imagenet", draw_imagenet), ("table", draw_table)])
+def test_trial_on_partly_annotated_images_measures_where_there_are_boxes(
+    kind: str, draw: Any, tmp_path: Path, runtime: Runtime
+) -> None:
+    path = draw(tmp_path / "data", train=7)
+    without = unannotated(kind, path)
+    config = tiny(dataset={"kind": kind, "path": path})
+    train(config, runtime)
+    folder = folders(config, runtime)[1]
+    with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    assert {row["path"] for row in rows if row["iou"] == ""} == {row["path"] for row in rows} & without != set()
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    for method in ("pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box"):
+        mine = [row for row in rows if row["method"] == method]
+        boxed = [row for row in mine if row["iou"] != ""]
+        assert len(boxed) == 4 < len(mine) == 6
+        hits = [float(row["iou"]) >= 0.5 for row in boxed]
+        right = [row["top1"] == "1" for row in boxed]
+        assert scores[f"{method}/test/gt_known"] == np.mean(hits)
+        assert scores[f"{method}/test/top1_loc"] == np.mean(np.array(hits) & np.array(right))
+        assert scores[f"{method}/test/top1_cls"] == np.mean([row["top1"] == "1" for row in mine])
+    with (folder / "selection.csv").open(newline="", encoding="utf-8") as file:
+        first = next(csv.DictReader(file))
+    images = Material.prepare(config, runtime).splits.train
+    boxed_images = sum(record.path not in without for record in images)
+    assert 0 < boxed_images < len(images)
+    assert (first["tau"], int(first["selected"]), int(first["total"])) == ("0.0", boxed_images, boxed_images)
+
+
+def test_taus_are_steps_of_a_twentieth_as_they_are_written_with_table_4s_among_them() -> None:
+    assert [f"{tau:.2f}" for tau in TAUS] == [*(f"0.{hundredths:02d}" for hundredths in range(0, 100, 5)), "0.99"]
+    assert all(float(f"{tau:.2f}") == tau for tau in TAUS)
+    assert {0.0, 0.5, 0.6, 0.7, 0.8, 0.9} < set(TAUS)
 
 
 def test_measured_read_writes_the_same_text_again(birds: Birds) -> None:

@@ -158,6 +158,8 @@ def test_trained_networks_hold_what_was_saved() -> None:
     assert same_tensors(dict(networks.momentum.state_dict()), dict(weights["momentum"]))
     assert same_tensors(dict(networks.regressor.state_dict()), dict(weights["regressor"]))
     assert not networks.momentum.training
+    assert networks.classifier is networks.momentum, "nothing trains it: a copy would be of no use"
+    assert not any(parameter.requires_grad for parameter in networks.momentum.parameters())
 
 
 class Drawn:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from lchp.data.config import SplitConfig, ViewConfig
 from lchp.method.networks import make_classifier
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
@@ -111,3 +113,35 @@ def test_prepare_names_weights_of_another_hash(table: Path, tmp_path: Path, runt
 def test_prepare_names_data_that_is_missing(tmp_path: Path, runtime: Runtime) -> None:
     with pytest.raises(ValueError, match=r"dataset table: .*missing\.csv does not exist. Give --data PATH"):
         Material.prepare(of(tmp_path / "missing.csv"), runtime)
+
+
+def test_serving_another_configuration_reads_nothing_and_has_the_folders_of_a_fresh_one(
+    table: Path, runtime: Runtime
+) -> None:
+    material = Material.prepare(of(table), runtime)
+    other = of(table).model_copy(update={"delta": 0.1, "view": ViewConfig(resize=40, crop=32)})
+    expected = folders(other, runtime)
+    shutil.move(table.parent, table.parent.with_name("elsewhere"))
+    served = material.serving(other, runtime)
+    assert (served.initialization_folder(other), served.trial_folder(other)) == expected
+    assert served.config.view == other.view
+    assert material.serving(of(table).model_copy(update={"tau": 0.1}), runtime) is material
+
+
+@pytest.mark.parametrize("name", ["dataset", "split", "weights", "runtime"])
+def test_serving_other_data_is_a_mistake_of_the_caller(name: str, table: Path, runtime: Runtime) -> None:
+    material = Material.prepare(of(table), runtime)
+    if name == "runtime":
+        with pytest.raises(AssertionError, match="one runtime"):
+            material.serving(of(table), replace(runtime, cache=runtime.store))
+        return
+    others = {"dataset": of(table.parent / "other.csv").dataset, "split": SplitConfig(seed=1)}
+    others["weights"] = of(table, table.parent / "weights.pth").weights
+    with pytest.raises(AssertionError, match=f"another {name}"):
+        material.serving(of(table).model_copy(update={name: others[name]}), runtime)
+
+
+def test_a_changed_file_is_seen_between_two_trials_of_one_process(table: Path, runtime: Runtime) -> None:
+    first = Material.prepare(of(table), runtime).trial_folder(of(table))
+    shutil.copy(table.parent / "pictures/0_train_1.png", table.parent / "pictures/0_train_0.png")
+    assert Material.prepare(of(table), runtime).trial_folder(of(table)) != first

@@ -17,7 +17,7 @@ from lchp.training.config import TrialConfig
 from lchp.training.initialization import Initialization
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
-from lchp.training.trial import finished_trial, trial_epochs
+from lchp.training.trial import finished_trial, run_trial, trial_epochs
 
 from ..data.layouts import draw_cub, draw_table
 from .tiny import assert_same_results, folders, history, same_weights, tiny, train, values
@@ -258,7 +258,11 @@ def test_trial_trains_on_no_image_of_val_or_test(runtime: Runtime, monkeypatch: 
             1,
         ),
         # The only step of the only epoch: no later loss tells.
-        ({"refinement": {"rate": 1e30, "batch_size": 512, "epochs": 1}}, r"answer to .*\.png is not finite", 1),
+        (
+            {"refinement": {"rate": 1e30, "batch_size": 512, "epochs": 1}},
+            r"^refinement, after epoch 1: the networks' answer to .*\.png is not finite: lower",
+            1,
+        ),
     ],
 )
 def test_trial_that_diverges_ends_with_the_place_and_is_not_finished(
@@ -353,3 +357,23 @@ def test_trial_leaves_every_file_and_no_checkpoint(finished: TrialConfig, shared
         assert found == {*names, "networks.pt", "selection.csv", ".lock"}
     config = json.loads((folders(finished, shared)[1] / "config.json").read_text(encoding="utf-8"))
     assert TrialConfig(**config) == finished
+
+
+def test_trial_prepares_its_data_once_and_not_at_all_with_material(
+    finished: TrialConfig, shared: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[TrialConfig] = []
+    prepare = Material.prepare
+
+    def counting(config: TrialConfig, runtime: Runtime) -> Material:
+        prepared.append(config)
+        return prepare(config, runtime)
+
+    monkeypatch.setattr(Material, "prepare", counting)
+    result = run_trial(finished, shared, lambda report: None)
+    assert len(prepared) == 1
+    material = prepare(finished, shared)
+    assert run_trial(finished, shared, lambda report: None, material) == result
+    assert finished_trial(finished, shared, material) == result
+    assert [epoch.step for epoch in trial_epochs(finished, shared, material)] == [1, 2, 3, 4, 5]
+    assert len(prepared) == 1

@@ -116,8 +116,8 @@ def test_load_weights_unreadable_file_is_refused(content: bytes, tmp_path: Path)
 
 def test_load_weights_pickled_network_is_refused_unread(tmp_path: Path) -> None:
     message = _refusal(_saved(tmp_path, torch.nn.Linear(2, 2)))
-    assert "cannot be read as plain tensors" in message
-    assert "\n" not in message
+    assert "cannot be read as plain tensors (UnpicklingError): save the state_dict()" in message
+    assert "weights_only" not in message
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": torch.zeros(1)}}, {0: torch.zeros(1)}])
@@ -195,6 +195,17 @@ def test_load_weights_imagenet_of_the_small_cnn_is_refused() -> None:
         ValueError, match=r"weights\.regressor is 'imagenet', but there are no ImageNet weights of small_"
     ):
         load_weights(_network("regressor", "small_cnn"), "small_cnn", "imagenet")
+
+
+def test_load_weights_imagenet_that_is_no_plain_tensors_is_refused_without_torchs_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    pickled = _saved(tmp_path, torch.nn.Linear(2, 2)).file
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda url, target, *_, **__: shutil.copy(pickled, target))
+    with pytest.raises(ValueError, match=r"mobilenet_v2 weights could not be had.*\(UnpicklingError\)") as caught:
+        load_weights(_network("classifier", "mobilenet_v2"), "mobilenet_v2", "imagenet")
+    assert "weights_only" not in str(caught.value)
 
 
 @pytest.mark.skipif("LCHP_TEST_MOBILENET_V2" not in os.environ, reason="LCHP_TEST_MOBILENET_V2 names no state dict")

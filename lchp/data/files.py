@@ -1,0 +1,65 @@
+"""Files that another process may read are written whole or not at all; text that people give is read as UTF-8.
+
+It lies with the data because every floor above writes files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, whose folder is made; it takes its place when the block ends without an error.
+
+    What an error or an interruption leaves of it is removed, and a file that was at ``path`` stays whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` in UTF-8, with the line ends it has, by way of :func:`replacing`."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file, floats with all their digits, by way of :func:`replacing`.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file that people or a dataset's archive gave.
+
+    Raises:
+        ValueError: it is not UTF-8; names file, line and remedy.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: save the file in UTF-8, "
+            "or restore it from the dataset's archive"
+        ) from error

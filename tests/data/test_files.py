@@ -1,0 +1,69 @@
+"""Files written whole or not at all, and text that must be UTF-8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lchp.data.files import read_json, read_utf8, replacing, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_write_json_keeps_all_digits_and_refuses_what_is_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    value = {"score": 0.1 + 0.2, "list": [1, None, "ü"]}
+    write_json(path, value)
+    assert read_json(path) == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"score": float("nan")})
+    assert read_json(path) == value
+    assert names(tmp_path) == ["scores.json"]
+
+
+def test_write_text_replaces_a_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "per_image.csv"
+    write_text(path, "old\n")
+    with path.open(encoding="utf-8") as reader:
+        write_text(path, "new\n")
+        assert reader.read() == "old\n"
+    assert path.read_text(encoding="utf-8") == "new\n"
+    assert names(tmp_path) == ["per_image.csv"]
+
+
+def test_replacing_makes_the_folder_and_shows_nothing_before_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "new/deep/picture.png"
+    with replacing(path) as part:
+        part.write_bytes(b"whole")
+        assert part.parent == path.parent
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert names(path.parent) == ["picture.png"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_replacing_interrupted_leaves_the_old_file_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "digests.json"
+    path.write_text("old", encoding="utf-8")
+
+    def dying() -> None:
+        with replacing(path) as part:
+            part.write_text("half", encoding="utf-8")
+            raise error
+
+    with pytest.raises(error):
+        dying()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["digests.json"]
+
+
+def test_read_utf8_names_file_line_and_remedy_of_other_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "images.txt"
+    path.write_text("1 a.jpg\n2 M\u00f6we.jpg\n", encoding="utf-8")
+    assert read_utf8(path) == "1 a.jpg\n2 M\u00f6we.jpg\n"
+    path.write_text("1 a.jpg\n2 M\u00f6we.jpg\n", encoding="latin1")
+    with pytest.raises(ValueError, match=r"images\.txt, line 2: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
+        read_utf8(path)
