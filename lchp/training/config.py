@@ -84,7 +84,7 @@ class OptimizerConfig(Config):
 class InitializationConfig(Config):
     """The initialization stage beyond delta, alpha and beta (paper 3.1, 4.3)."""
 
-    epochs: int = Field(40, ge=1, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
+    epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
     batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
     classifier_rate: float = Field(2e-3, gt=0, description="initial learning rate of the classifier (paper 4.3: 2e-3)")
     classifier_decay: float = Field(
@@ -102,7 +102,7 @@ class InitializationConfig(Config):
 class RefinementConfig(Config):
     """The refinement stage beyond tau and the augmentation (paper 3.2, 4.3)."""
 
-    epochs: int = Field(40, ge=1, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 5 (ImageNet)")
+    epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 5 (ImageNet)")
     batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
     rate: float = Field(2e-3, gt=0, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
     alpha: float = Field(1.0, gt=0, description="factor on Eq. 6, which has none (method notes 11)")
@@ -111,7 +111,7 @@ class RefinementConfig(Config):
     )
     weak_statistics: Literal["batch", "running"] = Field(
         "batch",
-        description="batch-norm statistics of the teacher's weak view; a `frozen` teacher's are running (notes 9)",
+        description="batch-norm statistics of the teacher's weak view (method notes 9); `frozen` uses running ones",
     )
     teacher_momentum: float = Field(0.999, ge=0, lt=1, description="momentum of the `ema` teacher, per iteration")
     backend: Literal["batched", "imgaug"] = Field("batched", description="who carries out the strong augmentation")
