@@ -18,14 +18,12 @@ class Config(BaseModel):
 
 
 class SyntheticDataset(Config):
-    """Procedurally drawn creatures (method notes): eight classes, drawn once into the cache folder, no download."""
+    """Procedurally drawn creatures of eight classes, drawn once into the cache folder, no download."""
 
     kind: Literal["synthetic"] = "synthetic"
-    train_per_class: int = Field(
-        375, ge=1, le=100_000, description="training images a class (method notes: 3,000 in all)"
-    )
-    test_per_class: int = Field(63, ge=1, le=100_000, description="test images a class (method notes: 500 in all)")
-    size: int = Field(72, ge=24, le=512, description="side of the drawn canvas in pixels (method notes: 72)")
+    train_per_class: int = Field(375, ge=1, le=100_000, description="training images a class (375: 3,000 in all)")
+    test_per_class: int = Field(63, ge=1, le=100_000, description="test images a class (63: 504 in all)")
+    size: int = Field(72, ge=24, le=512, description="side of the drawn canvas in pixels")
     seed: int = Field(0, ge=0, description="seed of the drawing; not the trial's seed")
 
 

@@ -2,8 +2,9 @@
 
 A creature is a patterned disc head (the discriminative part: 2 patterns x 4 colour pairs = 8 classes), a furry
 ellipse body whose hue follows the class weakly, and a shaded tail, at a random place, rotation, size, aspect and
-bend, over multi-octave colour noise among class-free distractors that the same brushes paint. Why each of these is
-needed: method notes, "What held and what did not".
+bend, over multi-octave colour noise among class-free distractors that the same brushes paint. The body carries
+some class evidence, else there is nothing to find once the head is masked; sizes vary widely, else a crop of a creature
+has a scale that no training image has.
 """
 
 from __future__ import annotations

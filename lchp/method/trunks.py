@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import inception_v3, mobilenet_v2, resnet50, vgg
 
+from lchp.method.augmentation import IMAGENET_MEAN, IMAGENET_STD
+
 
 class TrunkShape(NamedTuple):
     """What a trunk gives: the channels of its maps, and the pixels of the view per cell of a map along each side."""
@@ -82,8 +84,8 @@ class HalfRange(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # In double, as torchvision's Python numbers are, so that both round to the same float.
-        mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64)
-        deviation = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)
+        mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
+        deviation = torch.tensor(IMAGENET_STD, dtype=torch.float64)
         # Constants, not weights: out of the state dict, so that torchvision's keys stay the only ones.
         self.register_buffer("scale", (deviation / 0.5).float().view(3, 1, 1), persistent=False)
         self.register_buffer("shift", ((mean - 0.5) / 0.5).float().view(3, 1, 1), persistent=False)
