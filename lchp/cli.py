@@ -126,7 +126,12 @@ def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: P
     from lchp.study.ledger import as_text, read
     from lchp.study.spec import load_study
 
-    click.echo(as_text(read(output / load_study(file, sets, data).name)))
+    loaded = load_study(file, sets, data)
+
+    from lchp.study.claim import require_same
+
+    require_same(loaded, output / loaded.name)
+    click.echo(as_text(read(output / loaded.name)))
     return 0
 
 
@@ -134,10 +139,14 @@ def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: P
 @_with(_CONFIGURED, _OUTPUT)
 def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Make the tables of the study FILE again from its finished trials."""
-    from lchp.study.results import make_tables
     from lchp.study.spec import load_study
 
     loaded = load_study(file, sets, data)
+
+    from lchp.study.claim import require_same
+    from lchp.study.results import make_tables
+
+    require_same(loaded, output / loaded.name)
     click.echo(make_tables(loaded, output))
     return 0
 

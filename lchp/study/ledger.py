@@ -64,12 +64,17 @@ def read(study: Path) -> list[Entry]:
     """The entries of a study's folder.
 
     Raises:
-        Refusal: the study was never run there.
+        Refusal: the study was never run there, or the file is broken.
     """
     file = study / FILE
     if not file.exists():
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
-    entries = [Entry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    try:
+        entries = [Entry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise Refusal(
+            f"{file}: is no list of trials ({error}): run the study again, which writes it from its finished trials"
+        ) from error
     return sorted(entries, key=lambda entry: entry.number)
 
 

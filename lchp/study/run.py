@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lchp.data.fingerprint import differences, fingerprint
+from lchp.data.fingerprint import fingerprint
+from lchp.reporting.files import write_text
+from lchp.study.claim import alone, claim
 from lchp.study.ledger import Entry, Ledger
 from lchp.study.machine import Machine
-from lchp.study.plan import PlannedTrial, in_training_order, plan
-from lchp.study.results import make_tables, table_specs
+from lchp.study.plan import PlannedTrial, in_training_order
+from lchp.study.prepare import prepare
+from lchp.study.results import make_tables
 from lchp.study.source import Refusal
 from lchp.study.spec import Study
 from lchp.study.tracked import Materials, Recorder, Tracker
 from lchp.study.trainable import Session
-from lchp.study.values import without_paths
 from lchp.tracking.runs import ensure_run, fail_run, find_run, finish_run, is_complete
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.training.config import TrialConfig
 from lchp.training.trial import DONE
 
-CONFIGURATION = "study.json"
 BEST = "best.json"
 
 
@@ -35,18 +33,18 @@ def run_study(
     """Run or continue a study in ``output/<study>``; gives the exit code: 0, or 1 if a trial failed.
 
     Raises:
-        Refusal: before anything starts: missing data or weights, a store that cannot be opened, a folder that holds
-            another configuration.
+        Refusal: before anything starts: folders that cannot be written, missing data or weights, a store that cannot be
+            opened, a folder that holds another configuration.
     """
-    session, trials, materials = _prepare(study, output, machine)
+    session, trials, materials = prepare(study, output, machine)
     folder = output / study.name
     try:
         uri = open_store(tracking_uri, Path.cwd())
         experiment = ensure_experiment(uri, study.name)
     except ValueError as error:
         raise Refusal(str(error)) from error
-    _claim(study, folder, materials)
-    with _alone(folder):
+    with alone(folder):
+        claim(study, folder, materials)
         return _run(study, output, session, trials, materials, (uri, experiment), echo)
 
 
@@ -83,70 +81,6 @@ def _run(
 
 def _count(study: Study, trials: tuple[PlannedTrial, ...]) -> int:
     return study.search.trials if study.search else len(trials)
-
-
-def _prepare(study: Study, output: Path, machine: Machine) -> tuple[Session, tuple[PlannedTrial, ...], Materials]:
-    """Everything that can be refused before a file is written for the study; the data is opened here, once."""
-    table_specs(study)
-    trials = plan(study).trials
-    if study.search:
-        configs = {"": _absolute(study.base.model_copy(update={"seed": study.seeds[0]}))}
-    else:
-        configs = {trial.name: _absolute(trial.config) for trial in trials}
-    session = Session(machine.runtime(output), configs, study.search.objective.key if study.search else None)
-    materials = Materials(session)
-    try:
-        for config in configs.values():
-            materials.of(config)
-    except ValueError as error:
-        raise Refusal(str(error)) from error
-    planned = (PlannedTrial(t.name, configs[t.name], t.seed, t.varied) for t in trials)
-    return session, tuple(planned), materials
-
-
-def _absolute(config: TrialConfig) -> TrialConfig:
-    """The configuration with absolute paths: workers stand in other folders."""
-    plain = config.model_dump(mode="json")
-    path = plain["dataset"].get("path")
-    if path is not None:
-        plain["dataset"]["path"] = str(Path(path).absolute())
-    for weights in plain["weights"].values():
-        if isinstance(weights, dict):
-            weights["file"] = str(Path(weights["file"]).absolute())
-    return TrialConfig.model_validate(plain)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a study's folder; the lock goes with the process, however it ends."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Refusal(f"{folder}: another process is running this study: wait for it, or stop it") from error
-        yield
-
-
-def _claim(study: Study, folder: Path, materials: Materials) -> None:
-    """Write the study's configuration into its folder, or check that the one there is the same."""
-    data = {
-        f"{config.dataset.kind} {fingerprint(without_paths(config)['dataset'])[:6]}": materials.of(config).digest.total
-        for config in materials.session.configs.values()
-    }
-    mine = {**study.identity(), "data": data}
-    file = folder / CONFIGURATION
-    if file.exists():
-        lines = differences(json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(mine)))
-        if lines:
-            raise Refusal(
-                "\n".join([f"{folder} holds another configuration of {study.name}:", *(f"  {line}" for line in lines)])
-                + "\nname the study otherwise, give another --output, or undo the change"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{CONFIGURATION}.{os.getpid()}"
-    part.write_text(json.dumps(mine, indent=1), encoding="utf-8")
-    part.replace(file)
 
 
 def _keep_finished(recorder: Recorder, trials: tuple[PlannedTrial, ...]) -> list[PlannedTrial]:
@@ -237,8 +171,6 @@ def _run_search(study: Study, recorder: Recorder) -> list[Path]:
         "run_id": entry.run_id,
     }
     file = recorder.folder / BEST
-    part = file.with_name(f".{BEST}.{os.getpid()}")
-    part.write_text(json.dumps(named, indent=1), encoding="utf-8")
-    part.replace(file)
+    write_text(file, json.dumps(named, indent=1))
     recorder.echo(f"best by {named['objective']}: {entry.name} with {chosen.value:.4f}")
     return [file]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lchp.study.machine import epoch_line
+from lchp.study.prepare import require_weights
 from lchp.study.source import Refusal
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
@@ -15,11 +16,12 @@ def run_single(config: TrialConfig, runtime: Runtime, echo: Callable[[str], None
     """Train one trial, or continue it, saying one line an epoch.
 
     Raises:
-        Refusal: its data cannot be used.
+        Refusal: its data or its weights cannot be used.
         ValueError, FloatingPointError: as ``lchp.training.trial.run_trial``.
     """
     try:
-        Material.prepare(config, runtime)
-    except ValueError as error:
+        material = Material.prepare(config, runtime)
+    except (ValueError, OSError) as error:
         raise Refusal(str(error)) from error
+    require_weights([(config, material)])
     return run_trial(config, runtime, lambda report: echo(epoch_line(report)))

@@ -1,4 +1,9 @@
-"""What the driver of a study writes down while trials run: MLflow runs, the ledger, one line an epoch."""
+"""What the driver of a study writes down while trials run: MLflow runs, the ledger, one line an epoch.
+
+A trial's run has the trial's folder name, a digest of its configuration and data, as its key. So a trial has one true
+run in a tracking store, wherever its files lie: a study that is moved keeps its runs, and the same study with another
+--output and the same store writes into them again. Give it another --tracking-uri to keep the two apart.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from typing import Any
 
 from ray import tune
 
+from lchp.reporting.frame import read_json
 from lchp.study.ledger import Entry, Ledger, State
 from lchp.study.machine import epoch_line, total_epochs
 from lchp.study.plan import suggestion_name, trial_name
@@ -19,6 +25,12 @@ from lchp.tracking.runs import ensure_run, fail_run, log_history, log_result
 from lchp.training import environment
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material
+from lchp.training.trial import DONE
+
+
+def weight_tags(material: Material) -> dict[str, str]:
+    """The tags that say which weight files a trial started from: ``lchp.weights.<role>``, a sha256."""
+    return {f"lchp.weights.{role}": digest for role, digest in material.weight_digests.items() if digest is not None}
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
 
     def start(self, config: TrialConfig, entry: Entry) -> Entry:
         """Open the trial's MLflow run."""
-        described = environment.describe(self.session.runtime.device)
+        described = self._environment(entry)
         versions = described["versions"]
         assert isinstance(versions, dict)
         tags = {
@@ -90,6 +102,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             "lchp.cpu": str(described["cpu"]),
             "lchp.device": str(described["device"]),
             **{f"lchp.version.{library}": str(version) for library, version in versions.items()},
+            **weight_tags(self.materials.of(config)),
         }
         tracker = self.tracker
         run_id = ensure_run(
@@ -97,6 +110,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             config.model_dump(mode="json"), tags,
         )  # fmt: skip
         return self.ledger.change(entry.folder, run_id=run_id, state="running", message=None)
+
+    def _environment(self, entry: Entry) -> dict[str, Any]:
+        """What the trial was made with, or will be: a finished one says so itself."""
+        folder = self.session.runtime.store / entry.folder
+        if (folder / DONE).exists():
+            made: dict[str, Any] = read_json(folder, "environment.json")
+            return made
+        return environment.describe(self.session.runtime.device)
 
     def finish(self, config: TrialConfig, entry: Entry) -> None:
         """Complete the MLflow run of a trial whose files are complete."""

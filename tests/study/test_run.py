@@ -3,16 +3,29 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 
 import tests.study.small as small
+from lchp.data.config import SyntheticDataset
+from lchp.data.synthetic import draw_dataset
+from lchp.study.claim import alone, require_same
 from lchp.study.ledger import read
+from lchp.study.machine import Machine
+from lchp.study.prepare import prepare
+from lchp.study.single import run_single
 from lchp.study.source import Refusal
 from lchp.study.tracked import Recorder
 from lchp.tracking.store import client
+from lchp.training.config import TrialConfig
+from lchp.training.initialization import make_networks
 
 METHODS = {"pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box"}
 METRICS = {
@@ -129,6 +142,49 @@ def test_run_study_other_data_in_the_folder_is_refused(own: Path) -> None:
         small.run(small.load(own, small.GRID), own)
 
 
+def test_run_study_changed_image_is_named(own: Path) -> None:
+    table = next((own / "out/.store/trial").glob("*/dataset.csv"))
+    path = table.read_text(encoding="utf-8").splitlines()[3].partition(",")[0]
+    image = next(own.glob(f"cache/synthetic/*/{path}"))
+    pixels = np.array(Image.open(image))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(image)
+    with pytest.raises(Refusal, match=rf"(?s)data\.synthetic.*{path}: changed"):
+        small.run(small.load(own, small.GRID), own)
+
+
+def test_require_same_is_about_the_configuration_not_the_data(own: Path) -> None:
+    require_same(small.load(own, small.GRID), own / "out/tiny")
+    require_same(small.load(own, small.GRID), own / "out/none")
+    with pytest.raises(Refusal, match=r"holds another configuration of tiny:\n  base\.alpha: 20\.0 -> 3\.0\nname"):
+        require_same(small.load(own, small.GRID, "alpha=3"), own / "out/tiny")
+
+
+def test_require_same_does_not_import_what_trains() -> None:
+    code = (
+        "import sys, lchp.study.claim, lchp.study.ledger; print(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", ["{", '[{"nonsense": 1}]', "[3]"])
+def test_read_broken_ledger_is_refused_with_remedy(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trials.json").write_text(text, encoding="utf-8")
+    with pytest.raises(Refusal, match=r"trials\.json: is no list of trials \(.*\): run the study again"):
+        read(tmp_path)
+
+
+def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) -> None:
+    (own / "mlflow.db").unlink()
+    for file in (own / "out/.store/trial").glob("*/environment.json"):
+        made = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**made, "commit": "once", "cpu": "another"}), encoding="utf-8")
+    assert small.run(small.load(own, small.GRID), own) == 0
+    tags = [run["tags"] for run in nested(own)]
+    assert [(t["lchp.commit"], t["lchp.cpu"]) for t in tags] == [("once", "another")] * 4  # type: ignore[index]
+
+
 def test_run_study_unusable_tracking_store_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("no database", encoding="utf-8")
     with pytest.raises(Refusal, match="cannot be opened"):
@@ -139,7 +195,7 @@ def test_run_study_unusable_tracking_store_is_refused_before_anything_is_written
 def test_run_study_paper_table_with_other_rows_is_refused(tmp_path: Path) -> None:
     text = small.GRID + "tables: [{by: [tau], paper: table3_delta, fixed: {delta: 0.5}}]\n"
     with pytest.raises(Refusal, match="table3_delta has rows by delta"):
-        small.run(small.load(tmp_path, text), tmp_path)
+        small.load(tmp_path, text)
 
 
 def test_run_study_failed_trial_leaves_the_others_and_gives_one(
@@ -195,3 +251,59 @@ def test_run_study_weights_of_another_sha256_are_refused(tmp_path: Path) -> None
     weights = f"{{file: {tmp_path / 'weights.pth'}, sha256: {'a' * 64}}}"
     with pytest.raises(Refusal, match=r"hashes to .*, not to weights\.classifier\.sha256 a+"):
         small.run(small.load(tmp_path, small.TINY, f"weights.classifier={weights}"), tmp_path)
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*_: object) -> None:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr("lchp.study.schedule.train", train)
+
+
+@pytest.mark.usefixtures("never")
+def test_run_study_weights_that_do_not_fit_are_refused_before_training(tmp_path: Path) -> None:
+    torch.save({"nonsense": torch.zeros(1)}, tmp_path / "weights.pth")
+    weights = f"weights.regressor={{file: {tmp_path / 'weights.pth'}}}"
+    with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
+        small.run(small.load(tmp_path, small.TINY, weights), tmp_path)
+    config = small.load(tmp_path, small.TINY, weights).base
+    with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
+        run_single(config, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"), print)
+    assert not (tmp_path / "out/tiny").exists()
+
+
+@pytest.mark.usefixtures("never")
+def test_run_study_weights_are_made_once_for_each_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(
+        "lchp.study.prepare.make_networks", lambda config, classes: made.append((config.delta, classes))
+    )
+    state = make_networks(small.load(tmp_path, small.TINY).base, 8).classifier.trunk.state_dict()
+    torch.save(state, tmp_path / "weights.pth")
+    study = small.load(tmp_path, small.GRID, f"weights.classifier={{file: {tmp_path / 'weights.pth'}}}")
+    prepare(study, tmp_path / "out", Machine(tmp_path / "cache", "cpu"))
+    assert made == [(0.4, 8)]
+
+
+@pytest.mark.usefixtures("never")
+def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(tmp_path: Path) -> None:
+    draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), tmp_path / "images")
+    table = tmp_path / "images" / "dataset.csv"
+    frame = pd.read_csv(table)
+    frame[["path", "label", "split"]].to_csv(table, index=False)
+    text = small.TINY.replace(
+        "dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}",
+        f"dataset: {{kind: table, path: {table}}}",
+    )
+    text += "search: {trials: 2, space: {tau: [0.1, 0.2]}}\n"
+    with pytest.raises(Refusal, match=r"gt_known: needs true boxes on val, which 8 of its 8 images do not have"):
+        small.run(small.load(tmp_path, text), tmp_path)
+    machine = Machine(tmp_path / "cache", "cpu")
+    assert prepare(small.load(tmp_path, text, "search.objective.metric=top1_cls"), tmp_path / "out", machine)
+
+
+def test_run_study_lock_is_taken_before_the_folder_is_claimed(tmp_path: Path) -> None:
+    with alone(tmp_path / "tiny"), pytest.raises(Refusal, match="another process"), alone(tmp_path / "tiny"):
+        raise AssertionError("held twice")
+    assert [file.name for file in (tmp_path / "tiny").iterdir()] == [".lock"]
