@@ -53,6 +53,10 @@ _DATA = click.option(
 _SET = click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a dotted key of the file. May be repeated."
 )
+_MOVED = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=PATH",
+    help="Where a weight file lies now: weights.classifier.file or weights.regressor.file.",
+)  # fmt: skip
 _CACHE = click.option(
     "--cache", type=click.Path(path_type=Path), metavar="DIR",
     help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
@@ -255,11 +259,12 @@ def data_show(
 
 @app.command()
 @click.argument("run_id")
-@_with(_TRACKING, _DATA, _OUTPUT, _COMPUTED)
+@_with(_TRACKING, _DATA, _MOVED, _OUTPUT, _COMPUTED)
 def reproduce(
     run_id: str,
     tracking_uri: str | None,
     data: Path | None,
+    sets: tuple[str, ...],
     output: Path,
     cache: Path | None,
     device: str,
@@ -270,7 +275,7 @@ def reproduce(
     from lchp.study.reproduce import reproduce as again
 
     machine = Machine(cache or _default_cache(), device, workers)
-    return again(run_id, tracking_uri, data, output, machine, click.echo)
+    return again(run_id, tracking_uri, data, output, machine, click.echo, sets)
 
 
 @app.command()

@@ -236,6 +236,12 @@ def _over_parameters(
     return columns, rows
 
 
+def _has_boxes(spec: TableSpec, frame: pd.DataFrame) -> bool:
+    """Whether any localization metric was measured on the split, or nothing at all, or none is shown."""
+    measured = set(frame.loc[frame["split"] == spec.split, "metric"])
+    return not measured or set(spec.metrics) == {"top1_cls"} or bool(measured - {"top1_cls"})
+
+
 def make_table(spec: TableSpec, frame: pd.DataFrame, trials: Sequence[TrialRow], paper: Path | None = None) -> Table:
     """Build a table from tidy rows.
 
@@ -252,6 +258,8 @@ def make_table(spec: TableSpec, frame: pd.DataFrame, trials: Sequence[TrialRow],
     columns, rows = make(spec, chosen, _Scores(frame, spec.split), numbers)
     metrics = ", ".join(METRICS[metric] for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}, %: mean ± sample standard deviation over seeds (n seeds)"
+    if not _has_boxes(spec, frame):
+        heading += f"; {spec.split} has images without true boxes, so only classification is measured"
     fixed = [f"{key} = {value}" for key, value in spec.fixed.items() if key not in spec.by]
     notes = [*([f"At {', '.join(fixed)}."] if fixed else []), *notes]
     return Table(spec, heading, tuple(columns), tuple(rows), describe_origin(chosen), tuple(notes))

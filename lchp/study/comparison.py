@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from lchp.data.records import PixelBoxes
+from lchp.study.consistency import Rows, box_iou, box_of, contradicting
 from lchp.tracking.runs import StoredRun
 
 METRIC_TOLERANCE = 0.05
@@ -15,11 +17,9 @@ METRIC_TOLERANCE = 0.05
 BOX_TOLERANCE = 0.8
 """Where equal bits are not promised: the smallest mean IoU of a method's boxes with the stored ones."""
 
+SELECTION = "selection.csv"
 _NAMED = 20
-_BOX = ("x1", "y1", "x2", "y2")
 _KEY = ("path", "split", "method")
-
-Rows = dict[tuple[str, ...], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Comparison:
     metrics: tuple[MetricLine, ...]
     boxes: tuple[BoxLine, ...]
     examples: tuple[str, ...]
+    selection: tuple[str, ...] = ()
+    """What differs in selection.csv, one line a threshold."""
+    inconsistent: tuple[str, ...] = ()
+    """Where the stored files contradict each other: boxes, their IoU, and scores.json."""
 
     @property
     def disagreements(self) -> list[str]:
@@ -64,6 +68,7 @@ class Comparison:
         ]
         wrong = [line for line in self.boxes if not line.agrees]
         lines += [f"boxes {line.method}/{line.split}: {line.differing} of {line.count} differ" for line in wrong]
+        lines += [*self.selection, *self.inconsistent]
         return lines + (list(self.examples) if wrong else [])
 
     def text(self) -> str:
@@ -84,7 +89,7 @@ class Comparison:
             lines.append(
                 f"{name:<36} {box.count:>10} {box.differing:>10} {box.mean_iou:>10.4f}  {_verdict(box.agrees)}"
             )
-        return "\n".join([*lines, *self.examples])
+        return "\n".join([*lines, *self.selection, *self.inconsistent, *self.examples])
 
     def write(self, file: Path) -> None:
         """The metrics and boxes as CSV."""
@@ -99,11 +104,13 @@ class Comparison:
                 )
 
 
-def compare(stored: StoredRun, again: Path, exact: bool) -> Comparison:
-    """Compare the folder of a repeated trial with a stored run: scores.json, MLflow's metrics and per_image.csv.
+def compare(stored: StoredRun, again: Path, exact: bool, true_boxes: PixelBoxes | None = None) -> Comparison:
+    """Compare the folder of a repeated trial with a stored run: scores.json, MLflow's metrics, per_image.csv and
+    selection.csv.
 
-    ``exact`` asks for equal bits; otherwise the tolerances of this module count. Scores.json and MLflow's metric of the
-    stored run must always be equal.
+    ``exact`` asks for equal bits; otherwise the tolerances of this module count. What is stored must always agree with
+    itself: scores.json with MLflow's metrics and with per_image.csv, and the IoU of every stored box with
+    ``true_boxes``, where those are given.
     """
     scores = json.loads((again / "scores.json").read_text(encoding="utf-8"))
     metrics = tuple(
@@ -111,7 +118,42 @@ def compare(stored: StoredRun, again: Path, exact: bool) -> Comparison:
         for name in {**stored.scores, **scores}
     )
     boxes, examples = _boxes(_rows(stored.folder / "per_image.csv"), _rows(again / "per_image.csv"), exact)
-    return Comparison(exact, metrics, boxes, examples)
+    selection = _selection(stored.folder / SELECTION, again / SELECTION, exact)
+    contradictions = contradicting(_rows(stored.folder / "per_image.csv"), stored.scores, true_boxes)
+    return Comparison(exact, metrics, boxes, examples, selection, tuple(contradictions))
+
+
+def _selection(stored: Path, again: Path, exact: bool) -> tuple[str, ...]:
+    """The thresholds whose number of selected boxes, or whose GT-Known, differs; within tolerance as shares."""
+    if not stored.exists() and not again.exists():
+        return ()
+    if not stored.exists() or not again.exists():
+        return (f"selection: {'not stored' if not stored.exists() else 'not measured again'}",)
+    old, new = (_by_tau(file) for file in (stored, again))
+    return tuple(
+        f"selection tau={tau}: {_words(old.get(tau))} -> {_words(new.get(tau))}"
+        for tau in {**old, **new}
+        if not (old.get(tau) == new.get(tau) or (not exact and _near(old.get(tau), new.get(tau))))
+    )
+
+
+def _by_tau(file: Path) -> dict[str, dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return {row["tau"]: row for row in csv.DictReader(stream)}
+
+
+def _near(old: dict[str, str] | None, new: dict[str, str] | None) -> bool:
+    """Whether the share of selected boxes is within tolerance; the GT-Known of few boxes says nothing."""
+    if old is None or new is None:
+        return False
+    shares = [float(row["selected"]) / float(row["total"]) for row in (old, new)]
+    return abs(shares[0] - shares[1]) <= METRIC_TOLERANCE
+
+
+def _words(row: dict[str, str] | None) -> str:
+    if row is None:
+        return "absent"
+    return f"{row['selected']} of {row['total']} selected, GT-Known {row['gt_known'] or 'unknown'}"
 
 
 def _metric(name: str, stored: float | None, shown: float | None, again: float | None, exact: bool) -> MetricLine:
@@ -141,17 +183,11 @@ def _boxes(stored: Rows, again: Rows, exact: bool) -> tuple[tuple[BoxLine, ...],
 
 
 def _iou(first: dict[str, str] | None, second: dict[str, str] | None) -> float:
-    """Of two boxes in pixels; 0 where one is missing, 1 where they are the same, empty or not."""
+    """Of two rows' boxes; 0 where one is missing, 1 where they are the same, empty or not."""
     if first is None or second is None:
         return 0.0
-    a, b = ([float(row[side]) for side in _BOX] for row in (first, second))
-    if a == b:
-        return 1.0
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = [max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (a, b)]
-    union = sum(areas) - width * height
-    return width * height / union if union else 0.0
+    a, b = (box_of(row) for row in (first, second))
+    return 1.0 if a == b else box_iou(a, b)
 
 
 def _example(key: tuple[str, ...], stored: dict[str, str] | None, again: dict[str, str] | None) -> str:

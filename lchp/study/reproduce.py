@@ -6,7 +6,7 @@ import csv
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,25 @@ from pydantic import ValidationError
 
 from lchp.data.digest import changed
 from lchp.data.fingerprint import canonical, flatten
+from lchp.data.loader import image_size
+from lchp.data.records import PixelBoxes
 from lchp.study.comparison import Comparison, compare
 from lchp.study.folders import require_writable
 from lchp.study.machine import Machine, epoch_line
 from lchp.study.presence import require_files
-from lchp.study.source import Refusal, Source
+from lchp.study.source import Refusal, Source, options
+from lchp.study.tracked import WEIGHTS_TAG
 from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.training import environment
 from lchp.training.config import TrialConfig
-from lchp.training.material import Material, Runtime
+from lchp.training.material import Material
 from lchp.training.trial import run_trial
 
 REPRODUCES_TAG = "lchp.reproduces"
 AGREES_TAG = "lchp.agrees"
+PATHS = ("dataset.path", "weights.classifier.file", "weights.regressor.file")
+"""What may lie elsewhere when a run is repeated."""
 _NAMED = 20
 
 
@@ -39,14 +44,16 @@ def reproduce(
     output: Path,
     machine: Machine,
     echo: Callable[[str], None],
+    sets: Sequence[str] = (),
 ) -> int:
     """Train the trial of an MLflow run again, in a store that reuses nothing; 0 only if everything agrees, else 1.
 
     Exactly, on the same kind of CPU, or on the same CUDA device in deterministic mode; elsewhere within the tolerances
     of ``lchp.study.comparison``. The repetition is logged as a run below the original, tagged ``lchp.reproduces``.
+    ``sets`` are ``KEY=PATH`` options that say where data and weight files lie now.
 
     Raises:
-        Refusal: no such finished run, or its data or weights are not there.
+        Refusal: no such finished run, its data or weights are not there, or an option for anything but a path.
     """
     require_writable(output, "--output")
     with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
@@ -55,40 +62,75 @@ def reproduce(
             stored = read_run(uri, run_id, Path(scratch) / "stored")
         except ValueError as error:
             raise Refusal(str(error)) from error
-        config = _config(stored, data)
+        config = _config(stored, sets, data)
         there = json.loads((stored.folder / "environment.json").read_text(encoding="utf-8"))
         runtime = _like(there, machine).runtime(Path(scratch))
         here = environment.describe(runtime.device)
         for line in _other_environment(there, here):
             echo(line)
-        wrong = _other_config(stored, config) + _other_data(stored, config, runtime)
+        try:
+            material = Material.prepare(config, runtime)
+        except (ValueError, OSError) as error:
+            raise Refusal(str(error)) from error
+        wrong = _other_config(stored, config) + _other_weights(stored, config, material) + _other_data(stored, material)
         if wrong:
             echo("\n".join(wrong))
             _log(uri, stored, config, None, wrong)
             echo("not trained again: the run cannot be reproduced from this")
             return 1
         result = run_trial(config, runtime, lambda report: echo(epoch_line(report)))
-        found = compare(stored, result.folder, _is_exact(config, there, here))
+        found = compare(stored, result.folder, _is_exact(config, there, here), _clipped_boxes(material))
         echo(found.text())
         _log(uri, stored, config, (result.folder, found), found.disagreements)
         echo("reproduced: everything agrees" if not found.disagreements else "NOT reproduced")
         return 1 if found.disagreements else 0
 
 
-def _config(stored: StoredRun, data: Path | None) -> TrialConfig:
-    """The configuration of the stored trial, on this machine's data."""
+def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialConfig:
+    """The configuration of the stored trial, with the paths of this machine."""
     plain = json.loads((stored.folder / "config.json").read_text(encoding="utf-8"))
-    if data is not None:
-        plain["dataset"]["path"] = str(data.absolute())
+    moved = options([*sets, *([f"dataset.path={json.dumps(str(data))}"] if data is not None else [])])
+    for key, value in flatten(moved.values).items():
+        if key not in PATHS:
+            raise Refusal(f"--set {key}={value}: a run is repeated as it was: only {', '.join(PATHS)} may be set")
+        *parts, last = key.split(".")
+        place = plain
+        for part in parts:
+            place = place[part]
+        if not isinstance(place, dict) or (last == "file" and "file" not in place):
+            raise Refusal(f"--set {key}={value}: the run took no file there, but {place}: leave the option out")
+        place[last] = str(Path(str(value)).absolute())
     try:
         config = TrialConfig.model_validate(plain)
     except ValidationError as error:
         raise Refusal(
             f"run {stored.run_id}: its config.json is none of this version's ({error}): use the version that made it"
         ) from error
-    place = f"run {stored.run_id}" if data is None else f"--data {data}"
-    require_files(config, Source({}, {}, place))
+    places = moved.places | ({("dataset", "path"): f"--data {data}"} if data is not None else {})
+    require_files(config, Source({}, places, f"run {stored.run_id}"))
     return config
+
+
+def _clipped_boxes(material: Material) -> PixelBoxes | None:
+    """The true boxes of the measured images in pixels, clipped; None where there are none."""
+    if material.true_boxes is None:
+        return None
+    found: PixelBoxes = {}
+    for record in (*material.splits.val, *material.splits.test):
+        width, height = image_size(material.dataset.root / record.path)
+        corners = material.true_boxes[record.path].tolist() if record.path in material.true_boxes else []
+        found[record.path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in corners]
+    return found
+
+
+def _other_weights(stored: StoredRun, config: TrialConfig, material: Material) -> list[str]:
+    """The weight files that are not those of the stored run; runs of before their digests were kept pass."""
+    lines = []
+    for role, digest in material.weight_digests.items():
+        kept = stored.tags.get(f"{WEIGHTS_TAG}{role}")
+        if kept is not None and digest is not None and kept != digest:
+            lines.append(f"weights: {role}: {getattr(config.weights, role).file}: changed: sha256 {kept} -> {digest}")
+    return lines
 
 
 def _like(there: Mapping[str, Any], machine: Machine) -> Machine:
@@ -119,21 +161,17 @@ def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
     for key, value in flatten(config.model_dump(mode="json")).items():
         text = value if isinstance(value, str) else canonical(value)
         kept = stored.params.get(key)
-        is_path = key == "dataset.path"
+        is_path = key in PATHS
         if kept != text and not is_path and not (kept and kept.endswith("...") and text.startswith(kept[:-3])):
             lines.append(f"config: {key}: MLflow's parameter says {kept}, config.json says {text}")
     return lines
 
 
-def _other_data(stored: StoredRun, config: TrialConfig, runtime: Runtime) -> list[str]:
+def _other_data(stored: StoredRun, material: Material) -> list[str]:
     """The images that are not those of the stored run, by name."""
     with (stored.folder / "dataset.csv").open(encoding="utf-8", newline="") as file:
         old = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
-    try:
-        new = Material.prepare(config, runtime).digest.files
-    except ValueError as error:
-        raise Refusal(str(error)) from error
-    lines = changed(old, new)
+    lines = changed(old, material.digest.files)
     more = [f"dataset: ... and {len(lines) - _NAMED} more images"] if len(lines) > _NAMED else []
     return [*(f"dataset: {line}" for line in lines[:_NAMED]), *more]
 

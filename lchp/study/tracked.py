@@ -27,10 +27,13 @@ from lchp.training.config import TrialConfig
 from lchp.training.material import Material
 from lchp.training.trial import DONE
 
+WEIGHTS_TAG = "lchp.weights."
+"""Before a role: the tag that holds the sha256 of its weight file."""
+
 
 def weight_tags(material: Material) -> dict[str, str]:
-    """The tags that say which weight files a trial started from: ``lchp.weights.<role>``, a sha256."""
-    return {f"lchp.weights.{role}": digest for role, digest in material.weight_digests.items() if digest is not None}
+    """The tags that say which weight files a trial started from."""
+    return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.weight_digests.items() if digest is not None}
 
 
 @dataclass(frozen=True)

@@ -138,3 +138,12 @@ def test_make_table_trials_of_two_machines_name_both(make_trial: MakeTrial) -> N
     made = _make(TableSpec(), trials).made
     assert made.hardware == "Some CPU_X and Some GPU"
     assert made.commit == "abc123"
+
+
+def test_make_table_of_a_split_without_true_boxes_says_so(make_trial: MakeTrial) -> None:
+    scores = {"lchp_r/test/top1_cls": 0.5, "lchp_r/val/top1_cls": 0.25, "lchp_r/val/gt_known": 0.125}
+    trials = [make_trial("r1", 0, {}, scores)]
+    note = "test has images without true boxes, so only classification is measured"
+    assert note in _make(TableSpec(metrics=("gt_known", "top1_cls")), trials).heading
+    assert "without" not in _make(TableSpec(metrics=("top1_cls",)), trials).heading
+    assert "without" not in _make(TableSpec(split="val"), trials).heading

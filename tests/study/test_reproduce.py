@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import tests.study.small as small
@@ -18,6 +19,7 @@ from lchp.study.machine import Machine
 from lchp.study.reproduce import reproduce
 from lchp.study.source import Refusal
 from lchp.tracking.store import client
+from lchp.training.initialization import make_networks
 
 OWN = small.TINY.replace(
     "dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}", "dataset: {kind: table}"
@@ -39,10 +41,10 @@ class Stored:
     def artifacts(self) -> Path:
         return Path(client(self.uri).get_run(self.run_id).info.artifact_uri.removeprefix("file://"))
 
-    def again(self, data: Path | None = None, run_id: str | None = None) -> tuple[int, str]:
+    def again(self, data: Path | None = None, run_id: str | None = None, *sets: str) -> tuple[int, str]:
         said: list[str] = []
         machine = Machine(self.folder / "cache", "cpu")
-        code = reproduce(run_id or self.run_id, self.uri, data, self.folder / "out", machine, said.append)
+        code = reproduce(run_id or self.run_id, self.uri, data, self.folder / "out", machine, said.append, sets)
         return code, "\n".join(said)
 
 
@@ -52,7 +54,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), folder / "images")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lchp.study.schedule.train", small.train_serially)
-        study = small.load(folder, OWN, f"dataset.path={folder / 'images' / 'dataset.csv'}")
+        torch.save(make_networks(small.load(folder, OWN).base, 8).classifier.trunk.state_dict(), folder / "weights.pth")
+        study = small.load(
+            folder,
+            OWN,
+            f"dataset.path={folder / 'images' / 'dataset.csv'}",
+            f"weights.classifier={{file: {folder / 'weights.pth'}}}",
+        )
         assert small.run(study, folder) == 0
     with (folder / "out/tiny/results.csv").open(encoding="utf-8", newline="") as file:
         return Stored(folder, next(csv.DictReader(file))["run_id"])
@@ -170,5 +178,35 @@ def test_reproduce_of_an_unknown_run_is_refused(stored: Stored, run_id: str) -> 
 
 
 def test_reproduce_without_the_data_is_refused(stored: Stored, tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="does not exist: give the table data with --data PATH"):
+    with pytest.raises(Refusal, match=r"--data .*: does not exist: give the table data with --data PATH"):
         stored.again(tmp_path / "gone.csv")
+
+
+def test_reproduce_weights_that_moved_are_found_by_option_and_changed_ones_named(
+    stored: Stored, tmp_path: Path
+) -> None:
+    weights, moved = stored.folder / "weights.pth", tmp_path / "moved.pth"
+    weights.rename(moved)
+    option = f"weights.classifier.file={moved}"
+    try:
+        with pytest.raises(Refusal, match=r"does not exist: give it with --set weights\.classifier\.file=PATH"):
+            stored.again()
+        assert stored.again(None, None, option)[0] == 0
+        kept = moved.read_bytes()
+        torch.save({name: value + 1 for name, value in torch.load(moved, weights_only=True).items()}, moved)
+        code, said = stored.again(None, None, option)
+        moved.write_bytes(kept)
+    finally:
+        moved.rename(weights)
+    assert code == 1
+    assert f"weights: classifier: {moved}: changed: sha256" in said
+    assert "not trained again" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("tau=0.1", r"--set tau=0\.1: .*only dataset\.path"), ("weights.regressor.file=x", "the run took no file there")],
+)
+def test_reproduce_option_for_anything_but_a_path_is_refused(stored: Stored, option: str, message: str) -> None:
+    with pytest.raises(Refusal, match=message):
+        stored.again(None, None, option)

@@ -24,7 +24,6 @@ from lchp.study.single import run_single
 from lchp.study.source import Refusal
 from lchp.study.tracked import Recorder
 from lchp.tracking.store import client
-from lchp.training.config import TrialConfig
 from lchp.training.initialization import make_networks
 
 METHODS = {"pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box"}

@@ -1,0 +1,75 @@
+"""Whether the stored files of a trial agree with each other: every box with its IoU, and the rows with the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lchp.data.records import PixelBox, PixelBoxes
+
+Rows = dict[tuple[str, ...], dict[str, str]]
+"""The rows of per_image.csv by path, split and method."""
+
+IOU_TOLERANCE = 1e-6
+"""IoUs are measured on shares of the image's sides and recomputed from pixels."""
+
+SCORE_TOLERANCE = 1e-9
+"""Scores are means, here summed in another order."""
+
+_NAMED = 20
+_HITS = {"gt_known": 0.5, "box_acc_30": 0.3, "box_acc_70": 0.7}
+
+
+def box_of(row: Mapping[str, str]) -> PixelBox:
+    """The predicted box of a row of per_image.csv, in pixels."""
+    return float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"])
+
+
+def box_iou(a: PixelBox, b: PixelBox) -> float:
+    """The IoU of two boxes; 0 of two without area."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = [max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (a, b)]
+    union = sum(areas) - width * height
+    return width * height / union if union else 0.0
+
+
+def contradicting(rows: Rows, scores: Mapping[str, float], true_boxes: PixelBoxes | None) -> list[str]:
+    """One line for every stored box whose IoU is not the one written beside it, and for every score that the rows do
+    not give. ``true_boxes`` are in pixels, clipped to their images; without them IoUs are taken as written.
+    """
+    wrong = []
+    for key, row in rows.items():
+        truth = (true_boxes or {}).get(key[0])
+        if truth and row["iou"]:
+            found = max(box_iou(box_of(row), box) for box in truth)
+            if abs(found - float(row["iou"])) > IOU_TOLERANCE:
+                wrong.append(f"stored box {' '.join(key)}: its IoU is {found:.6f}, per_image.csv says {row['iou']}")
+    wrong = wrong[:_NAMED] + ([f"... and {len(wrong) - _NAMED} more stored boxes"] if len(wrong) > _NAMED else [])
+    groups: dict[str, list[dict[str, str]]] = {}
+    for (_, split, method), row in rows.items():
+        groups.setdefault(f"{method}/{split}", []).append(row)
+    for name, of_group in groups.items():
+        for metric, value in _scores(of_group).items():
+            kept = scores.get(f"{name}/{metric}")
+            if kept is not None and abs(kept - value) > SCORE_TOLERANCE:
+                wrong.append(f"stored score {name}/{metric}: scores.json says {kept}, per_image.csv gives {value}")
+    return wrong
+
+
+def _scores(rows: list[dict[str, str]]) -> dict[str, float]:
+    """The metrics of paper 4.2 over the rows of one method and split (``lchp.method.metrics``, from text)."""
+    top1, top5 = ([row[name] == "1" for row in rows] for name in ("top1", "top5"))
+    scores = {"top1_cls": _mean(top1)}
+    if all(row["iou"] for row in rows):
+        ious = [float(row["iou"]) for row in rows]
+        hits = {name: [iou >= least for iou in ious] for name, least in _HITS.items()}
+        scores |= {name: _mean(hit) for name, hit in hits.items()}
+        scores["mean_iou"] = _mean(ious)
+        scores["mean_box_acc"] = _mean([scores[name] for name in _HITS])
+        for name, top in (("top1_loc", top1), ("top5_loc", top5)):
+            scores[name] = _mean([hit and right for hit, right in zip(hits["gt_known"], top, strict=True)])
+    return scores
+
+
+def _mean(values: list[bool] | list[float]) -> float:
+    return sum(values) / len(values)
