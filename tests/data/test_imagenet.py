@@ -111,3 +111,11 @@ def test_imagenet_annotation_with_an_external_entity_is_refused(tmp_path: Path) 
     )
     with pytest.raises(ValueError, match="is not an annotation in XML"):
         read_imagenet(root)
+
+
+@pytest.mark.parametrize("name", ["LOC_val_solution.csv", "LOC_synset_mapping.txt"])
+def test_imagenet_list_in_another_encoding_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    (root.parent / name).write_bytes("ImageId,PredictionString\nMöwe\n".encode("latin1"))
+    with pytest.raises(ValueError, match=rf"{name}, line 2: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
+        read_imagenet(root)
