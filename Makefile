@@ -65,7 +65,7 @@ study: setup
 	@$(BIN)/lchp study run studies/quickstart.yaml
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint types floors test
 
