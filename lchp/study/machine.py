@@ -45,12 +45,14 @@ def total_epochs(config: TrialConfig) -> int:
 
 
 def epoch_line(report: EpochReport | dict[str, Any]) -> str:
-    """One finished epoch for people: stage, epoch, loss and, where val was measured, its GT-Known."""
+    """One finished epoch for people: stage, epoch, loss, share above tau and, where val was measured, GT-Known."""
     values = report if isinstance(report, dict) else asdict(report)
     metrics, stage = values["metrics"], values["stage"]
     parts = [f"{stage} {values['epoch']}"]
     if f"train/{stage}/loss" in metrics:
         parts.append(f"loss {metrics[f'train/{stage}/loss']:.4f}")
+    if f"train/{stage}/selected" in metrics:
+        parts.append(f"above tau {metrics[f'train/{stage}/selected']:.1%}")
     names = (("pseudo_label", "Pseudo Label"), ("lchp_i", "LCHP-I"), ("lchp_r", "LCHP-R"))
     shown = [f"{title} {metrics[key]:.3f}" for name, title in names if (key := f"{name}/val/gt_known") in metrics]
     if shown:
