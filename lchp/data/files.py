@@ -15,12 +15,13 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, whose folder is made; it takes its place when the block ends without an error.
+    """A temporary path beside ``path``, of the same ending; it takes its place when the block ends without an error.
 
+    The folder of ``path`` is made if it is not there.
     What an error or an interruption leaves of it is removed, and a file that was at ``path`` stays whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield part
         part.replace(path)

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from lchp.reporting.files import replacing
+from lchp.data.files import replacing
 from lchp.reporting.frame import METHODS, METRICS
 from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import FLOORS, OURS, Table

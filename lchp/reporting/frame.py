@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lchp.reporting.files import write_text
+from lchp.data.files import write_text
 
 METHODS = {
     "pseudo_label": "Pseudo Label",

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from lchp.reporting.files import write_text
+from lchp.data.files import write_text
 from lchp.reporting.tables import Table
 from lchp.reporting.writing import show
 

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from lchp.reporting.files import write_text
+from lchp.data.files import write_text
 from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import Cell, Column, Table
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lchp.data.files import write_text
 from lchp.data.fingerprint import differences, fingerprint
-from lchp.reporting.files import write_text
 from lchp.study.ledger import FILE, read
 from lchp.study.source import Refusal
 from lchp.study.spec import Study

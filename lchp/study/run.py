@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lchp.data.files import write_text
 from lchp.data.fingerprint import fingerprint
-from lchp.reporting.files import write_text
 from lchp.study.claim import alone, claim
 from lchp.study.ledger import Entry, Ledger
 from lchp.study.machine import Machine
