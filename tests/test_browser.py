@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium")
 STORE = "sqlite:///mlflow.db"
 QUICKSTART = Path(__file__).resolve().parents[1] / "studies/quickstart.yaml"
 SMALL = (
-    "vary={delta: [0.3, 0.4]}",
+    *("vary={delta: [0.3, 0.4]}", "seeds=[0]"),
     *("dataset.train_per_class=6", "dataset.test_per_class=2", "dataset.size=40"),
     *("view.resize=40", "view.crop=32", "split.val_per_class=1"),
     *("initialization.epochs=2", "initialization.regressor_start=0", "initialization.batch_size=16"),
