@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from lchp.data.files import read_json
 from lchp.data.records import PixelBoxes
 from lchp.study.consistency import Rows, box_iou, box_of, contradicting
 from lchp.tracking.runs import StoredRun
@@ -112,7 +112,7 @@ def compare(stored: StoredRun, again: Path, exact: bool, true_boxes: PixelBoxes 
     itself: scores.json with MLflow's metrics and with per_image.csv, and the IoU of every stored box with
     ``true_boxes``, where those are given.
     """
-    scores = json.loads((again / "scores.json").read_text(encoding="utf-8"))
+    scores = read_json(again / "scores.json")
     metrics = tuple(
         _metric(name, stored.scores.get(name), stored.metrics.get(name), scores.get(name), exact)
         for name in {**stored.scores, **scores}

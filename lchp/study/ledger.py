@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lchp.data.files import write_json
 from lchp.study.source import Refusal
 
 FILE = "trials.json"
@@ -55,9 +55,7 @@ class Ledger:
 
     def write(self) -> None:
         """Write all entries."""
-        part = self.file.with_name(f".{FILE}.{os.getpid()}")
-        part.write_text(json.dumps([asdict(entry) for entry in self.entries.values()], indent=1), encoding="utf-8")
-        part.replace(self.file)
+        write_json(self.file, [asdict(entry) for entry in self.entries.values()])
 
 
 def read(study: Path) -> list[Entry]:

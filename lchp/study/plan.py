@@ -17,8 +17,8 @@ from lchp.training.config import TrialConfig
 from lchp.training.identity import initialization_key
 
 CLASSIFIER_GFLOP = {"inception_v3": 21.9, "resnet50": 50.0, "vgg19_bn": 156.2, "mobilenet_v2": 4.43, "small_cnn": 0.99}
-"""One forward pass of the classifier on one image of 448 x 448, two operations per multiply-add. InceptionV3: method
-notes, "Arithmetic per image"; the others counted with ``torch.utils.flop_counter`` on this package's networks (32 maps,
+"""One forward pass of the classifier on one image of 448 x 448, two operations per multiply-add. InceptionV3
+to Mixed_6e with 32 maps; the others counted with ``torch.utils.flop_counter`` on this package's networks (32 maps,
 200 classes)."""
 
 REGRESSOR_GFLOP = {"inception_v3": 26.3, "resnet50": 32.7, "vgg19_bn": 156.1, "mobilenet_v2": 2.40, "small_cnn": 1.13}

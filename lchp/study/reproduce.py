@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lchp.data.digest import changed
+from lchp.data.files import read_json
 from lchp.data.fingerprint import canonical, flatten
 from lchp.data.loader import image_size
 from lchp.data.records import PixelBoxes
@@ -63,7 +64,7 @@ def reproduce(
         except ValueError as error:
             raise Refusal(str(error)) from error
         config = _config(stored, sets, data)
-        there = json.loads((stored.folder / "environment.json").read_text(encoding="utf-8"))
+        there = read_json(stored.folder / "environment.json")
         runtime = _like(there, machine).runtime(Path(scratch))
         here = environment.describe(runtime.device)
         for line in _other_environment(there, here):
@@ -88,7 +89,7 @@ def reproduce(
 
 def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialConfig:
     """The configuration of the stored trial, with the paths of this machine."""
-    plain = json.loads((stored.folder / "config.json").read_text(encoding="utf-8"))
+    plain = read_json(stored.folder / "config.json")
     moved = options([*sets, *([f"dataset.path={json.dumps(str(data))}"] if data is not None else [])])
     for key, value in flatten(moved.values).items():
         if key not in PATHS:

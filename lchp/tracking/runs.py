@@ -10,7 +10,6 @@ test split.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from mlflow.entities import LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from lchp.data.files import read_json
 from lchp.data.fingerprint import canonical, flatten
 from lchp.tracking.store import client, shown
 
@@ -165,10 +165,10 @@ def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] 
         raise ValueError(
             f"{folder} is no finished trial, it lacks {', '.join(lacking)}: run the trial to its end first"
         )
-    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    history = read_json(folder / "history.json")
     log_history(uri, run_id, history)
     door = client(uri)
-    final = {**json.loads((folder / "scores.json").read_text(encoding="utf-8")), **_best(history)}
+    final = {**read_json(folder / "scores.json"), **_best(history)}
     known = door.get_run(run_id).data.metrics
     step = max((int(report["step"]) for report in history), default=0)
     now = int(time.time() * 1000)
@@ -246,7 +246,7 @@ def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
     folder.mkdir(parents=True, exist_ok=True)
     for file in door.list_artifacts(run_id):
         door.download_artifacts(run_id, file.path, str(folder))
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    scores = read_json(folder / "scores.json")
     return StoredRun(
         run_id=run_id,
         experiment=str(door.get_experiment(run.info.experiment_id).name),
