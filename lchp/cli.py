@@ -96,13 +96,13 @@ def study_run(
     workers: int,
 ) -> int:
     """Run the study FILE, or continue it, and make its tables."""
-    from lchp.study.spec import load_study
+    from lchp.study.spec.load import load_study
 
     loaded = load_study(file, sets, data, must_exist=True)
 
     # Ray, MLflow and torch take seconds to import: a mistake in the file is told before.
-    from lchp.study.machine import Machine
-    from lchp.study.run import run_study
+    from lchp.study.run.options import Machine
+    from lchp.study.run.study import run_study
 
     return run_study(loaded, output, tracking_uri, Machine(cache or _default_cache(), device, workers), click.echo)
 
@@ -114,8 +114,9 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
     """Show what the study FILE will train and roughly what it costs; the data need not be there."""
     import json
 
-    from lchp.study.plan import as_text, count_images, plan
-    from lchp.study.spec import load_study
+    from lchp.study.plan.cost import count_images
+    from lchp.study.plan.trials import as_text, plan
+    from lchp.study.spec.load import load_study
 
     loaded = load_study(file, sets, data)
     planned = plan(loaded, count_images(loaded.base.dataset, cache or _default_cache()))
@@ -127,12 +128,12 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 @_with(_CONFIGURED, _OUTPUT)
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
-    from lchp.study.ledger import as_text, read
-    from lchp.study.spec import load_study
+    from lchp.study.run.ledger import as_text, read
+    from lchp.study.spec.load import load_study
 
     loaded = load_study(file, sets, data)
 
-    from lchp.study.claim import require_same
+    from lchp.study.run.ownership import require_same
 
     require_same(loaded, output / loaded.name)
     click.echo(as_text(read(output / loaded.name)))
@@ -143,12 +144,12 @@ def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: P
 @_with(_CONFIGURED, _OUTPUT)
 def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Make the tables of the study FILE again from its finished trials."""
-    from lchp.study.spec import load_study
+    from lchp.study.spec.load import load_study
 
     loaded = load_study(file, sets, data)
 
-    from lchp.study.claim import require_same
-    from lchp.study.results import make_tables
+    from lchp.study.run.ownership import require_same
+    from lchp.study.run.results import make_tables
 
     require_same(loaded, output / loaded.name)
     click.echo(make_tables(loaded, output))
@@ -166,12 +167,12 @@ def trial_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
 ) -> int:
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
-    from lchp.study.spec import load_trial
+    from lchp.study.spec.load import load_trial
 
     config = load_trial(file, sets, data, must_exist=True)
 
-    from lchp.study.machine import Machine
-    from lchp.study.single import run_single
+    from lchp.study.run.options import Machine
+    from lchp.study.run.trial import run_single
 
     runtime = Machine(cache or _default_cache(), device, workers).runtime(output)
     result = run_single(config, runtime, click.echo)
@@ -199,7 +200,7 @@ def _dataset(
     file: Path | None, kind: str | None, path: Path | None, sets: Sequence[str]
 ) -> tuple[DatasetConfig, SplitConfig]:
     """The dataset that a study or trial file, or the options, name, and how val is drawn from it."""
-    from lchp.study.spec import dataset_of_kind, load_dataset
+    from lchp.study.spec.load import dataset_of_kind, load_dataset
 
     if (file is None) == (kind is None):
         raise click.UsageError("give a study or trial FILE, or --kind with --data")
@@ -209,8 +210,8 @@ def _dataset(
 @contextmanager
 def _refusing(cache: Path | None) -> Iterator[None]:
     """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
-    from lchp.study.folders import require_writable
-    from lchp.study.source import Refusal
+    from lchp.errors import Refusal
+    from lchp.study.run.options import require_writable
 
     require_writable(cache or _default_cache(), "--cache")
     try:
@@ -271,8 +272,8 @@ def reproduce(
     workers: int,
 ) -> int:
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
-    from lchp.study.machine import Machine
-    from lchp.study.reproduce import reproduce as again
+    from lchp.study.reproduce.again import reproduce as again
+    from lchp.study.run.options import Machine
 
     machine = Machine(cache or _default_cache(), device, workers)
     return again(run_id, tracking_uri, data, output, machine, click.echo, sets)
@@ -283,7 +284,7 @@ def reproduce(
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
-    from lchp.study.source import Refusal
+    from lchp.errors import Refusal
     from lchp.tracking.store import open_store
     from lchp.tracking.ui import require_free, serve
 
@@ -314,7 +315,7 @@ def run(arguments: Sequence[str]) -> int:
         click.echo("stopped: the same command continues", err=True)
         return 130
     except (ValueError, FloatingPointError, OSError) as error:
-        from lchp.study.source import Refusal
+        from lchp.errors import Refusal
 
         click.echo(f"lchp: {_message(error)}", err=True)
         return 2 if isinstance(error, Refusal) else 1

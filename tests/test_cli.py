@@ -93,7 +93,7 @@ def test_interrupt_gives_code_130(study: Path, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lchp.study.spec.load_study", interrupted)
+    monkeypatch.setattr("lchp.study.spec.load.load_study", interrupted)
     assert run(["study", "plan", str(study)]) == 130
 
 
@@ -103,7 +103,7 @@ def test_failure_while_running_is_one_message_and_code_one(
     def failing(*_: object) -> None:
         raise FloatingPointError("initialization epoch 3 batch 7: the loss is nan")
 
-    monkeypatch.setattr("lchp.study.plan.plan", failing)
+    monkeypatch.setattr("lchp.study.plan.trials.plan", failing)
     assert run(["study", "plan", str(study)]) == 1
     assert capsys.readouterr().err == "lchp: initialization epoch 3 batch 7: the loss is nan\n"
 
@@ -234,7 +234,7 @@ def test_unwritable_file_while_running_is_one_message_and_code_one(
     def failing(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "results.csv")
 
-    monkeypatch.setattr("lchp.study.plan.plan", failing)
+    monkeypatch.setattr("lchp.study.plan.trials.plan", failing)
     assert run(["study", "plan", str(study)]) == 1
     assert capsys.readouterr().err.startswith("lchp: results.csv: No space left on device: ")
 

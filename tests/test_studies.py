@@ -24,17 +24,17 @@ from lchp.cli import run
 from lchp.data.fingerprint import differences
 from lchp.method.networks import make_regressor
 from lchp.reporting.paper import PARAMETERS, load_paper
-from lchp.study.plan import plan
-from lchp.study.results import table_specs
-from lchp.study.spec import Study, load_study
-from lchp.study.values import config_value
+from lchp.study.plan.trials import plan
+from lchp.study.run.results import table_specs
+from lchp.study.spec.load import Study, load_study
+from lchp.study.spec.values import config_value
 from lchp.tracking.store import client
 from lchp.training.weights import IMAGENET
 from tests.data.layouts import draw_cub, draw_imagenet, draw_tiny_imagenet
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "analysis/paper"
-GOLDEN = Path(__file__).parent / "study/golden"
+GOLDEN = Path(__file__).parent / "study/spec/golden"
 STUDIES = {path.stem: path for path in sorted((ROOT / "studies").glob("*.yaml"))}
 
 PLANNED = {
@@ -282,7 +282,7 @@ def test_shipped_study_shrunk_runs_to_its_tables(
     name: str, datasets: dict[str, Path], torch_home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(torch_home))
-    monkeypatch.setattr("lchp.study.schedule.train", small.train_serially)
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
     study = shrunk(name, datasets)
     said: list[str] = []
     assert small.run(study, folder, said) == 0

@@ -1,1 +1,1 @@
-"""Studies: YAML to a frozen Study, its plan, its trials under Ray Tune, and the reproduction of one of them."""
+"""Studies, in four rooms: ``spec`` (what the file says), ``plan``, ``run`` and ``reproduce``."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from lchp.study.machine import Machine
-from lchp.study.run import run_study
-from lchp.study.search import ContinuedSearch
-from lchp.study.spec import Study, load_study
-from lchp.study.tracked import Recorder
-from lchp.study.trainable import TrialTrainable
+from lchp.study.run.options import Machine
+from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.recorder import Recorder
+from lchp.study.run.study import run_study
+from lchp.study.run.trainable import TrialTrainable
+from lchp.study.spec.load import Study, load_study
 
 TINY = """
 name: tiny

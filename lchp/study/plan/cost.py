@@ -1,0 +1,138 @@
+"""Roughly what a study costs: images, GFLOP a stage, hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lchp.data.config import DatasetConfig, SyntheticDataset
+from lchp.errors import Refusal
+from lchp.training.config import TrialConfig
+
+CLASSIFIER_GFLOP = {"inception_v3": 21.9, "resnet50": 50.0, "vgg19_bn": 156.2, "mobilenet_v2": 4.43, "small_cnn": 0.99}
+"""One forward pass of the classifier on one image of 448 x 448, two operations per multiply-add. InceptionV3
+to Mixed_6e with 32 maps; the others counted with ``torch.utils.flop_counter`` on this package's networks (32 maps,
+200 classes)."""
+
+REGRESSOR_GFLOP = {"inception_v3": 26.3, "resnet50": 32.7, "vgg19_bn": 156.1, "mobilenet_v2": 2.40, "small_cnn": 1.13}
+"""The same of the regressor."""
+
+TRAINING = 3.0
+"""Forward and backward pass over the forward pass alone (counted: 65.5 / 21.9, 79.0 / 26.3, 97.2 / 32.7)."""
+
+GFLOPS = {"one CPU core": 40.0, "one GPU": 50_000.0}
+"""Speeds at which the hours are stated, in GFLOP a second. The core, of an AMD EPYC at fp32: measured 90 in whole
+trials of small_cnn, 50 to 75 in training passes of the large networks, 27 in MobileNetV2's. The GPU: an assumption, a
+twentieth of an H200's bf16 ceiling."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of a dataset: all training images (val is drawn from them), test images, and classes."""
+
+    train: int
+    test: int
+    classes: int
+    source: str
+
+
+KNOWN_IMAGES = {
+    "cub": Images(5_994, 5_794, 200, "the published size of CUB-200-2011"),
+    "tiny-imagenet": Images(100_000, 10_000, 200, "the published size of Tiny-ImageNet-200"),
+    "imagenet": Images(1_281_167, 50_000, 1_000, "the published size of ImageNet-1k (the paper's text says 1,281,197)"),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """GFLOP a stage over the whole study, an initialization counted once for all trials that share it.
+
+    ``unshared`` is the total if every trial trained its own.
+    """
+
+    initialization: float
+    refinement: float
+    evaluation: float
+    unshared: float
+
+    @property
+    def total(self) -> float:
+        """All stages together, in GFLOP."""
+        return self.initialization + self.refinement + self.evaluation
+
+    def hours(self) -> dict[str, float]:
+        """Hours by device, at the speeds of :data:`GFLOPS`."""
+        return {device: self.total / speed / 3600 for device, speed in GFLOPS.items()}
+
+
+def known_images(dataset: DatasetConfig) -> Images | None:
+    """The published size of an original dataset, the drawn size of a synthetic one, None for people's own."""
+    if isinstance(dataset, SyntheticDataset):
+        return Images(8 * dataset.train_per_class, 8 * dataset.test_per_class, 8, "as drawn")
+    return KNOWN_IMAGES.get(dataset.kind)
+
+
+def count_images(dataset: DatasetConfig, cache: Path) -> Images | None:
+    """The true counts of a dataset whose files are at hand, None where they are not.
+
+    Raises:
+        Refusal: the files are there and not what the dataset's kind says, or cannot be read or extracted.
+    """
+    path = getattr(dataset, "path", None)
+    if path is None or not path.exists():
+        return None
+    from lchp.data.reading import open_dataset
+
+    try:
+        found = open_dataset(dataset, cache)
+    except (ValueError, OSError) as error:
+        raise Refusal(str(error)) from error
+    return Images(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
+
+
+def cost_of(trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Images) -> Cost:
+    """What trials cost that share these initializations."""
+    first = sum(_initialization_gflop(config, images) for config in initializations)
+    unshared = sum(_initialization_gflop(config, images) for config in trials)
+    refinement = sum(_refinement_gflop(config, images) for config in trials)
+    evaluation = sum(_evaluation_gflop(config, images) for config in trials)
+    return Cost(first, refinement, evaluation, unshared + refinement + evaluation)
+
+
+def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
+    """One forward pass of classifier and regressor on one image of this configuration."""
+    area = (config.view.crop / 448) ** 2
+    return CLASSIFIER_GFLOP[config.classifier] * area, REGRESSOR_GFLOP[config.backbone] * area
+
+
+def _splits(config: TrialConfig, images: Images) -> tuple[int, int]:
+    """Training images and val images of a trial."""
+    val = min(config.split.val_per_class * images.classes, images.train)
+    return images.train - val, val
+
+
+def _initialization_gflop(config: TrialConfig, images: Images) -> float:
+    """A step trains the classifier on raw and masked images, asks the momentum network, trains the regressor."""
+    classifier, regressor = _networks_gflop(config)
+    train, val = _splits(config, images)
+    stage = config.initialization
+    learning = stage.epochs * 2 * (TRAINING + 1) * classifier
+    boxes = (stage.epochs - stage.regressor_start) * TRAINING * regressor
+    checks = val * (stage.epochs // config.evaluation.every) * (3 * classifier + regressor)
+    return train * (learning + boxes) + checks
+
+
+def _refinement_gflop(config: TrialConfig, images: Images) -> float:
+    """A step predicts weak views, classifies their crops and trains the regressor on strong views."""
+    classifier, regressor = _networks_gflop(config)
+    train, val = _splits(config, images)
+    checks = val * (config.refinement.epochs // config.evaluation.every) * (classifier + regressor)
+    return train * config.refinement.epochs * (classifier + (1 + TRAINING) * regressor) + checks
+
+
+def _evaluation_gflop(config: TrialConfig, images: Images) -> float:
+    """At the end: all methods on test and val, and the selection under tau on the training images."""
+    classifier, regressor = _networks_gflop(config)
+    train, val = _splits(config, images)
+    return (images.test + val) * (4 * classifier + 2 * regressor) + train * (classifier + regressor)

@@ -1,0 +1,1 @@
+"""Training one finished trial again, and comparing every number and every box."""

@@ -1,0 +1,200 @@
+"""Training a finished trial again from what MLflow holds of it, and comparing every number and every box."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lchp.data.digest import changed
+from lchp.data.files import read_json
+from lchp.data.fingerprint import canonical, flatten
+from lchp.data.loader import image_size
+from lchp.data.records import PixelBoxes
+from lchp.errors import Refusal
+from lchp.study.reproduce.compare import Comparison, compare
+from lchp.study.run.options import Machine, epoch_line, require_writable
+from lchp.study.run.recorder import WEIGHTS_TAG
+from lchp.study.spec.presence import require_files
+from lchp.study.spec.source import Source, options
+from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
+from lchp.tracking.store import ensure_experiment, open_store
+from lchp.training import environment
+from lchp.training.config import TrialConfig
+from lchp.training.material import Material
+from lchp.training.trial import run_trial
+
+REPRODUCES_TAG = "lchp.reproduces"
+AGREES_TAG = "lchp.agrees"
+PATHS = ("dataset.path", "weights.classifier.file", "weights.regressor.file")
+"""What may lie elsewhere when a run is repeated."""
+_NAMED = 20
+
+
+def reproduce(
+    run_id: str,
+    tracking_uri: str | None,
+    data: Path | None,
+    output: Path,
+    machine: Machine,
+    echo: Callable[[str], None],
+    sets: Sequence[str] = (),
+) -> int:
+    """Train the trial of an MLflow run again, in a store that reuses nothing; 0 only if everything agrees, else 1.
+
+    Exactly, on the same kind of CPU, or on the same CUDA device in deterministic mode; elsewhere within the tolerances
+    of ``lchp.study.reproduce.compare``. The repetition is logged as a run below the original, tagged
+    ``lchp.reproduces``.
+    ``sets`` are ``KEY=PATH`` options that say where data and weight files lie now.
+
+    Raises:
+        Refusal: no such finished run, its data or weights are not there, or an option for anything but a path.
+    """
+    require_writable(output, "--output")
+    with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
+        try:
+            uri = open_store(tracking_uri, Path.cwd())
+            stored = read_run(uri, run_id, Path(scratch) / "stored")
+        except ValueError as error:
+            raise Refusal(str(error)) from error
+        config = _config(stored, sets, data)
+        there = read_json(stored.folder / "environment.json")
+        runtime = _like(there, machine).runtime(Path(scratch))
+        here = environment.describe(runtime.device)
+        for line in _other_environment(there, here):
+            echo(line)
+        try:
+            material = Material.prepare(config, runtime)
+        except (ValueError, OSError) as error:
+            raise Refusal(str(error)) from error
+        wrong = _other_config(stored, config) + _other_weights(stored, config, material) + _other_data(stored, material)
+        if wrong:
+            echo("\n".join(wrong))
+            _log(uri, stored, config, None, wrong)
+            echo("not trained again: the run cannot be reproduced from this")
+            return 1
+        result = run_trial(config, runtime, lambda report: echo(epoch_line(report)))
+        found = compare(stored, result.folder, _is_exact(config, there, here), _clipped_boxes(material))
+        echo(found.text())
+        _log(uri, stored, config, (result.folder, found), found.disagreements)
+        echo("reproduced: everything agrees" if not found.disagreements else "NOT reproduced")
+        return 1 if found.disagreements else 0
+
+
+def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialConfig:
+    """The configuration of the stored trial, with the paths of this machine."""
+    plain = read_json(stored.folder / "config.json")
+    moved = options([*sets, *([f"dataset.path={json.dumps(str(data))}"] if data is not None else [])])
+    for key, value in flatten(moved.values).items():
+        if key not in PATHS:
+            raise Refusal(f"--set {key}={value}: a run is repeated as it was: only {', '.join(PATHS)} may be set")
+        *parts, last = key.split(".")
+        place = plain
+        for part in parts:
+            place = place[part]
+        if not isinstance(place, dict) or (last == "file" and "file" not in place):
+            raise Refusal(f"--set {key}={value}: the run took no file there, but {place}: leave the option out")
+        place[last] = str(Path(str(value)).absolute())
+    try:
+        config = TrialConfig.model_validate(plain)
+    except ValidationError as error:
+        raise Refusal(
+            f"run {stored.run_id}: its config.json is none of this version's ({error}): use the version that made it"
+        ) from error
+    places = moved.places | ({("dataset", "path"): f"--data {data}"} if data is not None else {})
+    require_files(config, Source({}, places, f"run {stored.run_id}"))
+    return config
+
+
+def _clipped_boxes(material: Material) -> PixelBoxes | None:
+    """The true boxes of the measured images in pixels, clipped; None where there are none."""
+    if material.true_boxes is None:
+        return None
+    found: PixelBoxes = {}
+    for record in (*material.splits.val, *material.splits.test):
+        width, height = image_size(material.dataset.root / record.path)
+        corners = material.true_boxes[record.path].tolist() if record.path in material.true_boxes else []
+        found[record.path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in corners]
+    return found
+
+
+def _other_weights(stored: StoredRun, config: TrialConfig, material: Material) -> list[str]:
+    """The weight files that are not those of the stored run; runs of before their digests were kept pass."""
+    lines = []
+    for role, digest in material.weight_digests.items():
+        kept = stored.tags.get(f"{WEIGHTS_TAG}{role}")
+        if kept is not None and digest is not None and kept != digest:
+            lines.append(f"weights: {role}: {getattr(config.weights, role).file}: changed: sha256 {kept} -> {digest}")
+    return lines
+
+
+def _like(there: Mapping[str, Any], machine: Machine) -> Machine:
+    """The machine on the kind of device that the original ran on, unless the user chose one."""
+    return replace(machine, device="cpu") if machine.device == "auto" and there["device"] == "cpu" else machine
+
+
+def _is_exact(config: TrialConfig, there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether equal bits are promised: the same CPU, or the same CUDA device in deterministic mode."""
+    if there["device"] != here["device"]:
+        return False
+    return bool(there["cpu"] == here["cpu"] if here["device"] == "cpu" else config.compute.deterministic)
+
+
+def _other_environment(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs of commit, versions and hardware: a hint, not a disagreement."""
+    old, new = flatten(there), flatten(here)
+    return [
+        f"environment: {key}: {old.get(key)} -> {new.get(key)}"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
+    """Parameters of the run that are not those of its config.json; paths belong to a machine."""
+    lines = []
+    for key, value in flatten(config.model_dump(mode="json")).items():
+        text = value if isinstance(value, str) else canonical(value)
+        kept = stored.params.get(key)
+        is_path = key in PATHS
+        if kept != text and not is_path and not (kept and kept.endswith("...") and text.startswith(kept[:-3])):
+            lines.append(f"config: {key}: MLflow's parameter says {kept}, config.json says {text}")
+    return lines
+
+
+def _other_data(stored: StoredRun, material: Material) -> list[str]:
+    """The images that are not those of the stored run, by name."""
+    with (stored.folder / "dataset.csv").open(encoding="utf-8", newline="") as file:
+        old = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
+    lines = changed(old, material.digest.files)
+    more = [f"dataset: ... and {len(lines) - _NAMED} more images"] if len(lines) > _NAMED else []
+    return [*(f"dataset: {line}" for line in lines[:_NAMED]), *more]
+
+
+def _log(
+    uri: str,
+    stored: StoredRun,
+    config: TrialConfig,
+    trained: tuple[Path, Comparison] | None,
+    disagreements: list[str],
+) -> None:
+    """Log the repetition as a run below the original."""
+    tags = {REPRODUCES_TAG: stored.run_id, AGREES_TAG: "false" if disagreements else "true"}
+    experiment = ensure_experiment(uri, stored.experiment)
+    key = f"reproduce-{stored.run_id}-{uuid.uuid4().hex}"
+    name = f"reproduce {stored.name}"
+    run_id = ensure_run(uri, experiment, name, key, stored.run_id, config.model_dump(mode="json"), tags)
+    if trained is not None:
+        folder, comparison = trained
+        table = folder / "comparison.csv"
+        comparison.write(table)
+        log_result(uri, run_id, folder, [table])
+    if disagreements:
+        fail_run(uri, run_id, "\n".join(disagreements))

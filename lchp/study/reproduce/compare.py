@@ -1,0 +1,205 @@
+"""Comparing a repeated trial with a stored one: every final metric and every predicted box."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from lchp.data.files import read_json
+from lchp.data.records import PixelBoxes
+from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
+from lchp.tracking.runs import StoredRun
+
+METRIC_TOLERANCE = 0.05
+"""Where equal bits are not promised: the largest difference of a final metric (a fraction)."""
+
+BOX_TOLERANCE = 0.8
+"""Where equal bits are not promised: the smallest mean IoU of a method's boxes with the stored ones."""
+
+SELECTION = "selection.csv"
+_NAMED = 20
+_KEY = ("path", "split", "method")
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One final metric: as scores.json holds it, as MLflow shows it, and as trained again; None where it is absent."""
+
+    name: str
+    stored: float | None
+    shown: float | None
+    again: float | None
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class BoxLine:
+    """The boxes of one method on one split: how many, how many differ, and their mean IoU with the stored ones."""
+
+    method: str
+    split: str
+    count: int
+    differing: int
+    mean_iou: float
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What agrees and what does not; ``examples`` name the first boxes that differ."""
+
+    exact: bool
+    metrics: tuple[MetricLine, ...]
+    boxes: tuple[BoxLine, ...]
+    examples: tuple[str, ...]
+    selection: tuple[str, ...] = ()
+    """What differs in selection.csv, one line a threshold."""
+    inconsistent: tuple[str, ...] = ()
+    """Where the stored files contradict each other: boxes, their IoU, and scores.json."""
+
+    @property
+    def disagreements(self) -> list[str]:
+        """One line for everything that does not agree."""
+        lines = [
+            f"metric {line.name}: scores.json {line.stored}, MLflow {line.shown}, again {line.again}"
+            for line in self.metrics
+            if not line.agrees
+        ]
+        wrong = [line for line in self.boxes if not line.agrees]
+        lines += [f"boxes {line.method}/{line.split}: {line.differing} of {line.count} differ" for line in wrong]
+        lines += [*self.selection, *self.inconsistent]
+        return lines + (list(self.examples) if wrong else [])
+
+    def text(self) -> str:
+        """The comparison for people."""
+        rule = (
+            "exactly"
+            if self.exact
+            else f"metrics within {METRIC_TOLERANCE}, mean IoU of boxes at least {BOX_TOLERANCE} "
+            "(other hardware, or CUDA without compute.deterministic)"
+        )
+        lines = [f"compared: {rule}", f"{'metric':<36} {'stored':>10} {'MLflow':>10} {'again':>10}"]
+        for metric in self.metrics:
+            values = " ".join(f"{_shown(value):>10}" for value in (metric.stored, metric.shown, metric.again))
+            lines.append(f"{metric.name:<36} {values}  {_verdict(metric.agrees)}")
+        lines.append(f"{'boxes':<36} {'all':>10} {'differing':>10} {'mean IoU':>10}")
+        for box in self.boxes:
+            name = f"{box.method}/{box.split}"
+            lines.append(
+                f"{name:<36} {box.count:>10} {box.differing:>10} {box.mean_iou:>10.4f}  {_verdict(box.agrees)}"
+            )
+        return "\n".join([*lines, *self.selection, *self.inconsistent, *self.examples])
+
+    def write(self, file: Path) -> None:
+        """The metrics and boxes as CSV."""
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(("what", "stored", "mlflow", "again", "agrees"))
+            for metric in self.metrics:
+                writer.writerow((metric.name, metric.stored, metric.shown, metric.again, metric.agrees))
+            for box in self.boxes:
+                writer.writerow(
+                    (f"boxes {box.method}/{box.split}", box.count, "", box.count - box.differing, box.agrees)
+                )
+
+
+def compare(stored: StoredRun, again: Path, exact: bool, true_boxes: PixelBoxes | None = None) -> Comparison:
+    """Compare the folder of a repeated trial with a stored run: scores.json, MLflow's metrics, per_image.csv and
+    selection.csv.
+
+    ``exact`` asks for equal bits; otherwise the tolerances of this module count. What is stored must always agree with
+    itself: scores.json with MLflow's metrics and with per_image.csv, and the IoU of every stored box with
+    ``true_boxes``, where those are given.
+    """
+    scores = read_json(again / "scores.json")
+    metrics = tuple(
+        _metric(name, stored.scores.get(name), stored.metrics.get(name), scores.get(name), exact)
+        for name in {**stored.scores, **scores}
+    )
+    boxes, examples = _boxes(_rows(stored.folder / "per_image.csv"), _rows(again / "per_image.csv"), exact)
+    selection = _selection(stored.folder / SELECTION, again / SELECTION, exact)
+    contradictions = contradicting(_rows(stored.folder / "per_image.csv"), stored.scores, true_boxes)
+    return Comparison(exact, metrics, boxes, examples, selection, tuple(contradictions))
+
+
+def _selection(stored: Path, again: Path, exact: bool) -> tuple[str, ...]:
+    """The thresholds whose number of selected boxes, or whose GT-Known, differs; within tolerance as shares."""
+    if not stored.exists() and not again.exists():
+        return ()
+    if not stored.exists() or not again.exists():
+        return (f"selection: {'not stored' if not stored.exists() else 'not measured again'}",)
+    old, new = (_by_tau(file) for file in (stored, again))
+    return tuple(
+        f"selection tau={tau}: {_words(old.get(tau))} -> {_words(new.get(tau))}"
+        for tau in {**old, **new}
+        if not (old.get(tau) == new.get(tau) or (not exact and _near(old.get(tau), new.get(tau))))
+    )
+
+
+def _by_tau(file: Path) -> dict[str, dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return {row["tau"]: row for row in csv.DictReader(stream)}
+
+
+def _near(old: dict[str, str] | None, new: dict[str, str] | None) -> bool:
+    """Whether the share of selected boxes is within tolerance; the GT-Known of few boxes says nothing."""
+    if old is None or new is None:
+        return False
+    shares = [float(row["selected"]) / float(row["total"]) for row in (old, new)]
+    return abs(shares[0] - shares[1]) <= METRIC_TOLERANCE
+
+
+def _words(row: dict[str, str] | None) -> str:
+    if row is None:
+        return "absent"
+    return f"{row['selected']} of {row['total']} selected, GT-Known {row['gt_known'] or 'unknown'}"
+
+
+def _metric(name: str, stored: float | None, shown: float | None, again: float | None, exact: bool) -> MetricLine:
+    close = stored == again
+    if not exact and stored is not None and again is not None:
+        close = abs(stored - again) <= METRIC_TOLERANCE
+    return MetricLine(name, stored, shown, again, close and stored == shown and stored is not None)
+
+
+def _rows(file: Path) -> Rows:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return {tuple(row[key] for key in _KEY): row for row in csv.DictReader(stream)}
+
+
+def _boxes(stored: Rows, again: Rows, exact: bool) -> tuple[tuple[BoxLine, ...], tuple[str, ...]]:
+    groups: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for key in {**stored, **again}:
+        groups.setdefault((key[2], key[1]), []).append(key)
+    lines, examples = [], []
+    for (method, split), keys in groups.items():
+        differing = [key for key in keys if stored.get(key) != again.get(key)]
+        mean = sum(_iou(stored.get(key), again.get(key)) for key in keys) / len(keys)
+        close = all(key in stored and key in again for key in keys) and mean >= BOX_TOLERANCE
+        lines.append(BoxLine(method, split, len(keys), len(differing), mean, not differing if exact else close))
+        examples += [_example(key, stored.get(key), again.get(key)) for key in differing[:_NAMED]]
+    return tuple(lines), tuple(examples[:_NAMED])
+
+
+def _iou(first: dict[str, str] | None, second: dict[str, str] | None) -> float:
+    """Of two rows' boxes; 0 where one is missing, 1 where they are the same, empty or not."""
+    if first is None or second is None:
+        return 0.0
+    a, b = (box_of(row) for row in (first, second))
+    return 1.0 if a == b else box_iou(a, b)
+
+
+def _example(key: tuple[str, ...], stored: dict[str, str] | None, again: dict[str, str] | None) -> str:
+    if stored is None or again is None:
+        return f"box {' '.join(key)}: {'not stored' if stored is None else 'not predicted again'}"
+    fields = [name for name in stored if stored[name] != again.get(name)]
+    return f"box {' '.join(key)}: " + ", ".join(f"{name} {stored[name]} -> {again.get(name)}" for name in fields)
+
+
+def _shown(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.6f}"
+
+
+def _verdict(agrees: bool) -> str:
+    return "agrees" if agrees else "DIFFERS"

@@ -1,0 +1,1 @@
+"""A study from its specification to its tables: preparing, training under Ray Tune, recording."""

@@ -1,0 +1,77 @@
+"""Where a command computes, and how it says what it does: nothing here changes a result."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lchp.errors import Refusal
+from lchp.training.config import TrialConfig
+from lchp.training.material import Runtime
+from lchp.training.trial import EpochReport
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The options of a command: cache folder, ``auto``, ``cpu`` or ``cuda``, and processes that decode images."""
+
+    cache: Path
+    device: str = "auto"
+    workers: int = 0
+
+    def runtime(self, output: Path) -> Runtime:
+        """The runtime of trials whose stages are kept in ``output/.store``.
+
+        Raises:
+            Refusal: CUDA is asked for and not there, or a folder cannot be written.
+        """
+        there = torch.cuda.is_available()
+        if self.device == "cuda" and not there and not os.environ.get("RAY_ADDRESS"):
+            raise Refusal("--device cuda: this machine has no usable CUDA device: use --device cpu")
+        require_writable(output, "--output")
+        require_writable(self.cache, "--cache")
+        device = ("cuda" if there else "cpu") if self.device == "auto" else self.device
+        return Runtime(output.absolute() / ".store", self.cache.absolute(), device, self.workers)
+
+
+def total_epochs(config: TrialConfig) -> int:
+    """Epochs over both stages."""
+    return config.initialization.epochs + config.refinement.epochs
+
+
+def epoch_line(report: EpochReport | dict[str, Any]) -> str:
+    """One finished epoch for people: stage, epoch, loss, share above tau and, where val was measured, GT-Known."""
+    values = report if isinstance(report, dict) else asdict(report)
+    metrics, stage = values["metrics"], values["stage"]
+    parts = [f"{stage} {values['epoch']}"]
+    if f"train/{stage}/loss" in metrics:
+        parts.append(f"loss {metrics[f'train/{stage}/loss']:.4f}")
+    if f"train/{stage}/selected" in metrics:
+        parts.append(f"above tau {metrics[f'train/{stage}/selected']:.1%}")
+    names = (("pseudo_label", "Pseudo Label"), ("lchp_i", "LCHP-I"), ("lchp_r", "LCHP-R"))
+    shown = [f"{title} {metrics[key]:.3f}" for name, title in names if (key := f"{name}/val/gt_known") in metrics]
+    if shown:
+        parts.append(f"val GT-Known {', '.join(shown)}")
+    parts.append("reused" if values["reused"] else f"{values['seconds']:.1f} s")
+    return "  ".join(parts)
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Make ``folder`` where it is missing and write into it, once, for trial.
+
+    Raises:
+        Refusal: that cannot be done; names the option, the folder and what the system says.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise Refusal(
+            f"{option} {folder}: is no folder that can be written ({error.strerror or error}): "
+            f"give another with {option} DIR"
+        ) from error

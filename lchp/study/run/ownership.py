@@ -1,0 +1,113 @@
+"""Whose a study's folder is: the configuration that it holds, and the process that works in it."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lchp.data.files import write_text
+from lchp.data.fingerprint import differences, fingerprint
+from lchp.errors import Refusal
+from lchp.study.run.ledger import FILE, read
+from lchp.study.spec.load import Study
+from lchp.study.spec.values import without_paths
+
+if TYPE_CHECKING:
+    from lchp.study.run.recorder import Materials
+
+CONFIGURATION = "study.json"
+_NAMED = 20
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a study's folder, which is made; the lock goes with the process, however it ends.
+
+    Raises:
+        Refusal: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refusal(f"{folder}: another process is running this study: wait for it, or stop it") from error
+        yield
+
+
+def require_same(study: Study, folder: Path) -> None:
+    """See that a study's folder holds this configuration, whatever the data; a folder that holds none passes.
+
+    Raises:
+        Refusal: it holds another; names the fields.
+    """
+    held = _held(folder)
+    if held is not None:
+        _refuse_other(study, folder, {**held, "data": None}, {**study.identity(), "data": None})
+
+
+def claim(study: Study, folder: Path, materials: Materials) -> None:
+    """Write the study's configuration and data into its folder, or check that those there are the same.
+
+    Raises:
+        Refusal: they are others; names the fields and, where a trial is finished, the images.
+    """
+    data = {
+        f"{config.dataset.kind} {fingerprint(without_paths(config)['dataset'])[:6]}": materials.of(config).digest.total
+        for config in materials.session.configs.values()
+    }
+    held = _held(folder)
+    if held is None:
+        write_text(folder / CONFIGURATION, json.dumps({**study.identity(), "data": data}, indent=1))
+        return
+    images = _changed_images(folder, materials) if held.get("data") != data else []
+    _refuse_other(study, folder, held, {**study.identity(), "data": data}, images)
+
+
+def _held(folder: Path) -> dict[str, Any] | None:
+    file = folder / CONFIGURATION
+    if not file.exists():
+        return None
+    try:
+        held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refusal(f"{file}: is no JSON ({error}): delete it, and run the study again") from error
+    return held
+
+
+def _refuse_other(
+    study: Study, folder: Path, held: dict[str, Any], mine: dict[str, Any], images: list[str] | None = None
+) -> None:
+    lines = differences(held, json.loads(json.dumps(mine)))
+    if lines:
+        raise Refusal(
+            "\n".join(
+                [
+                    f"{folder} holds another configuration of {study.name}:",
+                    *(f"  {line}" for line in [*lines, *(images or ())]),
+                    "name the study otherwise, give another --output, or undo the change",
+                ]
+            )
+        )
+
+
+def _changed_images(folder: Path, materials: Materials) -> list[str]:
+    """The images that are not those of the finished trials, by name."""
+    from lchp.data.digest import changed
+
+    configs, lines = materials.session.configs, dict[str, None]()
+    for entry in read(folder) if (folder / FILE).exists() else ():
+        table = materials.session.runtime.store / entry.folder / "dataset.csv"
+        config = configs.get(entry.name) or configs.get("")
+        if config is None or not table.exists():
+            continue
+        with table.open(encoding="utf-8", newline="") as file:
+            old = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
+        lines.update(dict.fromkeys(changed(old, materials.of(config).digest.files)))
+    named = list(lines)[:_NAMED]
+    return named + ([f"... and {len(lines) - _NAMED} more images"] if len(lines) > _NAMED else [])

@@ -1,0 +1,54 @@
+"""A study's tables, figures and report, made from the files of its finished trials; no torch, no Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lchp.errors import Refusal
+from lchp.reporting.build import build_report
+from lchp.reporting.frame import TrialRow
+from lchp.reporting.tables import TableSpec
+from lchp.reporting.writing import to_markdown
+from lchp.study.run.ledger import read
+from lchp.study.spec.load import Study
+from lchp.study.spec.tables import fixed_values
+
+
+def table_specs(study: Study) -> list[TableSpec]:
+    """What the study's tables show.
+
+    A table shows trials whose other varied keys have the values of ``fixed``, or those of the study's configuration.
+    """
+    specs = []
+    for table in study.tables:
+        by = study.varied if table.by is None else table.by
+        split = table.split or ("val" if study.search else "test")
+        specs.append(
+            TableSpec(table.name, by, table.metrics, split, table.paper, fixed_values(table, study.base, study.varied))
+        )
+    return specs
+
+
+def make_tables(study: Study, output: Path) -> str:
+    """Write results.csv, tables, figures and report.html into the study's folder; gives the tables as text.
+
+    Raises:
+        Refusal: no trial is finished.
+    """
+    folder = output / study.name
+    store = output / ".store"
+    rows = [
+        TrialRow(entry.run_id, entry.seed, entry.varied, store / entry.folder)
+        for entry in read(folder)
+        if entry.state == "finished" and entry.run_id is not None
+    ]
+    if not rows:
+        raise Refusal(f"{folder}: no trial is finished: run the study first")
+    tables = build_report(study.name, study.question, rows, table_specs(study), folder, _paper(output))
+    return "\n".join([*(to_markdown(table) for table in tables), f"report: {folder / 'report.html'}"])
+
+
+def _paper(output: Path) -> Path | None:
+    """The folder of the paper's numbers: beside the studies, or in the source tree."""
+    beside = (output / "paper", Path(__file__).resolve().parents[3] / "analysis" / "paper")
+    return next((folder for folder in beside if folder.is_dir()), None)

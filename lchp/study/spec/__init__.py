@@ -1,0 +1,1 @@
+"""What a study file says: its keys, its YAML with places, what is wrong with it, and what varies."""

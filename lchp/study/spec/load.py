@@ -1,0 +1,169 @@
+"""A study as a person writes it, and as it is run: YAML, preset and options become a frozen, validated ``Study``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lchp.data.config import DatasetConfig, SplitConfig
+from lchp.errors import Refusal
+from lchp.study.spec.complaints import check, unknown_key
+from lchp.study.spec.presence import missing_files, require_files
+from lchp.study.spec.schema import Resources, Search, StudyKeys, Table, TrialKeys
+from lchp.study.spec.source import Source, merge, options, read
+from lchp.study.spec.tables import wrong_tables
+from lchp.study.spec.values import varied_values, without_paths
+from lchp.study.spec.vary import expand, ineffective, searched
+from lchp.training.config import TrialConfig, WeightsConfig
+from lchp.training.presets import PRESETS
+
+RESERVED = ("paper",)
+"""Folders of the output that no study may take."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study. ``grid`` holds every distinct configuration (before seeds); it is empty for a search.
+
+    ``varied`` are the dotted keys that ``vary`` or ``search`` names, in the order written.
+    """
+
+    name: str
+    question: str | None
+    base: TrialConfig
+    varied: tuple[str, ...]
+    grid: tuple[TrialConfig, ...]
+    search: Search | None
+    seeds: tuple[int, ...]
+    resources: Resources
+    tables: tuple[Table, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """What the results in the study's folder depend on, as plain values: without paths, resources and tables."""
+        return {
+            "name": self.name,
+            "base": without_paths(self.base),
+            "configurations": [varied_values(config, self.varied) for config in self.grid],
+            "search": self.search.model_dump(mode="json") if self.search else None,
+            "seeds": list(self.seeds),
+        }
+
+
+def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False) -> Study:
+    """Read a study: its preset, under its file, under ``--set`` options, under ``--data``.
+
+    ``must_exist`` asks for the data and the weight files of every trial.
+
+    Raises:
+        Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
+    """
+    source = _layers(read(path), sets, data)
+    own = source.pick(lambda key: key in StudyKeys.model_fields)
+    keys, wrong = check(StudyKeys, own)
+    base = source.pick(lambda key: key not in StudyKeys.model_fields)
+    config, wrong_base = check(TrialConfig, base, tuple(StudyKeys.model_fields))
+    wrong += wrong_base
+    if "seed" in source.values:
+        wrong.append(f"{source.place(('seed',))}: seed: a study takes a list: write `seeds: [0]`")
+    if config is None or keys is None:
+        raise Refusal("\n".join(wrong))
+    varied, grid, wrong_vary = ((), {}, []) if keys.search else expand(base, own)
+    wrong += wrong_vary
+    search = keys.search
+    if search:
+        search, wrong_search = searched(search, base, source, keys, config)
+        varied = tuple(search.space)
+        wrong += wrong_search
+    wrong += ineffective(sets, keys, source)
+    wrong += _wrong_names(keys, source) + wrong_tables(keys.tables, config, varied, tuple(grid), source, not wrong)
+    for each, written in ({config: base} | grid).items() if must_exist else ():
+        wrong += missing_files(each, written)
+    if wrong:
+        raise Refusal("\n".join(dict.fromkeys(wrong)))
+    return Study(keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables)
+
+
+def _wrong_names(keys: StudyKeys, source: Source) -> list[str]:
+    """What is wrong with the study's name and its seeds."""
+    wrong = []
+    if keys.name.lower() in RESERVED:
+        place = source.place(("name",))
+        wrong.append(f"{place}: name = {keys.name}: the folder of that name holds the paper's numbers: choose another")
+    if len(set(keys.seeds)) != len(keys.seeds):
+        wrong.append(f"{source.place(('seeds',))}: seeds = {list(keys.seeds)}: a seed is there twice: name each once")
+    return wrong
+
+
+def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False) -> TrialConfig:
+    """Read a trial file: the keys of a study that are a trial's own, and ``seed``.
+
+    ``must_exist`` asks for its data and weight files.
+
+    Raises:
+        Refusal: as :func:`load_study`.
+    """
+    source = _layers(read(path), sets, data)
+    if "name" in source.values:
+        raise Refusal(
+            f"{source.place(('name',))}: this file is a study, not a trial: run it with `lchp study run {path}`"
+        )
+    _, wrong = check(TrialKeys, source.pick(lambda key: key in TrialKeys.model_fields))
+    config, wrong_config = check(
+        TrialConfig, source.pick(lambda key: key not in TrialKeys.model_fields), tuple(TrialKeys.model_fields)
+    )
+    if config is None or wrong:
+        raise Refusal("\n".join(wrong + wrong_config))
+    if must_exist:
+        require_files(config, source)
+    return config
+
+
+def load_dataset(path: Path, sets: Sequence[str] = (), data: Path | None = None) -> tuple[DatasetConfig, SplitConfig]:
+    """The dataset of a study or trial file, which must be there, and how val is drawn from it.
+
+    Raises:
+        Refusal: as :func:`load_study`.
+    """
+    source = _layers(read(path), sets, data)
+    config = load_study(path, sets, data).base if "name" in source.values else load_trial(path, sets, data)
+    return _present(config, source)
+
+
+def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = None) -> tuple[DatasetConfig, SplitConfig]:
+    """The dataset of a kind, where no file says more, which must be there, and how val is drawn from it.
+
+    Raises:
+        Refusal: as :func:`load_study`.
+    """
+    source = _layers(Source({"dataset": {"kind": kind}}, {}, f"--kind {kind}"), sets, data)
+    config, wrong = check(TrialConfig, source)
+    if config is None:
+        raise Refusal("\n".join(wrong))
+    return _present(config, source)
+
+
+def _present(config: TrialConfig, source: Source) -> tuple[DatasetConfig, SplitConfig]:
+    require_files(config.model_copy(update={"weights": WeightsConfig()}), source)
+    return config.dataset, config.split
+
+
+def _layers(file: Source, sets: Sequence[str], data: Path | None) -> Source:
+    """Options over the file over its preset. An option that gives ``vary`` as a whole replaces the file's."""
+    given = options(sets)
+    if ("vary",) in given.places:
+        kept = {at: place for at, place in file.places.items() if at[0] != "vary"}
+        file = Source({key: value for key, value in file.values.items() if key != "vary"}, kept, file.whole)
+    source = given.over(file)
+    if data is not None:
+        place = f"--data {data}"
+        source = Source({"dataset": {"path": str(data)}}, {("dataset", "path"): place}, place).over(source)
+    preset = source.values.get("preset")
+    if preset is None:
+        return Source(merge({}, source.values), source.places, file.whole)
+    if not isinstance(preset, str) or preset not in PRESETS:
+        hint = unknown_key(str(preset), tuple(PRESETS)).replace("unknown key", "unknown preset")
+        raise Refusal(f"{source.place(('preset',))}: preset = {preset}: {hint}")
+    below = Source(PRESETS[preset], {}, f"preset {preset}")
+    return Source(source.over(below).values, source.places, file.whole)

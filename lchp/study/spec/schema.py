@@ -1,0 +1,98 @@
+"""What a study or trial file may say beside a trial's own configuration: the models of its keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from lchp.data.config import Config
+
+Method = Literal["pseudo_label", "lchp_i", "lchp_r"]
+Metric = Literal["gt_known", "top1_loc", "top5_loc", "box_acc_30", "box_acc_70", "mean_box_acc", "mean_iou", "top1_cls"]
+Choice = str | int | float | bool | tuple[str, ...]
+"""A list of augmentations becomes its one word where the study is read: storage wants plain choices."""
+
+
+class Range(Config):
+    """Numbers from `low` to `high`, both included."""
+
+    low: int | float = Field(description="smallest value")
+    high: int | float = Field(description="largest value")
+    log: bool = Field(False, description="true draws on a logarithmic scale")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}: exchange or widen them")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low} has no logarithm: make it positive, or log: false")
+        return self
+
+
+class Objective(Config):
+    """What the search makes as large as it can, always on the val split."""
+
+    method: Method = Field("lchp_r", description="whose boxes are judged")
+    metric: Metric = Field("gt_known", description="the metric that judges them")
+
+    @property
+    def key(self) -> str:
+        """The objective among the metrics of an epoch: `<method>/val/<metric>`."""
+        return f"{self.method}/val/{self.metric}"
+
+
+class Search(Config):
+    """An Optuna search over dotted keys of the trial."""
+
+    trials: int = Field(ge=1, description="number of suggestions")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="Optuna's sampler")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the sampler")
+    space: dict[str, Range | Annotated[tuple[Choice, ...], Field(min_length=1)]] = Field(
+        min_length=1, description="dotted key to {low, high, log} or a list of choices"
+    )
+    objective: Objective = Objective()
+
+
+class Table(Config):
+    """A table that the study ends in."""
+
+    name: str = Field("table", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="file name without its ending")
+    by: tuple[str, ...] | None = Field(None, description="varied keys that make the rows; unset: all")
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = Field(("gt_known",), description="columns")
+    split: Literal["test", "val"] | None = Field(None, description="unset: test, or val in a search")
+    fixed: dict[str, Any] | None = Field(
+        None, description="values of varied keys outside `by` that a trial must have; unset: the study's own values"
+    )
+    paper: str | None = Field(None, description="name of the CSV in analysis/paper whose numbers stand beside ours")
+
+
+class Resources(Config):
+    """What one trial takes of the machine."""
+
+    cpus: float | None = Field(None, gt=0, description="CPU cores a trial; unset: compute.cpu_threads")
+    gpus: float = Field(1, gt=0, description="GPUs a trial where it trains on CUDA; 0.5 puts two trials on one")
+    concurrent: int | None = Field(None, ge=1, description="most trials at once; unset: as many as the machine holds")
+
+
+class StudyKeys(Config):
+    """The keys of a study file that are not a trial's own."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="folder and experiment name")
+    question: str | None = Field(None, description="what the study asks, in one line")
+    preset: str | None = Field(None, description="the recipe that the file's keys are laid over")
+    vary: Any = Field(None, description="a grid (dotted key to list of values), or a list of grids")
+    search: Search | None = Field(None, description="an Optuna search instead of `vary`")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = Field(
+        (0,), description="seeds; every configuration is trained with each"
+    )
+    resources: Resources = Resources()
+    tables: Annotated[tuple[Table, ...], Field(min_length=1)] = Field(
+        (Table(),), description="tables; unset: one over all that varies"
+    )
+
+
+class TrialKeys(Config):
+    """The key of a trial file that is not the trial's configuration."""
+
+    preset: str | None = Field(None, description="the recipe that the file's keys are laid over")

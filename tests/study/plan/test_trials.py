@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lchp.study.plan.trials import Images, Plan, as_text, in_training_order, initialization_name, plan
+from lchp.study.spec.load import load_study
+
+PAPER_CUB = """
+name: paper-cub
+preset: cub
+vary:
+- delta: [0.5, 0.6, 0.7, 0.8]
+- tau: [0, 0.5, 0.6, 0.7, 0.8, 0.9]
+- backbone: [vgg19_bn, resnet50, inception_v3]
+- augmentation: [scale, translation, flip, scale+translation, scale+flip, translation+flip, scale+translation+flip]
+"""
+
+
+def planned(folder: Path, text: str, *sets: str, images: Images | None = None) -> Plan:
+    path = folder / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    return plan(load_study(path, sets), images)
+
+
+def test_plan_paper_cub_has_seventeen_trials_and_six_initializations(tmp_path: Path) -> None:
+    found = planned(tmp_path, PAPER_CUB)
+    assert (found.count, len(found.trials), found.initializations) == (17, 17, 6)
+    three = planned(tmp_path, PAPER_CUB, "seeds=[0, 1, 2]")
+    assert (three.count, three.initializations) == (51, 18)
+
+
+def test_plan_names_say_what_varies_and_are_unique(tmp_path: Path) -> None:
+    found = planned(tmp_path, "name: s\nvary: {delta: [0.5, 0.7], augmentation: [none, flip]}\nseeds: [0, 4]\n")
+    names = [trial.name for trial in found.trials]
+    assert names[:3] == [
+        "delta=0.5 augmentation=none seed=0",
+        "delta=0.5 augmentation=none seed=4",
+        "delta=0.5 augmentation=flip seed=0",
+    ]
+    assert len(set(names)) == 8
+    assert found.trials[1].config.seed == found.trials[1].seed == 4
+    assert found.trials[2].varied == {"delta": 0.5, "augmentation": "flip"}
+
+
+def test_plan_weight_files_with_different_paths_are_different_trials(tmp_path: Path) -> None:
+    text = "name: s\nvary: {weights.classifier: [{file: a.pth}, {file: b.pth}, {file: a.pth}]}\n"
+    assert planned(tmp_path, text).count == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "factor"),
+    [
+        (("initialization.epochs=80", "refinement.epochs=80"), 2.0),
+        (("view.crop=224", "view.resize=256"), 0.25),
+        (("seeds=[0, 1, 2]",), 3.0),
+    ],
+)
+def test_plan_cost_scales_with_epochs_area_and_seeds(tmp_path: Path, changed: tuple[str, ...], factor: float) -> None:
+    base = planned(tmp_path, "name: s\npreset: cub\n").cost
+    other = planned(tmp_path, "name: s\npreset: cub\n", *changed).cost
+    assert base is not None
+    assert other is not None
+    assert other.initialization == pytest.approx(factor * base.initialization)
+    assert other.refinement == pytest.approx(factor * base.refinement)
+
+
+def test_plan_cost_scales_with_images_and_networks(tmp_path: Path) -> None:
+    small = planned(tmp_path, "name: s\npreset: cub\n", images=Images(100, 100, 10, "counted")).cost
+    large = planned(tmp_path, "name: s\npreset: cub\n", images=Images(300, 300, 10, "counted")).cost
+    heavy = planned(tmp_path, "name: s\npreset: cub\nbackbone: vgg19_bn\n", images=Images(100, 100, 10, "counted")).cost
+    assert small is not None
+    assert large is not None
+    assert heavy is not None
+    assert large.total == pytest.approx(3 * small.total)
+    assert heavy.total > 2 * small.total
+
+
+def test_plan_cost_of_one_paper_step_agrees_with_the_method_notes(tmp_path: Path) -> None:
+    cost = planned(tmp_path, "name: s\npreset: cub\n", images=Images(1, 0, 1, "one")).cost
+    assert cost is not None
+    assert cost.initialization / 40 == pytest.approx(253.7, rel=0.01)
+    assert cost.refinement / 40 == pytest.approx(127.2, rel=0.01)
+
+
+def test_plan_cost_charges_a_shared_initialization_once(tmp_path: Path) -> None:
+    one = planned(tmp_path, "name: s\npreset: cub\n").cost
+    three = planned(tmp_path, "name: s\npreset: cub\nvary: {tau: [0, 0.5, 0.9]}\n").cost
+    assert one is not None
+    assert three is not None
+    assert three.initialization == one.initialization
+    assert three.unshared == pytest.approx(3 * one.unshared)
+
+
+def test_plan_unknown_image_counts_give_no_cost(tmp_path: Path) -> None:
+    found = planned(tmp_path, "name: s\ndataset: table\n")
+    assert found.cost is None
+    assert "unknown until the data is at hand" in as_text(found)
+    assert found.as_dict()["hours"] is None
+
+
+def test_plan_search_counts_its_trials_and_at_most_as_many_initializations(tmp_path: Path) -> None:
+    text = "name: s\nsearch: {trials: 7, space: {tau: {low: 0, high: 1}, augmentation: [none, flip]}}\n"
+    found = planned(tmp_path, text)
+    assert (found.count, found.initializations, found.trials) == (7, 1, ())
+    assert planned(tmp_path, text.replace("tau:", "delta:")).initializations == 7
+
+
+def test_in_training_order_distinct_initializations_come_first(tmp_path: Path) -> None:
+    trials = planned(tmp_path, "name: s\nvary: {delta: [0.5, 0.7], tau: [0.5, 0.9]}\n").trials
+    ordered = in_training_order(trials)
+    assert [(t.config.delta, t.config.tau) for t in ordered] == [(0.5, 0.5), (0.7, 0.5), (0.5, 0.9), (0.7, 0.9)]
+    assert initialization_name(ordered[0].config) == initialization_name(ordered[2].config)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lchp.study.reproduce.compare import BOX_TOLERANCE, METRIC_TOLERANCE, Comparison, compare
+from lchp.tracking.runs import StoredRun
+
+HEAD = "path,label,split,method,x1,y1,x2,y2,iou,top1,top5\n"
+ROW = "a.png,0,test,lchp_r,0.0,0.0,10.0,10.0,0.5,1,1\n"
+
+
+def folder(at: Path, scores: dict[str, float], rows: str = ROW) -> Path:
+    at.mkdir()
+    (at / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
+    (at / "per_image.csv").write_text(HEAD + rows, encoding="utf-8")
+    return at
+
+
+def compared(at: Path, stored: float, shown: float, again: float, rows: str, exact: bool) -> Comparison:
+    kept = folder(at / "stored", {"lchp_r/test/mean_iou": stored})
+    metrics = {"lchp_r/test/mean_iou": shown, "train/loss": 1.0}
+    run = StoredRun("id", "s", "name", {}, {}, {"lchp_r/test/mean_iou": stored}, metrics, kept)
+    return compare(run, folder(at / "again", {"lchp_r/test/mean_iou": again}, rows), exact)
+
+
+def test_compare_equal_numbers_and_boxes_agree(tmp_path: Path) -> None:
+    assert compared(tmp_path, 0.5, 0.5, 0.5, ROW, exact=True).disagreements == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown", "again"),
+    [(0.5, 0.5, 0.5 + 1e-16 * 4), (0.5, 0.6, 0.5), (0.5, 0.6, 0.6)],
+)
+def test_compare_any_other_number_disagrees_when_exact(
+    tmp_path: Path, stored: float, shown: float, again: float
+) -> None:
+    (line,) = compared(tmp_path, stored, shown, again, ROW, exact=True).disagreements
+    assert line.startswith("metric lchp_r/test/mean_iou")
+
+
+def test_compare_within_tolerance_only_where_bits_are_not_promised(tmp_path: Path) -> None:
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "far").mkdir()
+    near, far = 0.5 + METRIC_TOLERANCE / 2, 0.5 + METRIC_TOLERANCE * 2
+    moved = ROW.replace("10.0,10.0", f"10.0,{10 * (BOX_TOLERANCE + 0.05)}")
+    loose = compared(tmp_path / "loose", 0.5, 0.5, near, moved, exact=False)
+    assert loose.disagreements == []
+    assert loose.boxes[0].mean_iou == pytest.approx(BOX_TOLERANCE + 0.05)
+    assert compared(tmp_path / "far", 0.5, 0.5, far, ROW, exact=False).disagreements
+
+
+@pytest.mark.parametrize(
+    ("rows", "example"),
+    [
+        ("", "box a.png test lchp_r: not predicted again"),
+        (ROW + ROW.replace("a.png", "b.png"), "box b.png test lchp_r: not stored"),
+        (ROW.replace("10.0,10.0", "10.0,10.000000000000002"), "box a.png test lchp_r: y2 10.0 -> 10.000000000000002"),
+        (ROW.replace(",1,1\n", ",0,1\n"), "box a.png test lchp_r: top1 1 -> 0"),
+    ],
+)
+def test_compare_any_other_row_disagrees_and_is_named(tmp_path: Path, rows: str, example: str) -> None:
+    found = compared(tmp_path, 0.5, 0.5, 0.5, rows, exact=True)
+    assert example in found.disagreements
+    assert "DIFFERS" in found.text()
+
+
+def test_compare_missing_box_disagrees_even_within_tolerance(tmp_path: Path) -> None:
+    assert compared(tmp_path, 0.5, 0.5, 0.5, "", exact=False).disagreements
+
+
+def test_write_gives_one_row_per_metric_and_group(tmp_path: Path) -> None:
+    compared(tmp_path, 0.5, 0.5, 0.5, ROW, exact=True).write(tmp_path / "c.csv")
+    assert (tmp_path / "c.csv").read_text(encoding="utf-8").splitlines() == [
+        "what,stored,mlflow,again,agrees",
+        "lchp_r/test/mean_iou,0.5,0.5,0.5,True",
+        "boxes lchp_r/test,1,,1,True",
+    ]
+
+
+SELECTION = "tau,selected,gt_known,total\n0.0,100,0.5,100\n0.9,{},0.75,100\n"
+
+
+def test_compare_selection_differs_exactly_or_beyond_tolerance(tmp_path: Path) -> None:
+    kept = folder(tmp_path / "stored", {})
+    again = folder(tmp_path / "again", {})
+    run = StoredRun("id", "s", "name", {}, {}, {}, {}, kept)
+    (kept / "selection.csv").write_text(SELECTION.format(40), encoding="utf-8")
+    assert compare(run, again, exact=True).disagreements == ["selection: not measured again"]
+    for count, exact, agrees in ((40, True, True), (41, True, False), (44, False, True), (50, False, False)):
+        (again / "selection.csv").write_text(SELECTION.format(count), encoding="utf-8")
+        lines = compare(run, again, exact).disagreements
+        assert lines == (
+            []
+            if agrees
+            else [f"selection tau=0.9: 40 of 100 selected, GT-Known 0.75 -> {count} of 100 selected, GT-Known 0.75"]
+        )
+
+
+def test_compare_one_edited_stored_box_disagrees_within_tolerance_too(tmp_path: Path) -> None:
+    scores = {"lchp_r/test/mean_iou": 0.5, "lchp_r/test/gt_known": 1.0, "lchp_r/test/top1_loc": 1.0}
+    truth = {f"{name}.png": [(0.0, 0.0, 10.0, 5.0)] for name in "abcd"}
+    rows = "".join(ROW.replace("a.png", f"{name}.png") for name in "abcd")
+    again = folder(tmp_path / "again", scores, rows)
+    for name, edited, message in (
+        ("same", rows, None),
+        (
+            "box",
+            rows.replace("b.png,0,test,lchp_r,0.0", "b.png,0,test,lchp_r,1.0"),
+            "stored box b.png test lchp_r: its IoU",
+        ),
+        (
+            "iou",
+            rows.replace("10.0,0.5,1,1", "10.0,0.4,1,1", 1),
+            "stored score lchp_r/test/mean_iou: scores.json says 0.5",
+        ),
+    ):
+        kept = folder(tmp_path / name, scores, edited)
+        lines = compare(StoredRun("id", "s", "n", {}, {}, scores, scores, kept), again, False, truth).disagreements
+        assert [line for line in lines if message and line.startswith(message)] or (lines == [] and message is None)

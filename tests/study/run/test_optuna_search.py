@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from lchp.study.run.optuna_search import ContinuedSearch, best, completed, distributions, open_search
+from lchp.study.spec.schema import Range, Search
+
+SPACE: dict[str, object] = {"tau": {"low": 0.0, "high": 1.0}, "augmentation": ["none", "flip"]}
+
+
+def search(sampler: str = "random", seed: int = 0) -> Search:
+    return Search.model_validate({"trials": 5, "sampler": sampler, "seed": seed, "space": SPACE})
+
+
+def proposed(folder: Path, sampler: str, count: int, restart_every: int) -> list[object]:
+    """The suggestions of a search that is stopped and continued after every so many trials."""
+    found: list[object] = []
+    while len(found) < count:
+        searcher = ContinuedSearch("s", folder, search(sampler))
+        for _ in range(min(restart_every, count - len(found))):
+            name = f"trial {len(found)}"
+            suggestion = searcher.suggest(name)
+            found.append(suggestion["suggestion"])
+            searcher.on_trial_complete(name, {"objective": suggestion["suggestion"]["tau"]})
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_continued_search_proposes_the_same_whether_stopped_or_not(tmp_path: Path, sampler: str) -> None:
+    for name in ("through", "stopped"):
+        (tmp_path / name).mkdir()
+    through = proposed(tmp_path / "through", sampler, 13, 13)
+    assert proposed(tmp_path / "stopped", sampler, 13, 3) == through
+    assert len({str(suggestion) for suggestion in through}) == 13
+
+
+def test_continued_search_takes_up_running_trials_as_themselves(tmp_path: Path) -> None:
+    killed = ContinuedSearch("s", tmp_path, search())
+    first, second = killed.suggest("a"), killed.suggest("b")
+    killed.on_trial_complete("a", {"objective": 0.5})
+    again = ContinuedSearch("s", tmp_path, search())
+    assert again.suggest("c") == second
+    assert again.suggest("d")["number"] == 2
+    again.on_trial_complete("c", {"objective": 0.25})
+    states = [trial.state.name for trial in open_search("s", tmp_path).get_trials()]
+    assert states == ["COMPLETE", "COMPLETE", "RUNNING"]
+    assert first["number"] == 0
+
+
+def test_continued_search_failed_trial_is_fail_and_not_completed(tmp_path: Path) -> None:
+    searcher = ContinuedSearch("s", tmp_path, search())
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    study = open_search("s", tmp_path)
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL"]
+    assert completed(study) == []
+    assert best(study) is None
+
+
+def test_best_of_equal_objectives_is_the_first(tmp_path: Path) -> None:
+    searcher = ContinuedSearch("s", tmp_path, search())
+    for name, value in (("a", 0.1), ("b", 0.7), ("c", 0.7)):
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, {"objective": value})
+    found = best(open_search("s", tmp_path))
+    assert found is not None
+    assert found.number == 1
+
+
+def test_distributions_integers_floats_and_choices() -> None:
+    found = distributions(
+        {"epochs": Range(low=1, high=4), "alpha": Range(low=0.5, high=2.0, log=True), "backbone": ("resnet50",)}
+    )
+    assert found == {
+        "epochs": optuna.distributions.IntDistribution(1, 4),
+        "alpha": optuna.distributions.FloatDistribution(0.5, 2.0, log=True),
+        "backbone": optuna.distributions.CategoricalDistribution(("resnet50",)),
+    }

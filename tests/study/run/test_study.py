@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import tests.study.small as small
+from lchp.data.config import SyntheticDataset
+from lchp.data.synthetic import draw_dataset
+from lchp.errors import Refusal
+from lchp.study.run.ledger import read
+from lchp.study.run.options import Machine
+from lchp.study.run.ownership import alone, require_same
+from lchp.study.run.prepare import prepare
+from lchp.study.run.recorder import Recorder
+from lchp.study.run.trial import run_single
+from lchp.tracking.store import client
+from lchp.training.initialization import make_networks
+
+METHODS = {"pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box"}
+METRICS = {
+    "gt_known", "top1_loc", "top5_loc", "box_acc_30", "box_acc_70", "mean_box_acc", "mean_iou", "top1_cls"
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the grid study is finished."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
+        assert small.run(small.load(folder, small.GRID), folder) == 0
+    return folder
+
+
+@pytest.fixture
+def own(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished study, in which nothing is to be trained."""
+    shutil.copy(finished / "mlflow.db", tmp_path / "mlflow.db")
+    shutil.copytree(finished / "out", tmp_path / "out")
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+
+    def train(*_: object) -> None:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    return tmp_path
+
+
+def nested(folder: Path) -> list[dict[str, object]]:
+    """The runs of the store but parents: name, status, metrics, files."""
+    door = client(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = door.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = door.search_runs([experiment.experiment_id])
+    return [
+        {
+            "name": run.info.run_name,
+            "status": run.info.status,
+            "metrics": run.data.metrics,
+            "files": {file.path for file in door.list_artifacts(run.info.run_id)},
+            "tags": run.data.tags,
+        }
+        for run in runs
+        if "mlflow.parentRunId" in run.data.tags
+    ]
+
+
+def test_run_study_results_have_the_promised_columns_and_rows(finished: Path) -> None:
+    frame = pd.read_csv(finished / "out/tiny/results.csv")
+    assert list(frame.columns) == ["study", "run_id", "seed", "delta", "tau", "method", "split", "metric", "value"]
+    assert set(frame["method"]) == METHODS
+    assert set(frame["metric"]) == METRICS
+    assert frame["value"].between(0, 1).all()
+    assert frame.groupby(["delta", "tau"]).ngroups == frame["run_id"].nunique() == 4
+
+
+def test_run_study_folder_holds_tables_and_configuration(finished: Path) -> None:
+    files = {file.name for file in (finished / "out/tiny").iterdir()}
+    assert {"study.json", "results.csv", "table.csv", "table.md", "table.tex", "report.html"} <= files
+    assert not [name for name in files if name.startswith(".") and name != ".lock"]
+
+
+def test_run_study_trials_share_initializations(finished: Path) -> None:
+    assert len(list((finished / "out/.store/initialization").iterdir())) == 2
+    assert len(list((finished / "out/.store/trial").iterdir())) == 4
+
+
+def test_run_study_mlflow_has_one_finished_nested_run_per_trial(finished: Path) -> None:
+    runs = nested(finished)
+    assert sorted(str(run["name"]) for run in runs) == [
+        f"delta={d} tau={t} seed=0" for d in (0.4, 0.5) for t in (0.0, 0.5)
+    ]
+    for run in runs:
+        assert run["status"] == "FINISHED"
+        assert {"config.json", "per_image.csv", "predictions.png"} <= run["files"]  # type: ignore[operator]
+        assert "lchp_r/test/gt_known" in run["metrics"]  # type: ignore[operator]
+        assert {"lchp.commit", "lchp.dataset", "lchp.seed", "lchp.version.torch"} <= set(run["tags"])  # type: ignore[call-overload]
+
+
+def test_run_study_again_trains_nothing_and_gives_the_same_files(own: Path) -> None:
+    before = {file: (own / "out/tiny" / file).read_bytes() for file in ("results.csv", "table.csv", "table.tex")}
+    said: list[str] = []
+    assert small.run(small.load(own, small.GRID), own, said) == 0
+    assert "all 4 trials of tiny are finished: nothing to train" in said
+    assert {file: (own / "out/tiny" / file).read_bytes() for file in before} == before
+    assert len(nested(own)) == 4
+
+
+def test_run_study_lost_tracking_store_is_rebuilt_from_files(own: Path) -> None:
+    before = pd.read_csv(own / "out/tiny/results.csv").drop(columns="run_id")
+    (own / "mlflow.db").unlink()
+    assert small.run(small.load(own, small.GRID), own) == 0
+    runs = nested(own)
+    assert [run["status"] for run in runs] == ["FINISHED"] * 4
+    pd.testing.assert_frame_equal(pd.read_csv(own / "out/tiny/results.csv").drop(columns="run_id"), before)
+
+
+def test_run_study_other_configuration_in_the_folder_is_refused_by_field(own: Path) -> None:
+    with pytest.raises(
+        Refusal, match=r"(?s)holds another configuration.*base\.alpha: 20\.0 -> 3\.0.*seeds: \[0\] -> \[0,1\]"
+    ):
+        small.run(small.load(own, small.GRID, "alpha=3", "seeds=[0, 1]"), own)
+
+
+def test_run_study_other_data_in_the_folder_is_refused(own: Path) -> None:
+    file = own / "out/tiny/study.json"
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    plain["data"] = dict.fromkeys(plain["data"], "0" * 64)
+    file.write_text(json.dumps(plain), encoding="utf-8")
+    with pytest.raises(Refusal, match=r"data\.synthetic"):
+        small.run(small.load(own, small.GRID), own)
+
+
+def test_run_study_changed_image_is_named(own: Path) -> None:
+    table = next((own / "out/.store/trial").glob("*/dataset.csv"))
+    path = table.read_text(encoding="utf-8").splitlines()[3].partition(",")[0]
+    image = next(own.glob(f"cache/synthetic/*/{path}"))
+    pixels = np.array(Image.open(image))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(image)
+    with pytest.raises(Refusal, match=rf"(?s)data\.synthetic.*{path}: changed"):
+        small.run(small.load(own, small.GRID), own)
+
+
+def test_require_same_is_about_the_configuration_not_the_data(own: Path) -> None:
+    require_same(small.load(own, small.GRID), own / "out/tiny")
+    require_same(small.load(own, small.GRID), own / "out/none")
+    with pytest.raises(Refusal, match=r"holds another configuration of tiny:\n  base\.alpha: 20\.0 -> 3\.0\nname"):
+        require_same(small.load(own, small.GRID, "alpha=3"), own / "out/tiny")
+
+
+def test_require_same_does_not_import_what_trains() -> None:
+    modules = "lchp.study.run.ownership, lchp.study.run.ledger"
+    code = f"import sys, {modules}; print(sorted({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", ["{", '[{"nonsense": 1}]', "[3]"])
+def test_read_broken_ledger_is_refused_with_remedy(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trials.json").write_text(text, encoding="utf-8")
+    with pytest.raises(Refusal, match=r"trials\.json: is no list of trials \(.*\): run the study again"):
+        read(tmp_path)
+
+
+def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) -> None:
+    (own / "mlflow.db").unlink()
+    for file in (own / "out/.store/trial").glob("*/environment.json"):
+        made = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**made, "commit": "once", "cpu": "another"}), encoding="utf-8")
+    assert small.run(small.load(own, small.GRID), own) == 0
+    tags = [run["tags"] for run in nested(own)]
+    assert [(t["lchp.commit"], t["lchp.cpu"]) for t in tags] == [("once", "another")] * 4  # type: ignore[index]
+
+
+def test_run_study_unusable_tracking_store_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("no database", encoding="utf-8")
+    with pytest.raises(Refusal, match="cannot be opened"):
+        small.run(small.load(tmp_path, small.GRID), tmp_path)
+    assert not (tmp_path / "out/tiny").exists()
+
+
+def test_run_study_paper_table_with_other_rows_is_refused(tmp_path: Path) -> None:
+    text = small.GRID + "tables: [{by: [tau], paper: table3_delta, fixed: {delta: 0.5}}]\n"
+    with pytest.raises(Refusal, match="table3_delta has rows by delta"):
+        small.load(tmp_path, text)
+
+
+def test_run_study_failed_trial_leaves_the_others_and_gives_one(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "out/.store", tmp_path / "out/.store")
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+
+    def train(study: object, names: list[str], missing: int, recorder: Recorder) -> None:
+        trial = small.trial_of(recorder, names[0])
+        trial.error_file = str(tmp_path / "error.txt")
+        Path(trial.error_file).write_text("Traceback ...\nFloatingPointError: the loss is nan\n", encoding="utf-8")
+        recorder.on_trial_start(0, [], trial)
+        recorder.on_trial_error(0, [], trial)
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    text = small.TINY + "vary:\n- {delta: 0.4, tau: [0.0, 0.5]}\n- {delta: 0.5, tau: 0.7}\n"
+    said: list[str] = []
+    assert small.run(small.load(tmp_path, text), tmp_path, said) == 1
+    assert "delta=0.5 tau=0.7 seed=0: failed: FloatingPointError: the loss is nan" in said[-1]
+    assert pd.read_csv(tmp_path / "out/tiny/results.csv")["run_id"].nunique() == 2
+    failed = [run for run in nested(tmp_path) if run["status"] == "FAILED"]
+    assert [run["name"] for run in failed] == ["delta=0.5 tau=0.7 seed=0"]
+    assert "Traceback" in failed[0]["tags"]["lchp.error"]  # type: ignore[index]
+    assert [entry.state for entry in read(tmp_path / "out/tiny")] == ["finished", "finished", "failed"]
+
+
+def test_run_study_interrupted_marks_what_was_running(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+
+    def train(study: object, names: list[str], missing: int, recorder: Recorder) -> None:
+        recorder.on_trial_start(0, [], small.trial_of(recorder, names[0]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    with pytest.raises(KeyboardInterrupt):
+        small.run(small.load(tmp_path, small.GRID), tmp_path)
+    assert [entry.state for entry in read(tmp_path / "out/tiny")] == ["stopped", "waiting", "waiting", "waiting"]
+    assert [run["status"] for run in nested(tmp_path)] == ["FAILED"]
+
+
+def test_run_study_that_another_process_runs_is_refused(own: Path) -> None:
+    with (own / "out/tiny/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(Refusal, match="another process is running this study"):
+            small.run(small.load(own, small.GRID), own)
+
+
+def test_run_study_weights_of_another_sha256_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"something")
+    weights = f"{{file: {tmp_path / 'weights.pth'}, sha256: {'a' * 64}}}"
+    with pytest.raises(Refusal, match=r"hashes to .*, not to weights\.classifier\.sha256 a+"):
+        small.run(small.load(tmp_path, small.TINY, f"weights.classifier={weights}"), tmp_path)
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*_: object) -> None:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+
+
+@pytest.mark.usefixtures("never")
+def test_run_study_weights_that_do_not_fit_are_refused_before_training(tmp_path: Path) -> None:
+    torch.save({"nonsense": torch.zeros(1)}, tmp_path / "weights.pth")
+    weights = f"weights.regressor={{file: {tmp_path / 'weights.pth'}}}"
+    with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
+        small.run(small.load(tmp_path, small.TINY, weights), tmp_path)
+    config = small.load(tmp_path, small.TINY, weights).base
+    with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
+        run_single(config, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"), print)
+    assert not (tmp_path / "out/tiny").exists()
+
+
+@pytest.mark.usefixtures("never")
+def test_run_study_weights_are_made_once_for_each_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(
+        "lchp.study.run.prepare.make_networks", lambda config, classes: made.append((config.delta, classes))
+    )
+    state = make_networks(small.load(tmp_path, small.TINY).base, 8).classifier.trunk.state_dict()
+    torch.save(state, tmp_path / "weights.pth")
+    study = small.load(tmp_path, small.GRID, f"weights.classifier={{file: {tmp_path / 'weights.pth'}}}")
+    prepare(study, tmp_path / "out", Machine(tmp_path / "cache", "cpu"))
+    assert made == [(0.4, 8)]
+
+
+@pytest.mark.usefixtures("never")
+def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(tmp_path: Path) -> None:
+    draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), tmp_path / "images")
+    table = tmp_path / "images" / "dataset.csv"
+    frame = pd.read_csv(table)
+    frame[["path", "label", "split"]].to_csv(table, index=False)
+    text = small.TINY.replace(
+        "dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}",
+        f"dataset: {{kind: table, path: {table}}}",
+    )
+    text += "search: {trials: 2, space: {tau: [0.1, 0.2]}}\n"
+    with pytest.raises(Refusal, match=r"gt_known: needs true boxes on val, which 8 of its 8 images do not have"):
+        small.run(small.load(tmp_path, text), tmp_path)
+    machine = Machine(tmp_path / "cache", "cpu")
+    assert prepare(small.load(tmp_path, text, "search.objective.metric=top1_cls"), tmp_path / "out", machine)
+
+
+def test_run_study_lock_is_taken_before_the_folder_is_claimed(tmp_path: Path) -> None:
+    with alone(tmp_path / "tiny"), pytest.raises(Refusal, match="another process"), alone(tmp_path / "tiny"):
+        raise AssertionError("held twice")
+    assert [file.name for file in (tmp_path / "tiny").iterdir()] == [".lock"]

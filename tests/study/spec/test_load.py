@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lchp.errors import Refusal
+from lchp.study.spec.load import Study, load_dataset, load_study, load_trial
+from lchp.study.spec.schema import Range
+from lchp.study.spec.values import config_value, with_values
+
+
+def study(folder: Path, text: str, *sets: str, data: Path | None = None) -> Study:
+    path = folder / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_study(path, sets, data)
+
+
+def refusal(folder: Path, text: str, *sets: str) -> str:
+    with pytest.raises(Refusal) as caught:
+        study(folder, text, *sets)
+    return str(caught.value)
+
+
+def test_load_study_layers_options_over_file_over_preset(tmp_path: Path) -> None:
+    loaded = study(
+        tmp_path, "name: s\npreset: quickstart\ntau: 8e-1\nrefinement: {rate: 2e-3}\n", "refinement.epochs=2"
+    )
+    assert loaded.base.classifier == "small_cnn"
+    assert (loaded.base.tau, loaded.base.refinement.rate, loaded.base.refinement.epochs) == (0.8, 0.002, 2)
+    assert loaded.grid == (loaded.base,)
+    assert (loaded.varied, loaded.seeds) == ((), (0,))
+
+
+def test_load_study_data_option_sets_the_path(tmp_path: Path) -> None:
+    loaded = study(tmp_path, "name: s\ndataset: cub\n", data=Path("/birds"))
+    assert loaded.base.dataset.kind == "cub"
+    assert loaded.base.dataset.path == Path("/birds")
+
+
+def test_load_study_grid_is_expanded_in_the_order_written(tmp_path: Path) -> None:
+    loaded = study(tmp_path, "name: s\nvary: {delta: [0.7, 0.5], refinement.teacher: frozen, tau: [0, 1e-1]}\n")
+    assert loaded.varied == ("delta", "refinement.teacher", "tau")
+    assert [(c.delta, c.refinement.teacher, c.tau) for c in loaded.grid] == [
+        (0.7, "frozen", 0.0),
+        (0.7, "frozen", 0.1),
+        (0.5, "frozen", 0.0),
+        (0.5, "frozen", 0.1),
+    ]
+
+
+def test_load_study_equal_configurations_of_several_grids_are_one(tmp_path: Path) -> None:
+    text = (
+        "name: s\nvary:\n- delta: [0.5, 0.7]\n- tau: [0.9, 0.8]\n- augmentation: [flip, [flip, scale, translation]]\n"
+    )
+    loaded = study(tmp_path, text)
+    assert [(c.delta, c.tau, c.augmentation) for c in loaded.grid] == [
+        (0.5, 0.9, "scale+translation+flip"),
+        (0.7, 0.9, "scale+translation+flip"),
+        (0.7, 0.8, "scale+translation+flip"),
+        (0.7, 0.9, "flip"),
+    ]
+
+
+def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> None:
+    text = (
+        "name: s\nclassifer: resnet50\ntau: 1.5\nalpha: true\nbeta: '0.5'\n"
+        "refinement:\n  epochs: 3.5\n  teacher: frosen\n"
+        "weights: {classifier: {fil: x}}\nseeds: [-1]\nresources: {cpu: 1}\n"
+    )
+    lines = refusal(tmp_path, text).splitlines()
+    file = tmp_path / "study.yaml"
+    assert sorted(line.partition(" (")[0] for line in lines) == [
+        f"{file}:10: seeds.0 = -1: must be greater than or equal to 0",
+        f"{file}:11: resources.cpu = 1: unknown key: did you mean `cpus`?",
+        f"{file}:2: classifer = resnet50: unknown key: did you mean `classifier`?",
+        f"{file}:3: tau = 1.5: must be at least 0 and at most 1",
+        f"{file}:4: alpha = true: must be a number",
+        f"{file}:5: beta = 0.5: must be a number",
+        f"{file}:7: refinement.epochs = 3.5: must be a whole number",
+        f"{file}:8: refinement.teacher = frosen: must be 'online', 'frozen' or 'ema'",
+        f"{file}:9: weights.classifier.fil = x: unknown key: did you mean `file`?",
+        f"{file}:9: weights.classifier.file: is missing: add it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tau: 0.9\n", "name: is missing"),
+        ("name: a/b\n", "study.yaml:1: name = a/b"),
+        ("name: ..\n", "study.yaml:1: name = .."),
+        ("name: s\npreset: cubs\n", "study.yaml:2: preset = cubs: unknown preset: did you mean `cub`?"),
+        ("name: s\nseed: 1\n", "study.yaml:2: seed: a study takes a list"),
+        ("name: s\nseeds: [1, 1]\n", "study.yaml:2: seeds = [1, 1]"),
+        ("name: s\nseeds: []\n", "study.yaml:2: seeds"),
+        ("name: s\ndataset: cup\n", "study.yaml:2: dataset"),
+        (
+            "name: s\nview: {crop: 300}\ndataset: synthetic\nvary:\n  view.resize: [400,\n    200]\n",
+            "study.yaml:6: view.crop 300",
+        ),
+        ("name: s\nvary: {delta: [0.5, 5]}\n", "study.yaml:2: delta = 5: must be at least 0 and at most 1"),
+        ("name: s\nvary:\n  delta: []\n", "study.yaml:3: vary.delta: the list is empty"),
+        ("name: s\nvary: 3\n", "study.yaml:2: vary: must map"),
+        ("name: s\nvary: []\n", "study.yaml:2: vary: is empty"),
+        ("name: s\nvary:\n- delta: 0.5\n- 7\n", "study.yaml:4: vary: must map"),
+        ("name: s\nvary: {seed: [1]}\n", "study.yaml:2: vary.seed: is not varied"),
+        ("name: s\nvary: {dleta: [1]}\n", "study.yaml:2: dleta = 1: unknown key: did you mean `delta`?"),
+        (
+            "name: s\nvary: {refinement.rat: [1]}\n",
+            "study.yaml:2: refinement.rat = 1: unknown key: did you mean `rate`?",
+        ),
+        (
+            "name: s\naugmentation: flop\n",
+            "study.yaml:2: augmentation = flop: must be a subset of scale, translation, flip",
+        ),
+        ("name: s\ntables: [{by: [tau]}]\n", "study.yaml:2: tables.0.by: `tau` does not vary"),
+        ("name: s\ntables:\n- name: results\n", "study.yaml:3: tables.0.name = results: is the name of another file"),
+        ("name: s\ntables: [{name: Losses}]\n", "study.yaml:2: tables.0.name = Losses: is the name of another file"),
+        ("name: paper\n", "study.yaml:1: name = paper: the folder of that name holds the paper's numbers"),
+        (
+            "name: s\nvary: {delta: [0.5]}\ntables:\n- by: [delta]\n  paper: table3_dleta\n",
+            "study.yaml:5: tables.0.paper = table3_dleta: unknown table: did you mean `table3_delta`?",
+        ),
+        (
+            "name: s\nvary: {tau: [0.9]}\ntables:\n- paper: table3_delta\n",
+            "study.yaml:4: tables.0.paper = table3_delta: table3_delta has rows by delta, the table by tau",
+        ),
+        ("name: s\nseeds: []\n", "study.yaml:2: seeds = []: is empty: give at least one value"),
+        ("name: a/b\n", "name = a/b: must be letters, digits"),
+        (
+            "name: s\nweights: {classifier: {file: a, sha256: AB}}\n",
+            "study.yaml:2: weights.classifier.sha256 = AB: must be 64 hexadecimal digits",
+        ),
+        ("name: s\ntables: [{}, {}]\n", "study.yaml:2: tables: two have one name"),
+        ("name: s\ntables: [{metrics: [gt_know]}]\n", "study.yaml:2: tables.0.metrics.0 = gt_know: must be 'gt_known'"),
+    ],
+)
+def test_load_study_mistake_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refusal(tmp_path, text)
+
+
+def test_load_study_bad_option_is_named_instead_of_a_line(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "name: s\n", "tau=2").startswith("--set tau=2: tau = 2: must be at least 0 and at most 1")
+    assert refusal(tmp_path, "name: s\n", "initialization.epoch=2").endswith("unknown key: did you mean `epochs`?")
+
+
+def test_load_study_too_many_configurations_are_refused(tmp_path: Path) -> None:
+    values = ", ".join(str(i / 1000) for i in range(150))
+    assert "makes 22500 configurations" in refusal(tmp_path, f"name: s\nvary: {{delta: [{values}], tau: [{values}]}}\n")
+
+
+SEARCH = "name: s\nsearch:\n  trials: 4\n  space:\n"
+
+
+def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -> None:
+    text = (
+        SEARCH
+        + "    tau: {low: 0, high: 9e-1}\n    augmentation: [none, [flip, scale]]\n"
+        + "    refinement.epochs: {low: 1, high: 3}\n"
+    )
+    search = study(tmp_path, text).search
+    assert search is not None
+    assert search.space == {
+        "tau": Range(low=0.0, high=0.9),
+        "augmentation": ("none", "scale+flip"),
+        "refinement.epochs": Range(low=1, high=3),
+    }
+    assert search.objective.key == "lchp_r/val/gt_known"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("    tau: {low: 0.5, high: 1.5}\n", "study.yaml:5: tau = 1.5: must be at least 0 and at most 1"),
+        ("    tau: {low: 0.5, high: 0.1}\n", "study.yaml:5: search.space.tau"),
+        ("    alpha: {low: 0, high: 1, log: true}\n", "has no logarithm"),
+        ("    tau: 0.5\n", "study.yaml:5: search.space.tau = 0.5: must be a mapping or must be a list"),
+        ("    tau: []\n", "study.yaml:5: search.space.tau = []: is empty: give at least one value"),
+        ("    tuu: [0.5]\n", "study.yaml:5: tuu = 0.5: unknown key: did you mean `tau`?"),
+        ("    seed: [1]\n", "study.yaml:5: search.space.seed: is not varied"),
+        ("    tau: [0.5]\nvary: {delta: [0.5]}\n", "study.yaml:2: search: cannot stand beside `vary`"),
+        (
+            "    tau: [0.5]\nsplit: {val_per_class: 0}\n",
+            "study.yaml:6: split.val_per_class = 0: a search chooses on val",
+        ),
+        ("    tau: [0.5]\nseeds: [0, 1]\n", "study.yaml:6: seeds: a search trains"),
+        ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe' or 'random'"),
+    ],
+)
+def test_load_study_search_mistake_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refusal(tmp_path, SEARCH + text)
+
+
+def test_identity_ignores_paths_and_resources_and_tables(tmp_path: Path) -> None:
+    one = study(tmp_path, "name: s\ndataset: {kind: cub, path: /a}\nresources: {cpus: 2}\n")
+    two = study(tmp_path, "name: s\ndataset: {kind: cub, path: /b}\ntables: [{metrics: [mean_iou]}]\n")
+    other = study(tmp_path, "name: s\ndataset: cub\ntau: 0.5\n")
+    assert one.identity() == two.identity() != other.identity()
+
+
+def test_load_trial_reads_a_seed_and_refuses_a_studys_keys(tmp_path: Path) -> None:
+    path = tmp_path / "trial.yaml"
+    path.write_text("preset: quickstart\nseed: 3\naugmentation: [flip]\n", encoding="utf-8")
+    config = load_trial(path, ["tau=0.1"])
+    assert (config.seed, config.augmentation, config.tau, config.backbone) == (3, "flip", 0.1, "small_cnn")
+    assert load_dataset(path) == (load_trial(path).dataset, load_trial(path).split)
+    path.write_text("seeds: [3]\n", encoding="utf-8")
+    with pytest.raises(Refusal, match=r"trial.yaml:1: seeds = \[3\]: unknown key: did you mean `seed`"):
+        load_trial(path)
+
+
+def test_with_values_changes_dotted_keys_and_refuses_bad_ones(tmp_path: Path) -> None:
+    base = study(tmp_path, "name: s\n").base
+    changed = with_values(base, {"tau": 0.25, "refinement.teacher": "ema"})
+    assert (config_value(changed, "tau"), config_value(changed, "refinement.teacher")) == (0.25, "ema")
+    assert config_value(base, "dataset") == "synthetic"
+    with pytest.raises(Refusal, match="tau = 7"):
+        with_values(base, {"tau": 7})
+
+
+def test_load_study_missing_files_are_refused_with_their_place(tmp_path: Path) -> None:
+    text = (
+        "name: s\ndataset: cub\nweights:\n  classifier: {file: gone.pth}\n"
+        "vary:\n  dataset: [synthetic, {kind: table, path: gone.csv}]\n"
+    )
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_study(path).base.dataset.kind == "cub"
+    with pytest.raises(Refusal) as caught:
+        load_study(path, must_exist=True)
+    assert str(caught.value).splitlines() == [
+        f"{path}:2: dataset.path: the cub data has no path: give it with --data PATH",
+        f"{path}:4: weights.classifier.file = gone.pth: does not exist: "
+        "give it with --set weights.classifier.file=PATH",
+        f"{path}:6: dataset.path = gone.csv: does not exist: give the table data with --data PATH",
+    ]
+    with pytest.raises(Refusal, match=r"--data nowhere: dataset\.path = nowhere: does not exist"):
+        load_study(path, data=Path("nowhere"), must_exist=True)
+
+
+def test_load_dataset_needs_no_weights_but_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "trial.yaml"
+    path.write_text("weights: {classifier: {file: gone.pth}}\n", encoding="utf-8")
+    assert load_dataset(path)[0].kind == "synthetic"
+    with pytest.raises(Refusal, match=r"--set dataset=cub: dataset\.path: the cub data has no path"):
+        load_dataset(path, ["dataset=cub"])
+
+
+def test_load_study_range_mistake_is_one_line(tmp_path: Path) -> None:
+    for values in ("{low: 0.5, high: 0.1}", "{low: 2, high: 3}"):
+        assert len(refusal(tmp_path, SEARCH + f"    tau: {values}\n").splitlines()) == 1
+
+
+def test_load_study_option_for_a_varied_key_is_refused(tmp_path: Path) -> None:
+    text = "name: s\nvary:\n  delta: [0.5, 0.7]\n"
+    message = refusal(tmp_path, text, "delta=0.9")
+    assert message.startswith("--set delta=0.9: delta varies, under `vary` (")
+    assert "--set 'vary={delta: [...]}'" in message
+    assert "under `search.space`" in refusal(tmp_path, SEARCH + "    tau: [0.5]\n", "tau=0.9")
+    some = study(tmp_path, "name: s\nvary:\n- delta: [0.5]\n- tau: [0.1]\n", "delta=0.9")
+    assert [config.delta for config in some.grid] == [0.5, 0.9]
+
+
+def test_load_study_option_vary_replaces_the_whole_grid(tmp_path: Path) -> None:
+    text = "name: s\nvary:\n  delta: [0.5, 0.7]\n"
+    assert study(tmp_path, text, "vary={tau: [0.1]}").varied == ("tau",)
+    assert study(tmp_path, text, "vary.tau=[0.1]").varied == ("delta", "tau")
+    assert refusal(tmp_path, text, "vary={delta: [7]}").startswith("--set vary={delta: [7]}: delta = 7")
+
+
+def test_load_trial_of_a_study_names_the_command_for_studies(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("preset: quickstart\nname: s\n", encoding="utf-8")
+    with pytest.raises(Refusal, match=r"study.yaml:2: .* is a study, not a trial: run it with `lchp study run "):
+        load_trial(path)
