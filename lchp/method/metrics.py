@@ -15,12 +15,7 @@ from torch import Tensor
 
 from lchp.method.boxes import area, from_centre_size, iou
 from lchp.method.confidence import high_quality
-
-HIT_IOU = 0.5
-"""The IoU from which a box is a hit (paper 4.2), inclusive."""
-
-BOX_ACC_IOUS = (0.3, 0.5, 0.7)
-"""The thresholds whose accuracies ``mean_box_acc`` averages (wsolevaluation's MaxBoxAccV2)."""
+from lchp.vocabulary import BOX_ACCURACIES, HIT_IOU, MEAN_BOX_ACC, MEAN_IOU, METRICS, TOP1_CLS, TOP1_LOC, TOP5_LOC
 
 _DECIMALS = 12
 """IoUs are rounded to so many decimals, so that rounding in the arithmetic cannot turn an exact 0.5 into a miss."""
@@ -69,13 +64,11 @@ def accuracy(hits: Tensor) -> float:
 
 def localization_scores(ious: Tensor) -> dict[str, float]:
     """GT-Known (paper 4.2), accuracies at other thresholds and the mean of the images' best ``ious`` (n,)."""
-    at = [accuracy(ious >= threshold) for threshold in BOX_ACC_IOUS]
+    hits = {name: accuracy(ious >= metric.iou) for name, metric in METRICS.items() if metric.iou is not None}
     return {
-        "gt_known": accuracy(ious >= HIT_IOU),
-        "box_acc_30": at[0],
-        "box_acc_70": at[2],
-        "mean_box_acc": sum(at) / len(at),
-        "mean_iou": float(ious.double().mean()),
+        **hits,
+        MEAN_BOX_ACC: sum(hits[name] for name in BOX_ACCURACIES) / len(BOX_ACCURACIES),
+        MEAN_IOU: float(ious.double().mean()),
     }
 
 
@@ -88,9 +81,9 @@ def scores_per_image(ious: Tensor, top1: Tensor, top5: Tensor) -> dict[str, floa
     hit = ious >= HIT_IOU
     return {
         **localization_scores(ious),
-        "top1_loc": accuracy(top1 & hit),
-        "top5_loc": accuracy(top5 & hit),
-        "top1_cls": accuracy(top1),
+        TOP1_LOC: accuracy(top1 & hit),
+        TOP5_LOC: accuracy(top5 & hit),
+        TOP1_CLS: accuracy(top1),
     }
 
 

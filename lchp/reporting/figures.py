@@ -14,15 +14,14 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lchp.data.files import replacing
-from lchp.reporting.frame import METHODS, METRICS
 from lchp.reporting.statistics import Summary
-from lchp.reporting.tables import FLOORS, OURS, Table
+from lchp.reporting.tables import Table
+from lchp.vocabulary import METHODS, METRICS, TEST, is_training_key
 
-COLOURS = {"pseudo_label": "#ffd400", "lchp_i": "#00b140", "lchp_r": "#1f6bff", "truth": "#e02020"}
-"""Pseudo Label yellow, LCHP-I green, LCHP-R blue, truth red."""
+TRUTH = "truth"
+COLOURS = {name: method.colour for name, method in METHODS.items() if method.colour} | {TRUTH: "#e02020"}
+"""Of boxes on photographs: a method's own, and the truth's red."""
 
-_SHORT = {"pseudo_label": "PL", "lchp_i": "I", "lchp_r": "R"}
-_DARKER = {"pseudo_label": "#c79a00", "lchp_i": "#00802e", "lchp_r": "#1f6bff"}
 _ACROSS = 4
 
 
@@ -39,7 +38,7 @@ def _outline(axes: Any, row: Mapping[str, Any], colour: str) -> None:
 
 def _caption(rows: Sequence[Mapping[str, Any]]) -> str:
     known = {row["method"]: row["iou"] for row in rows if not pd.isna(row["iou"])}
-    shown = [f"{_SHORT[method]} {known[method]:.2f}" for method in OURS if method in known]
+    shown = [f"{METHODS[name].short} {known[name]:.2f}" for name in METHODS if name in known]
     return "IoU " + "  ".join(shown) if shown else ""
 
 
@@ -51,7 +50,7 @@ def predictions(
     seed: int = 0,
     truth: pd.DataFrame | None = None,
 ) -> None:
-    """Draw the boxes of all three methods on test images.
+    """Draw the boxes of every method that has a colour on test images.
 
     Args:
         per_image: per_image.csv of a run (boxes in pixels of the original image).
@@ -63,7 +62,7 @@ def predictions(
     Raises:
         ValueError: ``per_image`` has no test image.
     """
-    test = per_image[(per_image["split"] == "test") & per_image["method"].isin(OURS)]
+    test = per_image[(per_image["split"] == TEST) & per_image["method"].isin(COLOURS)]
     paths = list(dict.fromkeys(test["path"]))
     if not paths:
         raise ValueError("per_image.csv has no boxes on the test split: nothing to draw")
@@ -78,15 +77,16 @@ def predictions(
         with Image.open(root / path) as image:
             axes.imshow(np.asarray(image.convert("RGB")))
         for true_box in [] if truth is None else truth[truth["path"] == path].to_dict("records"):
-            _outline(axes, {str(key): value for key, value in true_box.items()}, COLOURS["truth"])
+            _outline(axes, {str(key): value for key, value in true_box.items()}, COLOURS[TRUTH])
         rows = [
             {str(key): value for key, value in row.items()} for row in test[test["path"] == path].to_dict("records")
         ]
         for row in rows:
             _outline(axes, row, COLOURS[row["method"]])
         axes.set_title(_caption(rows), fontsize=9)
-    names = {**{method: METHODS[method] for method in OURS}, **({} if truth is None else {"truth": "Truth"})}
-    lines = [Line2D([], [], color=COLOURS[name], linewidth=3, label=label) for name, label in names.items()]
+    names = [name for name in COLOURS if name in set(test["method"]) or (name == TRUTH and truth is not None)]
+    labels = {name: METHODS[name].title if name in METHODS else name.capitalize() for name in names}
+    lines = [Line2D([], [], color=COLOURS[name], linewidth=3, label=labels[name]) for name in names]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
     _save(figure, out)
 
@@ -103,18 +103,19 @@ def curve(table: Table, out: Path) -> None:
     parameter, metric = table.spec.by[0], table.spec.metrics[0]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for method in (*OURS, *FLOORS):
-        cells = zip(table.column(parameter), table.column(f"{method}_{metric}"), strict=True)
+    for name, method in METHODS.items():
+        cells = zip(table.column(parameter), table.column(f"{name}_{metric}"), strict=True)
         points = sorted((x, cell.mean, cell.std or 0.0) for x, cell in cells if isinstance(cell, Summary))
         if not points:
             continue
         xs, means, spreads = zip(*points, strict=True)
-        if method in FLOORS:
-            axes.plot(xs, means, "--" if method == "whole_image" else ":", color="0.4", label=METHODS[method])
+        look: dict[str, Any] = {"color": method.dark, "linestyle": method.dash, "label": method.title}
+        if method.constant:
+            axes.plot(xs, means, **look)
         else:
-            axes.errorbar(xs, means, spreads, marker="o", capsize=3, color=_DARKER[method], label=METHODS[method])
+            axes.errorbar(xs, means, spreads, marker="o", capsize=3, **look)
     axes.set_xlabel(parameter)
-    axes.set_ylabel(f"{METRICS[metric]} on {table.spec.split}, %")
+    axes.set_ylabel(f"{METRICS[metric].title} on {table.spec.split}, %")
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend()
@@ -127,7 +128,7 @@ def losses(history: Sequence[Mapping[str, Any]], out: Path) -> None:
     Raises:
         ValueError: the history holds none.
     """
-    names = list(dict.fromkeys(name for report in history for name in report["metrics"] if name.startswith("train/")))
+    names = list(dict.fromkeys(name for report in history for name in report["metrics"] if is_training_key(name)))
     if not names:
         raise ValueError("the history holds no train/... values: nothing to draw")
     across = min(3, len(names))

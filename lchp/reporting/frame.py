@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lchp.data.files import write_text
-
-METHODS = {
-    "pseudo_label": "Pseudo Label",
-    "lchp_i": "LCHP-I",
-    "lchp_r": "LCHP-R",
-    "whole_image": "Whole image",
-    "centred_box": "Best centred box",
-}
-"""Methods in the order of tables, with the names people read; the last two are the floors."""
-
-METRICS = {
-    "gt_known": "GT-Known",
-    "top1_loc": "Top-1 Loc",
-    "top5_loc": "Top-5 Loc",
-    "box_acc_30": "Box accuracy at 0.3",
-    "box_acc_70": "Box accuracy at 0.7",
-    "mean_box_acc": "Mean box accuracy",
-    "mean_iou": "Mean IoU",
-    "top1_cls": "Top-1 classification",
-}
-"""Metrics, fractions in [0, 1], with the names people read."""
-
-_ORDER = {name: place for place, name in enumerate((*METHODS, "val", "test", *METRICS))}
+from lchp.vocabulary import Score
 
 
 @dataclass(frozen=True)
@@ -60,21 +38,16 @@ def read_json(folder: Path, name: str) -> Any:
         ) from error
 
 
-def _place(score: str) -> tuple[int, ...]:
-    return tuple(_ORDER.get(part, len(_ORDER)) for part in score.split("/"))
-
-
 def _rows(study: str, trial: TrialRow) -> list[dict[str, Any]]:
-    scores: Mapping[str, float] = read_json(trial.folder, "scores.json")
+    values: Mapping[str, float] = read_json(trial.folder, "scores.json")
+    try:
+        scores = sorted(map(Score.parse, values), key=lambda score: score.place)
+    except ValueError as error:
+        raise ValueError(
+            f"{trial.folder / 'scores.json'}: {error}: use the version of lchp that made it, or run the study again"
+        ) from error
     head = {"study": study, "run_id": trial.run_id, "seed": trial.seed, **trial.varied}
-    return [
-        {
-            **head,
-            **dict(zip(("method", "split", "metric"), score.split("/"), strict=True)),
-            "value": float(scores[score]),
-        }
-        for score in sorted(scores, key=lambda score: (_place(score), score))
-    ]
+    return [{**head, **asdict(score), "value": float(values[score.key])} for score in scores]
 
 
 def collect(study: str, trials: Sequence[TrialRow]) -> pd.DataFrame:
@@ -84,7 +57,7 @@ def collect(study: str, trials: Sequence[TrialRow]) -> pd.DataFrame:
         Columns ``study, run_id, seed``, one per varied parameter, ``method, split, metric, value`` (a fraction).
 
     Raises:
-        ValueError: a trial without scores.json.
+        ValueError: a trial without scores.json, or one of unknown scores.
     """
     varied = list(trials[0].varied) if trials else []
     assert all(list(trial.varied) == varied for trial in trials), "trials of one study vary the same parameters"

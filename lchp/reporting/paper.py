@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lchp.reporting.frame import METHODS
+from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, SELECTED, TOP1_LOC, TOP5_LOC
 
 Number = float | str
 """Percent (a count for selected images), or the paper's word where it gives no number, such as ``failed``."""
@@ -26,8 +26,11 @@ PARAMETERS: dict[str, str | None] = {
 
 _BACKBONES = {"VGG19-BN": "vgg19_bn", "ResNet50": "resnet50", "InceptionV3": "inception_v3"}
 _STRONG = ("scale", "translation", "flip")
-_TITLES = {title: name for name, title in METHODS.items()}
-_METRICS = ("gt_known", "top1_loc", "top5_loc")
+_TITLES = {method.title: name for name, method in METHODS.items()}
+_METRICS = (GT_KNOWN, TOP1_LOC, TOP5_LOC)
+
+SELECTION = "selection"
+"""What stands for the method in the left half of Table 4, whose numbers are of boxes above tau."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class PaperTable:
     Attributes:
         name: the file's name without its ending.
         values: per row's value of the parameter (None for a table of methods): (method, metric) to number. The left
-            half of Table 4 has the method ``selection`` and the metrics ``selected`` (a count) and ``gt_known``.
+            half of Table 4 has the method ``SELECTION`` and the metrics ``SELECTED`` (a count) and ``GT_KNOWN``.
         cited: other works in a table of methods: name to metric to number.
     """
 
@@ -82,16 +85,16 @@ def _row(parameter: str, row: Mapping[str, str]) -> tuple[Any, dict[tuple[str, s
     """One row of an ablation: the parameter's value in our terms, and its numbers."""
     if parameter == "augmentation":
         used = "+".join(name for name in _STRONG if row[name] == "1") or "none"
-        return used, {("lchp_r", metric): number for metric, number in _numbers(row, ["gt_known"]).items()}
+        return used, {(LCHP_R, metric): number for metric, number in _numbers(row, [GT_KNOWN]).items()}
     if parameter == "tau":
         places = {
-            "train_selected": ("selection", "selected"),
-            "train_gt_known": ("selection", "gt_known"),
-            "test_gt_known": ("lchp_r", "gt_known"),
+            "train_selected": (SELECTION, SELECTED),
+            "train_gt_known": (SELECTION, GT_KNOWN),
+            "test_gt_known": (LCHP_R, GT_KNOWN),
         }
         return float(row["tau"]), {places[key]: number for key, number in _numbers(row, places).items()}
     value = _BACKBONES[row["backbone"]] if parameter == "backbone" else float(row[parameter])
-    return value, {(method, "gt_known"): number for method, number in _numbers(row, METHODS).items()}
+    return value, {(method, GT_KNOWN): number for method, number in _numbers(row, METHODS).items()}
 
 
 def load_paper(name: str, folder: Path) -> PaperTable | None:

@@ -14,12 +14,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from lchp.reporting.frame import METHODS, METRICS, TrialRow, read_json
-from lchp.reporting.paper import PARAMETERS, Number, PaperTable, load_paper
+from lchp.reporting.frame import TrialRow, read_json
+from lchp.reporting.paper import PARAMETERS, SELECTION, Number, PaperTable, load_paper
 from lchp.reporting.statistics import Summary, summarize
+from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, SELECTED, TEST
 
-OURS = ("pseudo_label", "lchp_i", "lchp_r")
-FLOORS = ("whole_image", "centred_box")
 Cell = Summary | Number | int | None
 
 
@@ -30,7 +29,7 @@ class TableSpec:
     Attributes:
         name: of its files, without ending.
         by: the varied parameters that make the rows; none: the methods do.
-        metrics: keys of ``METRICS``.
+        metrics: of ``lchp.vocabulary.METRICS``.
         split: ``test`` or ``val``.
         paper: a key of ``paper.PARAMETERS``, or None.
         fixed: only trials with these values of other varied parameters count.
@@ -38,8 +37,8 @@ class TableSpec:
 
     name: str = "table"
     by: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ("gt_known",)
-    split: str = "test"
+    metrics: tuple[str, ...] = (GT_KNOWN,)
+    split: str = TEST
     paper: str | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
 
@@ -162,14 +161,14 @@ def _over_methods(
 ) -> tuple[list[Column], list[tuple[Cell, ...]]]:
     columns = [Column("method", "Method", "label")]
     for metric in spec.metrics:
-        columns.append(Column(metric, METRICS[metric], "percent"))
+        columns.append(Column(metric, METRICS[metric].title, "percent"))
         if paper:
-            columns.append(Column(f"paper_{metric}", f"{METRICS[metric]} (paper)", "paper"))
+            columns.append(Column(f"paper_{metric}", f"{METRICS[metric].title} (paper)", "paper"))
     rows: list[tuple[Cell, ...]] = []
-    for method, title in METHODS.items():
-        cells: list[Cell] = [title]
+    for name, method in METHODS.items():
+        cells: list[Cell] = [method.title]
         for metric in spec.metrics:
-            cells += [scores.summary(trials, method, metric), *([paper.number(None, method, metric)] if paper else [])]
+            cells += [scores.summary(trials, name, metric), *([paper.number(None, name, metric)] if paper else [])]
         rows.append(tuple(cells))
     for title, numbers in (paper.cited if paper else {}).items():
         rows.append((title, *(cell for metric in spec.metrics for cell in (None, numbers.get(metric)))))
@@ -179,23 +178,24 @@ def _over_methods(
 def _parameter_columns(spec: TableSpec, paper: PaperTable | None) -> list[Column]:
     columns = [Column(key, key, "label") for key in spec.by]
     for metric in spec.metrics:
-        behind = "" if len(spec.metrics) == 1 else f" {METRICS[metric]}"
-        for method in (*OURS, *FLOORS):
-            columns.append(Column(f"{method}_{metric}", f"{METHODS[method]}{behind}", "percent"))
-            if paper and paper.reports(method, metric):
-                columns.append(Column(f"paper_{method}_{metric}", f"{METHODS[method]}{behind} (paper)", "paper"))
+        behind = "" if len(spec.metrics) == 1 else f" {METRICS[metric].title}"
+        for name, method in METHODS.items():
+            columns.append(Column(f"{name}_{metric}", f"{method.title}{behind}", "percent"))
+            if paper and paper.reports(name, metric):
+                columns.append(Column(f"paper_{name}_{metric}", f"{method.title}{behind} (paper)", "paper"))
     return columns
 
 
 def _selection_columns(paper: PaperTable | None) -> list[Column]:
     """Table 4's left half: how many training images pass tau, and the GT-Known of those."""
+    title = METRICS[GT_KNOWN].title
     columns = [
-        Column("selected", "Selected (train)", "count"),
-        Column("selected_gt_known", "GT-Known of selected (train)", "percent"),
+        Column(SELECTED, "Selected (train)", "count"),
+        Column(f"selected_{GT_KNOWN}", f"{title} of selected (train)", "percent"),
     ]
-    if paper and paper.reports("selection", "selected"):
+    if paper and paper.reports(SELECTION, SELECTED):
         columns.insert(1, Column("paper_selected", "Selected (paper)", "paper_count"))
-        columns.append(Column("paper_selected_gt_known", "GT-Known of selected (paper)", "paper"))
+        columns.append(Column(f"paper_selected_{GT_KNOWN}", f"{title} of selected (paper)", "paper"))
     return columns
 
 
@@ -205,10 +205,10 @@ def _selection(trials: Sequence[TrialRow], tau: Any) -> dict[str, Summary | None
         path = trial.folder / "selection.csv"
         table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"tau": []})
         for row in table[table["tau"] == tau].to_dict("records"):
-            counts.append(float(row["selected"]))
-            if not pd.isna(row["gt_known"]):
-                shares.append(100 * float(row["gt_known"]))
-    return {"selected": summarize(counts), "selected_gt_known": summarize(shares)}
+            counts.append(float(row[SELECTED]))
+            if not pd.isna(row[GT_KNOWN]):
+                shares.append(100 * float(row[GT_KNOWN]))
+    return {SELECTED: summarize(counts), f"selected_{GT_KNOWN}": summarize(shares)}
 
 
 def _over_parameters(
@@ -223,15 +223,15 @@ def _over_parameters(
         here = [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == values]
         cells: dict[str, Cell] = dict(zip(spec.by, values, strict=True))
         for metric in spec.metrics:
-            for method in (*OURS, *FLOORS):
+            for method in METHODS:
                 cells[f"{method}_{metric}"] = scores.summary(here, method, metric)
                 if paper:
                     cells[f"paper_{method}_{metric}"] = paper.number(values[0], method, metric)
         if selecting:
             cells.update(_selection(here, cells["tau"]))
             if paper:
-                cells["paper_selected"] = paper.number(values[0], "selection", "selected")
-                cells["paper_selected_gt_known"] = paper.number(values[0], "selection", "gt_known")
+                cells["paper_selected"] = paper.number(values[0], SELECTION, SELECTED)
+                cells[f"paper_selected_{GT_KNOWN}"] = paper.number(values[0], SELECTION, GT_KNOWN)
         rows.append(tuple(cells[column.key] for column in columns))
     return columns, rows
 
@@ -239,7 +239,8 @@ def _over_parameters(
 def _has_boxes(spec: TableSpec, frame: pd.DataFrame) -> bool:
     """Whether any localization metric was measured on the split, or nothing at all, or none is shown."""
     measured = set(frame.loc[frame["split"] == spec.split, "metric"])
-    return not measured or set(spec.metrics) == {"top1_cls"} or bool(measured - {"top1_cls"})
+    shown = any(METRICS[metric].needs_boxes for metric in spec.metrics)
+    return not shown or not measured or any(METRICS[metric].needs_boxes for metric in measured)
 
 
 def make_table(spec: TableSpec, frame: pd.DataFrame, trials: Sequence[TrialRow], paper: Path | None = None) -> Table:
@@ -256,7 +257,7 @@ def make_table(spec: TableSpec, frame: pd.DataFrame, trials: Sequence[TrialRow],
     numbers, notes = _paper(spec, paper)
     make = _over_parameters if spec.by else _over_methods
     columns, rows = make(spec, chosen, _Scores(frame, spec.split), numbers)
-    metrics = ", ".join(METRICS[metric] for metric in spec.metrics)
+    metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}, %: mean ± sample standard deviation over seeds (n seeds)"
     if not _has_boxes(spec, frame):
         heading += f"; {spec.split} has images without true boxes, so only classification is measured"

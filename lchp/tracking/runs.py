@@ -23,6 +23,7 @@ from mlflow.tracking import MlflowClient
 from lchp.data.files import read_json
 from lchp.data.fingerprint import canonical, flatten
 from lchp.tracking.store import client, shown
+from lchp.vocabulary import best_on_val
 
 KEY_TAG = "lchp.key"
 ERROR_TAG = "lchp.error"
@@ -146,12 +147,7 @@ def _points(report: Mapping[str, Any], step: int) -> list[Metric]:
 
 
 def _best(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    best: dict[str, float] = {}
-    for report in history:
-        for name, value in report["metrics"].items():
-            if name.split("/")[1:2] == ["val"]:
-                best[f"best_{name}"] = max(float(value), best.get(f"best_{name}", float(value)))
-    return best
+    return {f"best_{key}": value for key, value in best_on_val(report["metrics"] for report in history).items()}
 
 
 def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] = ()) -> None:

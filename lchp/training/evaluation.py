@@ -22,6 +22,7 @@ from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.method.pseudo_boxes import pseudo_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.loop import autocast
+from lchp.vocabulary import CENTRED_BOX, GT_KNOWN, SELECTED, TOP1_CLS, WHOLE_IMAGE, Score
 
 PER_IMAGE_COLUMNS = ("path", "label", "split", "method", "x1", "y1", "x2", "y2", "iou", "top1", "top5")
 TAUS = (*(round(step * 0.05, 2) for step in range(20)), 0.99)
@@ -160,7 +161,7 @@ class Evaluator:
         found = self.views(split.source, predict, places)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("tau", "selected", "gt_known", "total"))
+        writer.writerow(("tau", SELECTED, GT_KNOWN, "total"))
         ious = metrics.best_iou(in_whole_image(found[:, :4], self.config.view), truth)
         for tau, selected, gt_known in metrics.selection(found[:, 4], ious, TAUS):
             writer.writerow((tau, selected, "" if gt_known is None else gt_known, len(found)))
@@ -209,8 +210,8 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor) -> M
         ious = metrics.best_iou(found[places], truth)
         scores = metrics.scores_per_image(ious, top1[places], top5[places])
         known = dict(zip(places.tolist(), ious.tolist(), strict=True))
-    scores["top1_cls"] = metrics.accuracy(top1)
-    measured = Measured({f"{method}/{split.name}/{name}": value for name, value in scores.items()})
+    scores[TOP1_CLS] = metrics.accuracy(top1)
+    measured = Measured({Score(method, split.name, name).key: value for name, value in scores.items()})
     for index, record in enumerate(split.source.records):
         width, height = image_size(split.source.root / record.path)
         x1, y1, x2, y2 = found[index].double().tolist()
@@ -224,8 +225,8 @@ def floors(train: Split) -> dict[str, Tensor]:
     """The constant boxes (4,) that any result must beat: the whole image and the best centred box, fitted on the
     training images that have true boxes, where any has.
     """
-    found = {"whole_image": boxes.whole_view(1, torch.empty(0))[0]}
+    found = {WHOLE_IMAGE: boxes.whole_view(1, torch.empty(0))[0]}
     _, truth = true_boxes_of(train)
     if truth:
-        found["centred_box"] = metrics.fit_centred_box(truth)
+        found[CENTRED_BOX] = metrics.fit_centred_box(truth)
     return found

@@ -21,9 +21,10 @@ from lchp.training.evaluation import Evaluator, Measured, Split
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
 from lchp.training.seeds import named_generator, named_seed
 from lchp.training.weights import load_weights
+from lchp.vocabulary import INITIALIZATION, LCHP_I, LOSS, PSEUDO_LABEL
 
-STAGE = "initialization"
-LOSSES = ("loss", "loss_cls", "loss_reg", "train_cls")
+STAGE = INITIALIZATION
+LOSSES = (LOSS, "loss_cls", "loss_reg", "train_cls")
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ class Initialization:
 
     def measure(self, evaluator: Evaluator, splits: list[Split], floors: dict[str, Tensor] | None = None) -> Measured:
         """Pseudo Label, LCHP-I once the regressor has learned, and ``floors`` on every split."""
-        methods = {"pseudo_label": evaluator.pseudo_label(self.networks.momentum)}
+        methods = {PSEUDO_LABEL: evaluator.pseudo_label(self.networks.momentum)}
         if self.epoch > self.config.initialization.regressor_start:
-            methods["lchp_i"] = evaluator.regressed(self.networks.regressor)
+            methods[LCHP_I] = evaluator.regressed(self.networks.regressor)
         return evaluator.measure(methods, self.networks.momentum, splits, floors)
 
     def state(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lchp.training.config import ComputeConfig, OptimizerConfig
+from lchp.vocabulary import training_key
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """Images (uint8) and labels of one batch to a vector of losses on the device; the first of them is the one that is
@@ -32,7 +33,7 @@ def run_epoch(
         raise FloatingPointError(
             f"{stage}: the loss of epoch {epoch}, batch {batch + 1} is {float(rows[batch, 0])}: lower the learning rate"
         )
-    return {f"train/{stage}/{name}": float(value) for name, value in zip(names, rows.mean(0), strict=True)}
+    return {training_key(stage, name): float(value) for name, value in zip(names, rows.mean(0), strict=True)}
 
 
 def autocast(compute: ComputeConfig, device: str) -> torch.autocast:

@@ -19,6 +19,7 @@ from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Split
 from lchp.training.identity import initialization_key, trial_key, with_digests
 from lchp.training.weights import digest_of
+from lchp.vocabulary import TEST, TRAIN, VAL
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,17 @@ class Material:
     @cached_property
     def train_split(self) -> Split:
         """The training images with their true boxes: for the floors and Table 4's left half, never for training."""
-        return Split("train", self.train, self.true_boxes)
+        return Split(TRAIN, self.train, self.true_boxes)
 
     @cached_property
     def val(self) -> Split | None:
         """The validation split; None where it is empty."""
-        return Split("val", self._source(self.splits.val), self.true_boxes) if self.splits.val else None
+        return Split(VAL, self._source(self.splits.val), self.true_boxes) if self.splits.val else None
 
     @cached_property
     def test(self) -> Split:
         """The test split."""
-        return Split("test", self._source(self.splits.test), self.true_boxes)
+        return Split(TEST, self._source(self.splits.test), self.true_boxes)
 
     @property
     def measured(self) -> list[Split]:

@@ -22,9 +22,10 @@ from lchp.training.evaluation import Evaluator, Measured, Split
 from lchp.training.initialization import Networks, as_target
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
 from lchp.training.seeds import named_generator
+from lchp.vocabulary import LCHP_R, LOSS, REFINEMENT, SELECTED
 
-STAGE = "refinement"
-LOSSES = ("loss", "selected", "confidence", "area")
+STAGE = REFINEMENT
+LOSSES = (LOSS, SELECTED, "confidence", "area")
 
 Strong = Callable[[Tensor, Tensor, StrongDraw], tuple[Tensor, Tensor]]
 BACKENDS: dict[str, Strong] = {"batched": augmentation.strong, "imgaug": imgaug_backend.strong}
@@ -85,7 +86,7 @@ class Refinement:
 
     def measure(self, evaluator: Evaluator, splits: list[Split]) -> Measured:
         """LCHP-R on every split."""
-        return evaluator.measure({"lchp_r": evaluator.regressed(self.regressor)}, self.classifier, splits)
+        return evaluator.measure({LCHP_R: evaluator.regressed(self.regressor)}, self.classifier, splits)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on, the classifier apart."""

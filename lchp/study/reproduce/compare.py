@@ -10,6 +10,7 @@ from lchp.data.files import read_json
 from lchp.data.records import PixelBoxes
 from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
 from lchp.tracking.runs import StoredRun
+from lchp.vocabulary import GT_KNOWN, METRICS, SELECTED
 
 METRIC_TOLERANCE = 0.05
 """Where equal bits are not promised: the largest difference of a final metric (a fraction)."""
@@ -146,14 +147,14 @@ def _near(old: dict[str, str] | None, new: dict[str, str] | None) -> bool:
     """Whether the share of selected boxes is within tolerance; the GT-Known of few boxes says nothing."""
     if old is None or new is None:
         return False
-    shares = [float(row["selected"]) / float(row["total"]) for row in (old, new)]
+    shares = [float(row[SELECTED]) / float(row["total"]) for row in (old, new)]
     return abs(shares[0] - shares[1]) <= METRIC_TOLERANCE
 
 
 def _words(row: dict[str, str] | None) -> str:
     if row is None:
         return "absent"
-    return f"{row['selected']} of {row['total']} selected, GT-Known {row['gt_known'] or 'unknown'}"
+    return f"{row[SELECTED]} of {row['total']} selected, {METRICS[GT_KNOWN].title} {row[GT_KNOWN] or 'unknown'}"
 
 
 def _metric(name: str, stored: float | None, shown: float | None, again: float | None, exact: bool) -> MetricLine:

@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lchp.data.records import PixelBox, PixelBoxes
+from lchp.vocabulary import (
+    BOX_ACCURACIES,
+    GT_KNOWN,
+    MEAN_BOX_ACC,
+    MEAN_IOU,
+    METRICS,
+    TOP1_CLS,
+    TOP1_LOC,
+    TOP5_LOC,
+    Score,
+)
 
 Rows = dict[tuple[str, ...], dict[str, str]]
 """The rows of per_image.csv by path, split and method."""
@@ -16,7 +27,7 @@ SCORE_TOLERANCE = 1e-9
 """Scores are means, here summed in another order."""
 
 _NAMED = 20
-_HITS = {"gt_known": 0.5, "box_acc_30": 0.3, "box_acc_70": 0.7}
+_HITS = {name: metric.iou for name, metric in METRICS.items() if metric.iou is not None}
 
 
 def box_of(row: Mapping[str, str]) -> PixelBox:
@@ -45,29 +56,30 @@ def contradicting(rows: Rows, scores: Mapping[str, float], true_boxes: PixelBoxe
             if abs(found - float(row["iou"])) > IOU_TOLERANCE:
                 wrong.append(f"stored box {' '.join(key)}: its IoU is {found:.6f}, per_image.csv says {row['iou']}")
     wrong = wrong[:_NAMED] + ([f"... and {len(wrong) - _NAMED} more stored boxes"] if len(wrong) > _NAMED else [])
-    groups: dict[str, list[dict[str, str]]] = {}
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
     for (_, split, method), row in rows.items():
-        groups.setdefault(f"{method}/{split}", []).append(row)
-    for name, of_group in groups.items():
+        groups.setdefault((method, split), []).append(row)
+    for (method, split), of_group in groups.items():
         for metric, value in _scores(of_group).items():
-            kept = scores.get(f"{name}/{metric}")
+            score = Score(method, split, metric).key
+            kept = scores.get(score)
             if kept is not None and abs(kept - value) > SCORE_TOLERANCE:
-                wrong.append(f"stored score {name}/{metric}: scores.json says {kept}, per_image.csv gives {value}")
+                wrong.append(f"stored score {score}: scores.json says {kept}, per_image.csv gives {value}")
     return wrong
 
 
 def _scores(rows: list[dict[str, str]]) -> dict[str, float]:
     """The metrics of paper 4.2 over the rows of one method and split (``lchp.method.metrics``, from text)."""
     top1, top5 = ([row[name] == "1" for row in rows] for name in ("top1", "top5"))
-    scores = {"top1_cls": _mean(top1)}
+    scores = {TOP1_CLS: _mean(top1)}
     if all(row["iou"] for row in rows):
         ious = [float(row["iou"]) for row in rows]
         hits = {name: [iou >= least for iou in ious] for name, least in _HITS.items()}
         scores |= {name: _mean(hit) for name, hit in hits.items()}
-        scores["mean_iou"] = _mean(ious)
-        scores["mean_box_acc"] = _mean([scores[name] for name in _HITS])
-        for name, top in (("top1_loc", top1), ("top5_loc", top5)):
-            scores[name] = _mean([hit and right for hit, right in zip(hits["gt_known"], top, strict=True)])
+        scores[MEAN_IOU] = _mean(ious)
+        scores[MEAN_BOX_ACC] = _mean([scores[name] for name in BOX_ACCURACIES])
+        for name, top in ((TOP1_LOC, top1), (TOP5_LOC, top5)):
+            scores[name] = _mean([hit and right for hit, right in zip(hits[GT_KNOWN], top, strict=True)])
     return scores
 
 

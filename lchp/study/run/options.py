@@ -14,6 +14,7 @@ from lchp.errors import Refusal
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
 from lchp.training.trial import EpochReport
+from lchp.vocabulary import GT_KNOWN, LOSS, METRICS, SELECTED, VAL, epoch_scores, training_key
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,13 @@ def epoch_line(report: EpochReport | dict[str, Any]) -> str:
     values = report if isinstance(report, dict) else asdict(report)
     metrics, stage = values["metrics"], values["stage"]
     parts = [f"{stage} {values['epoch']}"]
-    if f"train/{stage}/loss" in metrics:
-        parts.append(f"loss {metrics[f'train/{stage}/loss']:.4f}")
-    if f"train/{stage}/selected" in metrics:
-        parts.append(f"above tau {metrics[f'train/{stage}/selected']:.1%}")
-    names = (("pseudo_label", "Pseudo Label"), ("lchp_i", "LCHP-I"), ("lchp_r", "LCHP-R"))
-    shown = [f"{title} {metrics[key]:.3f}" for name, title in names if (key := f"{name}/val/gt_known") in metrics]
+    if (loss := training_key(stage, LOSS)) in metrics:
+        parts.append(f"loss {metrics[loss]:.4f}")
+    if (selected := training_key(stage, SELECTED)) in metrics:
+        parts.append(f"above tau {metrics[selected]:.1%}")
+    shown = [f"{method.title} {value:.3f}" for method, value in epoch_scores(metrics, GT_KNOWN)]
     if shown:
-        parts.append(f"val GT-Known {', '.join(shown)}")
+        parts.append(f"{VAL} {METRICS[GT_KNOWN].title} {', '.join(shown)}")
     parts.append("reused" if values["reused"] else f"{values['seconds']:.1f} s")
     return "  ".join(parts)
 

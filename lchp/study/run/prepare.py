@@ -18,9 +18,7 @@ from lchp.training.config import TrialConfig
 from lchp.training.initialization import make_networks
 from lchp.training.material import Material
 from lchp.training.trial import DONE
-
-WITHOUT_BOXES = ("top1_cls",)
-"""The metrics that need no true boxes."""
+from lchp.vocabulary import METRICS, TOP1_CLS
 
 
 def prepare(study: Study, output: Path, machine: Machine) -> tuple[Session, tuple[PlannedTrial, ...], Materials]:
@@ -82,7 +80,7 @@ def _suggested(search: Search, base: TrialConfig) -> list[TrialConfig]:
 
 def _require_objective(search: Search, material: Material) -> None:
     """A search by boxes needs true boxes of every val image."""
-    if search.objective.metric in WITHOUT_BOXES:
+    if not METRICS[search.objective.metric].needs_boxes:
         return
     boxes = material.true_boxes or {}
     without = [record.path for record in material.splits.val if record.path not in boxes]
@@ -90,7 +88,7 @@ def _require_objective(search: Search, material: Material) -> None:
         raise Refusal(
             f"search.objective.metric = {search.objective.metric}: needs true boxes on val, which {len(without)} of "
             f"its {len(material.splits.val)} images do not have ({without[0]}): add them to the data, or choose by "
-            f"{WITHOUT_BOXES[0]}"
+            f"{TOP1_CLS}"
         )
 
 

@@ -12,6 +12,7 @@ from lchp.reporting.writing import to_markdown
 from lchp.study.run.ledger import read
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
+from lchp.vocabulary import TEST, VAL
 
 
 def table_specs(study: Study) -> list[TableSpec]:
@@ -22,7 +23,7 @@ def table_specs(study: Study) -> list[TableSpec]:
     specs = []
     for table in study.tables:
         by = study.varied if table.by is None else table.by
-        split = table.split or ("val" if study.search else "test")
+        split = table.split or (VAL if study.search else TEST)
         specs.append(
             TableSpec(table.name, by, table.metrics, split, table.paper, fixed_values(table, study.base, study.varied))
         )

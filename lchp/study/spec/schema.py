@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from lchp.data.config import Config
+from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, VAL, Score
 
-Method = Literal["pseudo_label", "lchp_i", "lchp_r"]
-Metric = Literal["gt_known", "top1_loc", "top5_loc", "box_acc_30", "box_acc_70", "mean_box_acc", "mean_iou", "top1_cls"]
+if TYPE_CHECKING:
+    Method: TypeAlias = str
+    Metric: TypeAlias = str
+else:
+    # Type checkers want a Literal's words typed out; they stand in the vocabulary alone.
+    Method = Literal[tuple(name for name, method in METHODS.items() if method.every_epoch)]
+    Metric = Literal[tuple(METRICS)]
 Choice = str | int | float | bool | tuple[str, ...]
 """A list of augmentations becomes its one word where the study is read: storage wants plain choices."""
 
@@ -33,13 +39,13 @@ class Range(Config):
 class Objective(Config):
     """What the search makes as large as it can, always on the val split."""
 
-    method: Method = Field("lchp_r", description="whose boxes are judged")
-    metric: Metric = Field("gt_known", description="the metric that judges them")
+    method: Method = Field(LCHP_R, description="whose boxes are judged")
+    metric: Metric = Field(GT_KNOWN, description="the metric that judges them")
 
     @property
     def key(self) -> str:
         """The objective among the metrics of an epoch: `<method>/val/<metric>`."""
-        return f"{self.method}/val/{self.metric}"
+        return Score(self.method, VAL, self.metric).key
 
 
 class Search(Config):
@@ -59,7 +65,7 @@ class Table(Config):
 
     name: str = Field("table", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="file name without its ending")
     by: tuple[str, ...] | None = Field(None, description="varied keys that make the rows; unset: all")
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = Field(("gt_known",), description="columns")
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = Field((GT_KNOWN,), description="columns")
     split: Literal["test", "val"] | None = Field(None, description="unset: test, or val in a search")
     fixed: dict[str, Any] | None = Field(
         None, description="values of varied keys outside `by` that a trial must have; unset: the study's own values"
