@@ -1,7 +1,14 @@
-"""What identifies a stage's result: the part of the configuration that determines it, and digests of what it reads."""
+"""Identity: the one normal form of a configuration that is hashed and compared, and what names a stage's result.
+
+Stage folders, a study's folder and ``lchp reproduce`` all use it. A field that came after version 0.1 is left out while
+it has the value that all results of before had, so that a new option changes the identity of nothing that is stored.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from lchp.training.config import TrialConfig
@@ -13,9 +20,63 @@ REFINEMENT_ONLY = ("tau", "augmentation", "refinement")
 """Keys of TrialConfig that the initialization does not read."""
 
 
+@dataclass(frozen=True)
+class Added:
+    """A field that version 0.1 did not have."""
+
+    since: str
+    """The version that brought it."""
+    before: Any
+    """The plain value that says what every result of before was made with; most often the field's default."""
+
+
+ADDED: dict[str, Added] = {}
+"""Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's
+search, behind ``search.``. A new field without a line here would make every stored result another one's.
+"""
+
+
+def normal_form(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of a configuration as they are hashed and compared: without the fields of :data:`ADDED` that have
+    the value of before, and without the mappings that only held such.
+    """
+    form = deepcopy(dict(plain))
+    for key, added in ADDED.items():
+        *parents, last = key.split(".")
+        around = [form]
+        for parent in parents:
+            inner = around[-1].get(parent)
+            if not isinstance(inner, dict):
+                break
+            around.append(inner)
+        if len(around) > len(parents) and last in around[-1] and around[-1][last] == added.before:
+            del around[-1][last]
+            for parent, holder in reversed(list(zip(parents, around, strict=False))):
+                if not holder[parent]:
+                    del holder[parent]
+    return form
+
+
+def stored_config(plain: Mapping[str, Any]) -> TrialConfig:
+    """The configuration that a stored config.json says, fields that are younger than it with the value of before.
+
+    Raises:
+        pydantic.ValidationError: it is none of this version's.
+    """
+    complete = deepcopy(dict(plain))
+    for key, added in ADDED.items():
+        *parents, last = key.split(".")
+        holder: Any = complete if key.split(".")[0] != "search" else None
+        for parent in parents:
+            holder = holder.setdefault(parent, {}) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            holder.setdefault(last, added.before)
+    return TrialConfig.model_validate(complete)
+
+
 def trial_key(config: TrialConfig) -> dict[str, Any]:
-    """The whole configuration as plain values, with the paths of data and weights as people wrote them."""
-    return {"result_version": RESULT_VERSION, **config.model_dump(mode="json")}
+    """The whole configuration in its normal form, with the paths of data and weights as people wrote them."""
+    return {"result_version": RESULT_VERSION, **normal_form(config.model_dump(mode="json"))}
 
 
 def initialization_key(config: TrialConfig) -> dict[str, Any]:

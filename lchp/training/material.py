@@ -4,6 +4,7 @@ are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 from lchp.data.digest import Digest, boxes_digest, dataset_digest
 from lchp.data.fingerprint import fingerprint
-from lchp.data.loader import ImageSource
+from lchp.data.loader import ImageSource, image_size
 from lchp.data.reading import open_dataset, read_true_boxes
-from lchp.data.records import Dataset, ImageRecord, Splits, TrueBoxes
+from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
 from lchp.data.splits import split
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Split
@@ -52,6 +53,11 @@ class Material:
     """What it was prepared for; it serves every configuration of the same dataset, split, weights and view."""
     runtime: Runtime
 
+    @staticmethod
+    def key(config: TrialConfig) -> str:
+        """What configurations have in common that one material serves."""
+        return config.model_dump_json(include={"dataset", "split", "weights"})
+
     @classmethod
     def prepare(cls, config: TrialConfig, runtime: Runtime) -> Material:
         """Opens the dataset and digests what the trial reads. Raises ValueError, naming file and remedy, for what is
@@ -80,9 +86,19 @@ class Material:
         when it began, between trials only :meth:`prepare` sees a change.
         """
         assert runtime == self.runtime, "material is prepared for one runtime"
-        for name in ("dataset", "split", "weights"):
-            assert getattr(config, name) == getattr(self.config, name), f"material of another {name}"
+        assert self.key(config) == self.key(self.config), "material of another dataset, split or weights"
         return self if config.view == self.config.view else replace(self, config=config)
+
+    def pixel_boxes(self, records: Iterable[ImageRecord]) -> PixelBoxes | None:
+        """The true boxes of some images in pixels, clipped to their image; None where the dataset has none at all."""
+        if self.true_boxes is None:
+            return None
+        boxes: PixelBoxes = {}
+        for record in records:
+            width, height = image_size(self.dataset.root / record.path)
+            corners = self.true_boxes[record.path].tolist() if record.path in self.true_boxes else []
+            boxes[record.path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in corners]
+        return boxes
 
     @cached_property
     def _digests(self) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from lchp.study.run.options import Machine
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.study import run_study
-from lchp.study.run.trainable import TrialTrainable
+from lchp.study.run.trainable import Session, TrialTrainable
 from lchp.study.spec.load import Study, load_study
+from lchp.study.spec.trials import ResolvedTrial
 
 TINY = """
 name: tiny
@@ -26,36 +27,50 @@ refinement: {epochs: 2, batch_size: 16}
 GRID = TINY + "vary: {delta: [0.4, 0.5], tau: [0.0, 0.5]}\n"
 
 
-def trial_of(recorder: Recorder, name: str, **suggested: Any) -> SimpleNamespace:
-    """What Ray's callbacks see of a trial."""
-    return SimpleNamespace(config={"session": recorder.session, "trial": name, **suggested}, error_file=None)
+def session_of(study: Study, recorder: Recorder) -> Session:
+    """What Ray would carry to the workers."""
+    materials = recorder.materials
+    return Session(materials.runtime, materials.prepared, study.search.objective.key if study.search else None)
 
 
-def train_serially(study: Study, names: list[str], missing: int, recorder: Recorder) -> None:
-    """Train the named trials, or a search's missing suggestions, one after the other in this process, through the same
+def train_serially(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
+    """Train the trials, or a search's missing suggestions, one after the other in this process, through the same
     Trainable, the same search and the same Recorder.
     """
+    session = session_of(study, recorder)
     if study.search is None:
-        for name in names:
-            _train(trial_of(recorder, name), recorder)
+        for trial in trials:
+            _train(trial, session, recorder)
         return
-    searcher = ContinuedSearch(study.name, recorder.folder, study.search)
-    for name in map(str, range(missing)):
-        trial = trial_of(recorder, "", **searcher.suggest(name))
-        searcher.on_trial_complete(name, _train(trial, recorder))
+    searcher = ContinuedSearch(study, recorder.ledger.folder, recorder.refuse)
+    for name in map(str, range(study.count)):
+        suggestion = searcher.suggest(name)
+        if isinstance(suggestion, str):
+            break
+        searcher.on_trial_complete(name, _train(suggestion["trial"], session, recorder))
 
 
-def _train(trial: SimpleNamespace, recorder: Recorder) -> dict[str, Any]:
+def _train(trial: ResolvedTrial, session: Session, recorder: Recorder) -> dict[str, Any]:
     """Train one trial; gives the last of its results."""
-    recorder.on_trial_start(0, [], trial)
-    trainable = TrialTrainable(trial.config)
+    recorder.start(trial)
+    trainable = trainable_of(trial, session)
     result: dict[str, Any] = {"done": False}
     while not result["done"]:
         result = trainable.step()
-        recorder.on_trial_result(0, [], trial, result)
+        recorder.epochs(trial, result["global_epoch"], result["reports"])
     trainable.stop()
-    recorder.on_trial_complete(0, [], trial)
+    recorder.complete(trial)
     return result
+
+
+def trainable_of(trial: ResolvedTrial, session: Session) -> TrialTrainable:
+    """A Trainable in this process, as ``tune.with_parameters`` would make it."""
+
+    class Inner(TrialTrainable):
+        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            super().setup(config, session=session)
+
+    return Inner({"trial": trial})
 
 
 def load(folder: Path, text: str, *sets: str) -> Study:

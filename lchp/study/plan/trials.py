@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lchp.data.fingerprint import canonical, fingerprint
+from lchp.data.fingerprint import fingerprint
 from lchp.study.plan.cost import GFLOPS, Cost, Images, cost_of, known_images
 from lchp.study.spec.load import Study
-from lchp.study.spec.values import config_value
+from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
 from lchp.training.identity import initialization_key
 
 
 @dataclass(frozen=True)
-class PlannedTrial:
-    """One trial: a name of what varies, its configuration (the seed is in it), and the values of the varied keys."""
-
-    name: str
-    config: TrialConfig
-    seed: int
-    varied: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What a study trains. A search knows no trials in advance: its ``trials`` are empty; ``count`` says how many."""
+    """What a study trains. A search knows no trials in advance: at most so many initializations."""
 
     study: Study
-    trials: tuple[PlannedTrial, ...]
-    count: int
     initializations: int
     images: Images | None
     cost: Cost | None
@@ -42,7 +30,7 @@ class Plan:
         return {
             "study": self.study.name,
             "question": self.study.question,
-            "trials": self.count,
+            "trials": self.study.count,
             "initializations": self.initializations,
             "varied": list(self.study.varied),
             "seeds": list(self.study.seeds),
@@ -50,32 +38,35 @@ class Plan:
             "gflop": {**asdict(cost), "total": cost.total} if cost else None,
             "hours": cost.hours() if cost else None,
             "trial_list": [
-                {"name": t.name, "seed": t.seed, "values": t.varied, "initialization": initialization_name(t.config)}
-                for t in self.trials
+                {
+                    "name": trial.name,
+                    "seed": trial.config.seed,
+                    "values": trial.varied,
+                    "initialization": initialization_name(trial.config),
+                }
+                for trial in self.study.trials
             ],
         }
 
 
 def plan(study: Study, images: Images | None = None) -> Plan:
     """Plan a study. ``images`` are the true counts where the data is at hand; without them published sizes are used."""
-    trials = tuple(_trials(study))
     counts = images or known_images(study.base.dataset)
     if study.search:
         return _plan_search(study, counts)
-    shared = {initialization_name(trial.config): trial.config for trial in trials}
-    cost = cost_of([trial.config for trial in trials], list(shared.values()), counts) if counts else None
-    return Plan(study, trials, len(trials), len(shared), counts, cost)
+    shared = {initialization_name(trial.config): trial.config for trial in study.trials}
+    cost = cost_of([trial.config for trial in study.trials], list(shared.values()), counts) if counts else None
+    return Plan(study, len(shared), counts, cost)
 
 
 def _plan_search(study: Study, images: Images | None) -> Plan:
     """A search: at most so many initializations, at the cost of the configuration below the suggestions."""
     assert study.search is not None, "a study without trials is a search"
-    count = study.search.trials
-    config = study.base.model_copy(update={"seed": study.seeds[0]})
+    count, config = study.count, study.searched
     shares = all(key.split(".")[0] in {"tau", "augmentation", "refinement"} for key in study.varied)
     initializations = 1 if shares else count
     cost = cost_of([config] * count, [config] * initializations, images) if images else None
-    return Plan(study, (), count, initializations, images, cost)
+    return Plan(study, initializations, images, cost)
 
 
 def initialization_name(config: TrialConfig) -> str:
@@ -83,26 +74,11 @@ def initialization_name(config: TrialConfig) -> str:
     return fingerprint(initialization_key(config))
 
 
-def trial_name(varied: Mapping[str, Any], seed: int) -> str:
-    """What varies, and the seed: ``delta=0.5 seed=0``."""
-    return " ".join(f"{key}={_word(value)}" for key, value in {**varied, "seed": seed}.items())
-
-
-def suggestion_name(number: int, varied: Mapping[str, Any]) -> str:
-    """A search's suggestion: its number and its values, shortened."""
-    short = {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in varied.items()}
-    return " ".join([f"#{number}", *(f"{key}={_word(value)}" for key, value in short.items())])
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else canonical(value).replace('"', "")
-
-
-def in_training_order(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+def in_training_order(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
     """The trials with those first that are the first to need their initialization, so that none waits without need."""
     seen: set[str] = set()
-    first: list[PlannedTrial] = []
-    later: list[PlannedTrial] = []
+    first: list[ResolvedTrial] = []
+    later: list[ResolvedTrial] = []
     for trial in trials:
         name = initialization_name(trial.config)
         (later if name in seen else first).append(trial)
@@ -110,23 +86,12 @@ def in_training_order(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
     return first + later
 
 
-def _trials(study: Study) -> list[PlannedTrial]:
-    found: dict[str, PlannedTrial] = {}
-    for config in study.grid:
-        for seed in study.seeds:
-            seeded = config.model_copy(update={"seed": seed})
-            varied = {key: config_value(seeded, key) for key in study.varied}
-            trial = PlannedTrial(trial_name(varied, seed), seeded, seed, varied)
-            found.setdefault(canonical(seeded.model_dump(mode="json")), trial)
-    return list(found.values())
-
-
 def as_text(planned: Plan) -> str:
     """The plan for people."""
     study = planned.study
     lines = [f"study {study.name}" + (f": {study.question}" if study.question else "")]
     at_most = "at most " if study.search else ""
-    lines.append(f"{planned.count} trials, {at_most}{planned.initializations} distinct initializations")
+    lines.append(f"{study.count} trials, {at_most}{planned.initializations} distinct initializations")
     if planned.images and planned.cost:
         cost = planned.cost
         saved = 100 * (1 - cost.total / cost.unshared)
@@ -139,7 +104,7 @@ def as_text(planned: Plan) -> str:
         lines.append("roughly " + ", ".join(hours))
     else:
         lines.append("cost: unknown until the data is at hand (--data PATH)")
-    lines += [f"  {trial.name}  (initialization {initialization_name(trial.config)})" for trial in planned.trials]
+    lines += [f"  {trial.name}  (initialization {initialization_name(trial.config)})" for trial in study.trials]
     if study.search:
         space = study.search.model_dump(mode="json")["space"]
         lines += [f"  {key}: {json.dumps(values)}" for key, values in space.items()]

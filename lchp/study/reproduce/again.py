@@ -16,8 +16,6 @@ from pydantic import ValidationError
 from lchp.data.digest import changed
 from lchp.data.files import read_json
 from lchp.data.fingerprint import canonical, flatten
-from lchp.data.loader import image_size
-from lchp.data.records import PixelBoxes
 from lchp.errors import Refusal
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.options import Machine, epoch_line, require_writable
@@ -28,6 +26,7 @@ from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.training import environment
 from lchp.training.config import TrialConfig
+from lchp.training.identity import normal_form, stored_config
 from lchp.training.material import Material
 from lchp.training.trial import run_trial
 
@@ -80,8 +79,13 @@ def reproduce(
             _log(uri, stored, config, None, wrong)
             echo("not trained again: the run cannot be reproduced from this")
             return 1
-        result = run_trial(config, runtime, lambda report: echo(epoch_line(report)))
-        found = compare(stored, result.folder, _is_exact(config, there, here), _clipped_boxes(material))
+        result = run_trial(config, runtime, lambda report: echo(epoch_line(report)), material)
+        found = compare(
+            stored,
+            result.folder,
+            _is_exact(config, there, here),
+            material.pixel_boxes((*material.splits.val, *material.splits.test)),
+        )
         echo(found.text())
         _log(uri, stored, config, (result.folder, found), found.disagreements)
         echo("reproduced: everything agrees" if not found.disagreements else "NOT reproduced")
@@ -103,7 +107,7 @@ def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialC
             raise Refusal(f"--set {key}={value}: the run took no file there, but {place}: leave the option out")
         place[last] = str(Path(str(value)).absolute())
     try:
-        config = TrialConfig.model_validate(plain)
+        config = stored_config(plain)
     except ValidationError as error:
         raise Refusal(
             f"run {stored.run_id}: its config.json is none of this version's ({error}): use the version that made it"
@@ -111,18 +115,6 @@ def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialC
     places = moved.places | ({("dataset", "path"): f"--data {data}"} if data is not None else {})
     require_files(config, Source({}, places, f"run {stored.run_id}"))
     return config
-
-
-def _clipped_boxes(material: Material) -> PixelBoxes | None:
-    """The true boxes of the measured images in pixels, clipped; None where there are none."""
-    if material.true_boxes is None:
-        return None
-    found: PixelBoxes = {}
-    for record in (*material.splits.val, *material.splits.test):
-        width, height = image_size(material.dataset.root / record.path)
-        corners = material.true_boxes[record.path].tolist() if record.path in material.true_boxes else []
-        found[record.path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in corners]
-    return found
 
 
 def _other_weights(stored: StoredRun, config: TrialConfig, material: Material) -> list[str]:
@@ -160,7 +152,7 @@ def _other_environment(there: Mapping[str, Any], here: Mapping[str, Any]) -> lis
 def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
     """Parameters of the run that are not those of its config.json; paths belong to a machine."""
     lines = []
-    for key, value in flatten(config.model_dump(mode="json")).items():
+    for key, value in flatten(normal_form(config.model_dump(mode="json"))).items():
         text = value if isinstance(value, str) else canonical(value)
         kept = stored.params.get(key)
         is_path = key in PATHS

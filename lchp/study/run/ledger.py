@@ -40,6 +40,7 @@ class Ledger:
     """The entries by folder, written to ``<study>/trials.json`` with every change."""
 
     def __init__(self, study: Path, entries: Iterable[Entry] = ()) -> None:
+        self.folder = study
         self.file = study / FILE
         self.entries: dict[str, Entry] = {entry.folder: entry for entry in entries}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, Trial, TrialState
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from lchp.errors import Refusal
+from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Choice, Range, Search
 
 JOURNAL = "optuna.journal"
@@ -59,32 +63,54 @@ class ContinuedSearch(OptunaSearch):  # type: ignore[misc]
     suggestion's number: a search that was stopped proposes what it would have proposed.
     """
 
-    def __init__(self, name: str, folder: Path, search: Search) -> None:
-        found = open_search(name, folder)
-        self.unfinished = found.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self.search = search
+    def __init__(self, study: Study, folder: Path, refused: Callable[[int, dict[str, Any], str], None]) -> None:
+        """``refused`` is told the number and the values of a suggestion that is no trial, and why."""
+        assert study.search is not None, "only a search suggests"
+        stored = open_search(study.name, folder)
+        self.unfinished = stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self.missing = study.search.trials - len(completed(stored))
+        self.study, self.search, self.refused = study, study.search, refused
         super().__init__(
-            space=distributions(search.space),
+            space=distributions(study.search.space),
             metric="objective",
             mode="max",
-            study_name=name,
-            storage=found._storage,
-            sampler=_sampler(search, 0),
+            study_name=study.name,
+            storage=stored._storage,
+            sampler=_sampler(study.search, 0),
         )
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The next parameters, under ``suggestion``, and their ``number``."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial, under ``trial``.
+
+        Values that do not fit together are a failed trial, and the next are asked for.
+        """
         study: OptunaStudy = self._ot_study
-        if self.unfinished:
-            trial = Trial(study, self.unfinished.pop(0)._trial_id)
-        else:
-            study.sampler = _sampler(self.search, len(study.get_trials(deepcopy=False)))
-            trial = study.ask(self._space)
-        self._ot_trials[trial_id] = trial
-        return {"number": trial.number, "suggestion": dict(trial.params)}
+        while self.missing > 0:
+            self.missing -= 1
+            if self.unfinished:
+                trial = Trial(study, self.unfinished.pop(0)._trial_id)
+            else:
+                study.sampler = _sampler(self.search, len(study.get_trials(deepcopy=False)))
+                trial = study.ask(self._space)
+            try:
+                resolved = self.study.suggested(trial.number, trial.params)
+            except Refusal as error:
+                study.tell(trial, state=TrialState.FAIL)
+                self.refused(trial.number, dict(trial.params), str(error))
+                continue
+            self._ot_trials[trial_id] = trial
+            return {"trial": resolved}
+        return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: only the final objective is judged."""
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Ray writes its searchers to its own checkpoints, from which nothing is ever restored."""
+        return object, ()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the search goes on from its journal."""
 
 
 def _sampler(search: Search, number: int) -> BaseSampler:

@@ -18,7 +18,8 @@ from lchp.study.spec.load import Study
 from lchp.study.spec.values import without_paths
 
 if TYPE_CHECKING:
-    from lchp.study.run.recorder import Materials
+    from lchp.study.run.prepare import Materials
+    from lchp.training.config import TrialConfig
 
 CONFIGURATION = "study.json"
 _NAMED = 20
@@ -59,13 +60,13 @@ def claim(study: Study, folder: Path, materials: Materials) -> None:
     """
     data = {
         f"{config.dataset.kind} {fingerprint(without_paths(config)['dataset'])[:6]}": materials.of(config).digest.total
-        for config in materials.session.configs.values()
+        for config in _configs(study).values()
     }
     held = _held(folder)
     if held is None:
         write_text(folder / CONFIGURATION, json.dumps({**study.identity(), "data": data}, indent=1))
         return
-    images = _changed_images(folder, materials) if held.get("data") != data else []
+    images = _changed_images(study, folder, materials) if held.get("data") != data else []
     _refuse_other(study, folder, held, {**study.identity(), "data": data}, images)
 
 
@@ -96,13 +97,18 @@ def _refuse_other(
         )
 
 
-def _changed_images(folder: Path, materials: Materials) -> list[str]:
+def _configs(study: Study) -> dict[str, TrialConfig]:
+    """The configurations by trial; the one that a search lays its suggestions over under the empty name."""
+    return {"": study.searched} if study.search else {trial.name: trial.config for trial in study.trials}
+
+
+def _changed_images(study: Study, folder: Path, materials: Materials) -> list[str]:
     """The images that are not those of the finished trials, by name."""
     from lchp.data.digest import changed
 
-    configs, lines = materials.session.configs, dict[str, None]()
+    configs, lines = _configs(study), dict[str, None]()
     for entry in read(folder) if (folder / FILE).exists() else ():
-        table = materials.session.runtime.store / entry.folder / "dataset.csv"
+        table = materials.runtime.store / entry.folder / "dataset.csv"
         config = configs.get(entry.name) or configs.get("")
         if config is None or not table.exists():
             continue

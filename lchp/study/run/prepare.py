@@ -4,47 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
-from pathlib import Path
 
 from lchp.errors import Refusal
-from lchp.study.plan.trials import PlannedTrial, plan
-from lchp.study.run.options import Machine
-from lchp.study.run.recorder import Materials
-from lchp.study.run.trainable import Session
 from lchp.study.spec.load import Study
-from lchp.study.spec.schema import Range, Search
-from lchp.study.spec.values import with_values
+from lchp.study.spec.schema import Range
 from lchp.training.config import TrialConfig
 from lchp.training.initialization import make_networks
-from lchp.training.material import Material
+from lchp.training.material import Material, Runtime
 from lchp.training.trial import DONE
 from lchp.vocabulary import METRICS, TOP1_CLS
 
 
-def prepare(study: Study, output: Path, machine: Machine) -> tuple[Session, tuple[PlannedTrial, ...], Materials]:
+class Materials:
+    """The data of trials, prepared once for all configurations that share them."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.prepared: dict[str, Material] = {}
+
+    def of(self, config: TrialConfig) -> Material:
+        """The data of one configuration.
+
+        Raises:
+            Refusal: what is missing or wrong, by name.
+        """
+        key = Material.key(config)
+        if key not in self.prepared:
+            try:
+                self.prepared[key] = Material.prepare(config, self.runtime)
+            except (ValueError, OSError) as error:
+                raise Refusal(str(error)) from error
+        return self.prepared[key].serving(config, self.runtime)
+
+    def folder(self, config: TrialConfig) -> str:
+        """The trial's folder in the store, relative to it."""
+        return self.of(config).trial_folder(config).relative_to(self.runtime.store).as_posix()
+
+
+def prepare(study: Study, runtime: Runtime) -> Materials:
     """Open the data, once, and try the weights of every trial that is not trained yet.
 
     Raises:
         Refusal: data, weights or the objective's true boxes are not there; names what, and the remedy.
     """
-    trials = plan(study).trials
+    materials = Materials(runtime)
+    configs = [study.searched] if study.search else [trial.config for trial in study.trials]
+    for config in configs:
+        materials.of(config)
     if study.search:
-        configs = {"": _absolute(study.base.model_copy(update={"seed": study.seeds[0]}))}
-    else:
-        configs = {trial.name: _absolute(trial.config) for trial in trials}
-    session = Session(machine.runtime(output), configs, study.search.objective.key if study.search else None)
-    materials = Materials(session)
-    try:
-        for config in configs.values():
-            materials.of(config)
-    except (ValueError, OSError) as error:
-        raise Refusal(str(error)) from error
-    if study.search:
-        _require_objective(study.search, materials.of(configs[""]))
-    tried = configs.values() if study.search is None else _suggested(study.search, configs[""])
-    require_weights((config, materials.of(config)) for config in tried)
-    planned = (PlannedTrial(t.name, configs[t.name], t.seed, t.varied) for t in trials)
-    return session, tuple(planned), materials
+        _require_objective(study, materials.of(study.searched))
+        configs = _suggested(study)
+    require_weights((config, materials.of(config)) for config in configs)
+    return materials
 
 
 def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
@@ -55,50 +66,41 @@ def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
     Raises:
         Refusal: weights that cannot be had or do not fit; names what, and the remedy.
     """
-    seen = set()
+    tried = set()
     for config, material in trials:
-        key = config.model_dump_json(include={"classifier", "backbone", "weights"})
+        key = (config.classifier, config.backbone, config.weights)
         plain = config.weights.classifier == "none" and config.weights.regressor in ("none", "classifier")
-        if plain or key in seen or (material.initialization_folder(config) / DONE).exists():
+        if plain or key in tried or (material.initialization_folder(config) / DONE).exists():
             continue
-        seen.add(key)
+        tried.add(key)
         try:
             make_networks(config, len(material.dataset.classes))
         except (ValueError, OSError) as error:
             raise Refusal(str(error)) from error
 
 
-def _suggested(search: Search, base: TrialConfig) -> list[TrialConfig]:
+def _suggested(study: Study) -> list[TrialConfig]:
     """The configurations of a search that differ in networks or weights."""
+    assert study.search is not None, "only a search suggests"
     choices = {
         key: values
-        for key, values in search.space.items()
+        for key, values in study.search.space.items()
         if key.split(".")[0] in {"classifier", "backbone", "weights"} and not isinstance(values, Range)
     }
-    return [with_values(base, dict(zip(choices, values, strict=True))) for values in product(*choices.values())]
+    return [study.suggested(0, dict(zip(choices, values, strict=True))).config for values in product(*choices.values())]
 
 
-def _require_objective(search: Search, material: Material) -> None:
+def _require_objective(study: Study, material: Material) -> None:
     """A search by boxes needs true boxes of every val image."""
-    if not METRICS[search.objective.metric].needs_boxes:
+    assert study.search is not None, "only a search has an objective"
+    metric = study.search.objective.metric
+    if not METRICS[metric].needs_boxes:
         return
     boxes = material.true_boxes or {}
     without = [record.path for record in material.splits.val if record.path not in boxes]
     if without:
         raise Refusal(
-            f"search.objective.metric = {search.objective.metric}: needs true boxes on val, which {len(without)} of "
+            f"search.objective.metric = {metric}: needs true boxes on val, which {len(without)} of "
             f"its {len(material.splits.val)} images do not have ({without[0]}): add them to the data, or choose by "
             f"{TOP1_CLS}"
         )
-
-
-def _absolute(config: TrialConfig) -> TrialConfig:
-    """The configuration with absolute paths: workers stand in other folders."""
-    plain = config.model_dump(mode="json")
-    path = plain["dataset"].get("path")
-    if path is not None:
-        plain["dataset"]["path"] = str(Path(path).absolute())
-    for weights in plain["weights"].values():
-        if isinstance(weights, dict):
-            weights["file"] = str(Path(weights["file"]).absolute())
-    return TrialConfig.model_validate(plain)

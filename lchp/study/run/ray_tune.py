@@ -8,16 +8,20 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.search import Searcher
 
 from lchp.errors import Refusal
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.recorder import Recorder
-from lchp.study.run.trainable import TrialTrainable
+from lchp.study.run.stopping import listen
+from lchp.study.run.trainable import Session, TrialTrainable
 from lchp.study.spec.load import Study
+from lchp.study.spec.trials import ResolvedTrial
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,6 +55,7 @@ def cluster(study: Study, device: str) -> Iterator[dict[str, float]]:
     # A machine with fewer cores than one trial asks for trains it nevertheless, only slower.
     local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": max(cores(), math.ceil(cpus))}
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
+    listen()  # Ray has taken the signals.
     try:
         there = ray.cluster_resources()
         for name, amount in wanted.items():
@@ -64,30 +69,81 @@ def cluster(study: Study, device: str) -> Iterator[dict[str, float]]:
         ray.shutdown()
 
 
-def train(study: Study, names: Sequence[str], missing: int, recorder: Recorder) -> None:
-    """Train trials to their end: those planned under ``names``, or of a search ``missing`` further suggestions.
+def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
+    """Train trials to their end: the planned ones in this order, or, of a search, what it still suggests.
 
     A trial that fails does not keep the others from going on; the recorder knows which did.
     """
-    session = recorder.session
-    device = session.runtime.device
+    runtime = recorder.materials.runtime
+    device = runtime.device
     with cluster(study, device) as resources, tempfile.TemporaryDirectory(prefix="lchp-ray-") as scratch:
-        space: dict[str, Any] = {"session": session, "trial": "" if study.search else tune.grid_search(list(names))}
-        searcher = ContinuedSearch(study.name, recorder.folder, study.search) if study.search else None
+        materials = {key: ray.put(material) for key, material in recorder.materials.prepared.items()}
+        session = Session(runtime, materials, study.search.objective.key if study.search else None)
+        queue = ContinuedSearch(study, recorder.ledger.folder, recorder.refuse) if study.search else TrialQueue(trials)
         tuner = tune.Tuner(
-            tune.with_resources(TrialTrainable, resources),
-            param_space=space,
+            tune.with_resources(tune.with_parameters(TrialTrainable, session=session), resources),
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=missing if study.search else 1,
+                search_alg=queue,
+                num_samples=study.count if study.search else len(trials),
                 max_concurrent_trials=_concurrent(study, resources),
                 # Workers that stay have kept GPU memory (ray#32698).
                 reuse_actors=not device.startswith("cuda"),
+                trial_name_creator=lambda trial: str(trial.trial_id),
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
-            run_config=tune.RunConfig(storage_path=scratch, name=study.name, verbose=0, callbacks=[recorder]),
+            run_config=tune.RunConfig(
+                storage_path=scratch, name=study.name, verbose=0, callbacks=[_Recording(recorder)]
+            ),
         )
-        failed = tuner.fit().num_errors
-    assert failed == recorder.failed, f"Ray counts {failed} failed trials, {recorder.failed} were recorded"
+        tuner.fit()
+
+
+class TrialQueue(Searcher):  # type: ignore[misc]
+    """Hands Ray the planned trials in their order, each with its own configuration and no other.
+
+    Ray's own grid copies the whole of it for every trial.
+    """
+
+    def __init__(self, trials: Sequence[ResolvedTrial]) -> None:
+        super().__init__()
+        self._waiting = list(reversed(trials))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial, under ``trial``."""
+        return {"trial": self._waiting.pop()} if self._waiting else str(Searcher.FINISHED)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the recorder writes down what became of a trial."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a study goes on from its own files."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as :meth:`save`."""
+
+
+class _Recording(tune.Callback):  # type: ignore[misc]
+    """Tells the recorder what Ray reports of a trial."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Ray writes its callbacks to its own checkpoints, from which nothing is ever restored."""
+        return tune.Callback, ()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.recorder.start(trial.config["trial"])
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        self.recorder.epochs(trial.config["trial"], int(result["global_epoch"]), result.get("reports", []))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.recorder.complete(trial.config["trial"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "the worker died"
+        self.recorder.fail(trial.config["trial"], text)
 
 
 def _concurrent(study: Study, resources: dict[str, float]) -> int:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from lchp.data.files import write_text
+from lchp.data.files import write_json
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
-from lchp.study.plan.trials import PlannedTrial, in_training_order
-from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.plan.trials import in_training_order
+from lchp.study.run.ledger import Ledger
+from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
-from lchp.study.run.ownership import alone, claim
+from lchp.study.run.ownership import alone, claim, require_same
 from lchp.study.run.prepare import prepare
-from lchp.study.run.recorder import Materials, Recorder, Tracker
+from lchp.study.run.recorder import STOPPED, Recorder, Tracker
 from lchp.study.run.results import make_tables
-from lchp.study.run.trainable import Session
+from lchp.study.run.stopping import stoppable
 from lchp.study.spec.load import Study
-from lchp.tracking.runs import ensure_run, fail_run, find_run, finish_run, is_complete
+from lchp.study.spec.trials import ResolvedTrial
+from lchp.tracking.runs import ensure_run, fail_run, finish_run
 from lchp.tracking.store import ensure_experiment, open_store
-from lchp.training.config import TrialConfig
-from lchp.training.trial import DONE
 
 BEST = "best.json"
 
@@ -32,145 +31,131 @@ def run_study(
 ) -> int:
     """Run or continue a study in ``output/<study>``; gives the exit code: 0, or 1 if a trial failed.
 
+    What it says is kept in ``log.txt`` there.
+
     Raises:
         Refusal: before anything starts: folders that cannot be written, missing data or weights, a store that cannot be
             opened, a folder that holds another configuration.
+        Stopped: a signal asked for the end; what was running is marked, the same command continues it.
     """
-    session, trials, materials = prepare(study, output, machine)
     folder = output / study.name
+    require_same(study, folder)
+    runtime = machine.runtime(output)
     try:
         uri = open_store(tracking_uri, Path.cwd())
         experiment = ensure_experiment(uri, study.name)
     except ValueError as error:
         raise Refusal(str(error)) from error
-    with alone(folder):
-        claim(study, folder, materials)
-        return _run(study, output, session, trials, materials, (uri, experiment), echo)
+    with stoppable():
+        materials = prepare(study, runtime)
+        with alone(folder):
+            claim(study, folder, materials)
+            log = StudyLog(folder, echo)
+            shown = {"study": study.name, "question": study.question or "", "trials": study.count}
+            key = f"study-{fingerprint(study.identity())}"
+            parent = ensure_run(uri, experiment, study.name, key, None, shown, {})
+            tracker = Tracker(uri, experiment, parent)
+            recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say)
+            with _true_states(recorder, log):
+                files = _search(study, recorder) if study.search else _grid(study, recorder)
+                return _end(study, output, recorder, files)
 
 
-def _run(
-    study: Study,
-    output: Path,
-    session: Session,
-    trials: tuple[PlannedTrial, ...],
-    materials: Materials,
-    store: tuple[str, str],
-    echo: Callable[[str], None],
-) -> int:
-    """Train what is missing and make the tables; ``store`` is the MLflow URI and the experiment's id."""
-    uri, experiment = store
-    folder = output / study.name
-    identity = study.identity()
-    shown = {"study": study.name, "question": study.question or "", "trials": _count(study, trials)}
-    parent = ensure_run(uri, experiment, study.name, f"study-{fingerprint(identity)}", None, shown, {})
-    ledger = Ledger(folder)
-    recorder = Recorder(
-        study, session, materials, Tracker(uri, experiment, parent), ledger, _count(study, trials), echo
-    )
-    missing = _keep_finished(recorder, trials)
-    ledger.write()
-    if study.search:
-        return _end(study, output, recorder, _run_search(study, recorder))
-    if not missing:
-        echo(f"all {len(trials)} trials of {study.name} are finished: nothing to train")
-    else:
-        echo(f"{study.name}: {len(missing)} of {len(trials)} trials to train, into {folder}")
-        _train(study, recorder, [trial.name for trial in missing], len(missing))
-    return _end(study, output, recorder, [])
+@contextmanager
+def _true_states(recorder: Recorder, log: StudyLog) -> Iterator[None]:
+    """Whatever ends the block, trials and the parent run say so in MLflow and in the ledger."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        reason = f"{STOPPED} ({error})" if stopped else f"{type(error).__name__}: {error}"
+        if not stopped:
+            log.failure(error)
+        try:
+            recorder.interrupt(reason, "stopped" if stopped else "failed")
+            fail_run(recorder.tracker.uri, recorder.tracker.parent, reason)
+        except Exception as other:  # the tracking store may be what failed: what ended the study is told, not this
+            log.note(f"the runs could not be marked as ended: {type(other).__name__}: {other}")
+        raise
 
 
-def _count(study: Study, trials: tuple[PlannedTrial, ...]) -> int:
-    return study.search.trials if study.search else len(trials)
-
-
-def _keep_finished(recorder: Recorder, trials: tuple[PlannedTrial, ...]) -> list[PlannedTrial]:
-    """Record the trials whose files are complete, mending their MLflow runs; gives the others in training order."""
-    missing = []
-    for trial in trials:
-        entry = recorder.entry(trial.config)
-        if _is_finished(recorder, entry):
-            _keep(recorder, trial.config, entry)
+def _grid(study: Study, recorder: Recorder) -> list[Path]:
+    """Keep the planned trials that are finished, and train the others."""
+    missing: list[ResolvedTrial] = []
+    for trial in study.trials:
+        if recorder.is_finished(trial):
+            recorder.keep(trial)
         else:
             missing.append(trial)
-    return in_training_order(missing)
-
-
-def _is_finished(recorder: Recorder, entry: Entry) -> bool:
-    return (recorder.session.runtime.store / entry.folder / DONE).exists()
-
-
-def _keep(recorder: Recorder, config: TrialConfig, entry: Entry) -> None:
-    tracker = recorder.tracker
-    run_id = find_run(tracker.uri, tracker.experiment, Path(entry.folder).name)
-    if run_id is not None and is_complete(tracker.uri, run_id):
-        recorder.ledger.change(entry.folder, state="finished", epochs=entry.of, run_id=run_id)
+    recorder.ledger.write()
+    if missing:
+        recorder.say(f"{study.name}: {len(missing)} of {study.count} trials to train, into {recorder.ledger.folder}")
+        _train(study, in_training_order(missing), recorder)
     else:
-        recorder.finish(config, recorder.start(config, entry))
+        recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
+    return []
 
 
-def _train(study: Study, recorder: Recorder, names: list[str], missing: int) -> None:
+def _search(study: Study, recorder: Recorder) -> list[Path]:
+    """Train the suggestions that are missing, and name the best by val."""
+    from lchp.study.run.optuna_search import best, completed, open_search
+
+    assert study.search is not None, "a grid suggests nothing"
+    folder = recorder.ledger.folder
+    finished = completed(open_search(study.name, folder))
+    for suggestion in finished:
+        trial = study.suggested(suggestion.number, suggestion.params)
+        if not recorder.is_finished(trial):
+            raise Refusal(
+                f"{folder}: the search has finished {trial.name}, whose files are gone from {recorder.store}: "
+                "bring them back, or delete the folder and search again"
+            )
+        recorder.keep(trial)
+    recorder.ledger.write()
+    missing = study.count - len(finished)
+    if missing > 0:
+        recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
+        _train(study, [], recorder)
+    else:
+        recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
+    chosen = best(open_search(study.name, folder))
+    if chosen is None:
+        return []
+    entry = recorder.entry(study.suggested(chosen.number, chosen.params))
+    objective = study.search.objective.key
+    named = {
+        "name": entry.name,
+        "number": chosen.number,
+        "values": chosen.params,
+        "objective": objective,
+        "value": chosen.value,
+        "run_id": entry.run_id,
+    }
+    write_json(folder / BEST, named)
+    recorder.say(f"best by {objective}: {entry.name} with {chosen.value:.4f}")
+    return [folder / BEST]
+
+
+def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> None:
+    # Ray takes seconds to import, and a study that is finished does not need it.
     from lchp.study.run.ray_tune import train
 
-    try:
-        train(study, names, missing, recorder)
-    except KeyboardInterrupt:
-        recorder.interrupt()
-        raise
+    train(study, trials, recorder)
 
 
 def _end(study: Study, output: Path, recorder: Recorder, files: list[Path]) -> int:
     """Tables, the parent run and the exit code."""
     entries = list(recorder.ledger.entries.values())
-    bad = [entry for entry in entries if entry.state != "finished"]
+    unfinished = [entry for entry in entries if entry.state != "finished"]
     tracker = recorder.tracker
-    if len(bad) < len(entries):
-        recorder.echo(make_tables(study, output))
+    if len(unfinished) < len(entries):
+        recorder.say(make_tables(study, output))
         tables = [file for file in sorted((output / study.name).iterdir()) if file.suffix in {".csv", ".md", ".html"}]
         finish_run(tracker.uri, tracker.parent, [*tables, *files])
-    if bad:
-        lines = [f"{entry.name}: {entry.state}: {entry.message or 'not trained to its end'}" for entry in bad]
-        message = "\n".join([f"{len(bad)} of {len(entries)} trials are not finished:", *lines])
+    if unfinished:
+        lines = [f"{entry.name}: {entry.state}: {entry.message or 'not trained to its end'}" for entry in unfinished]
+        message = "\n".join([f"{len(unfinished)} of {len(entries)} trials are not finished:", *lines])
         fail_run(tracker.uri, tracker.parent, message)
-        recorder.echo(message)
+        recorder.say(message)
         return 1
     return 0
-
-
-def _run_search(study: Study, recorder: Recorder) -> list[Path]:
-    """Train the suggestions that are missing, and name the best by val."""
-    from lchp.study.run.optuna_search import best, completed, open_search
-
-    assert study.search is not None
-    found = open_search(study.name, recorder.folder)
-    for trial in completed(found):
-        config = recorder.session.config({"trial": "", "suggestion": trial.params})
-        entry = recorder.entry(config, trial.number)
-        if not _is_finished(recorder, entry):
-            raise Refusal(
-                f"{recorder.folder}: the search has finished {entry.name}, whose files are gone from "
-                f"{recorder.session.runtime.store}: bring them back, or delete the folder and search again"
-            )
-        _keep(recorder, config, entry)
-    missing = study.search.trials - len(completed(found))
-    if missing <= 0:
-        recorder.echo(f"all {study.search.trials} trials of {study.name} are finished: nothing to train")
-    else:
-        recorder.echo(f"{study.name}: {missing} of {study.search.trials} trials to train, into {recorder.folder}")
-        _train(study, recorder, [], missing)
-    chosen = best(open_search(study.name, recorder.folder))
-    if chosen is None:
-        return []
-    config = recorder.session.config({"trial": "", "suggestion": chosen.params})
-    entry = recorder.entry(config, chosen.number)
-    named: dict[str, Any] = {
-        "name": entry.name,
-        "number": chosen.number,
-        "values": chosen.params,
-        "objective": study.search.objective.key,
-        "value": chosen.value,
-        "run_id": entry.run_id,
-    }
-    file = recorder.folder / BEST
-    write_text(file, json.dumps(named, indent=1))
-    recorder.echo(f"best by {named['objective']}: {entry.name} with {chosen.value:.4f}")
-    return [file]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from lchp.study.spec.presence import missing_files, require_files
 from lchp.study.spec.schema import Resources, Search, StudyKeys, Table, TrialKeys
 from lchp.study.spec.source import Source, merge, options, read
 from lchp.study.spec.tables import wrong_tables
-from lchp.study.spec.values import varied_values, without_paths
+from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
+from lchp.study.spec.values import varied_values, with_values, without_paths
 from lchp.study.spec.vary import expand, ineffective, searched
 from lchp.training.config import TrialConfig, WeightsConfig
+from lchp.training.identity import normal_form
 from lchp.training.presets import PRESETS
 
 RESERVED = ("paper",)
@@ -25,9 +28,11 @@ RESERVED = ("paper",)
 
 @dataclass(frozen=True)
 class Study:
-    """A validated study. ``grid`` holds every distinct configuration (before seeds); it is empty for a search.
+    """A validated study.
 
-    ``varied`` are the dotted keys that ``vary`` or ``search`` names, in the order written.
+    ``varied`` are the dotted keys that ``vary`` or ``search`` names, in the order written. ``grid`` holds every
+    distinct configuration before seeds, ``trials`` each of them with each seed; a search has neither, its trials are
+    :meth:`suggested`.
     """
 
     name: str
@@ -39,14 +44,36 @@ class Study:
     seeds: tuple[int, ...]
     resources: Resources
     tables: tuple[Table, ...]
+    trials: tuple[ResolvedTrial, ...]
+
+    @property
+    def count(self) -> int:
+        """How many trials the study trains."""
+        return self.search.trials if self.search else len(self.trials)
+
+    @cached_property
+    def searched(self) -> TrialConfig:
+        """The configuration that a search lays its suggestions over, with its seed and absolute paths."""
+        return with_absolute_paths(self.base.model_copy(update={"seed": self.seeds[0]}))
+
+    def suggested(self, number: int, values: Mapping[str, Any]) -> ResolvedTrial:
+        """The trial of a search's suggestion.
+
+        Raises:
+            Refusal: the values do not fit together, or are out of their ranges.
+        """
+        config = with_values(self.searched, values)
+        varied = varied_values(config, self.varied)
+        return ResolvedTrial(suggestion_name(number, varied), config, varied, number)
 
     def identity(self) -> dict[str, Any]:
-        """What the results in the study's folder depend on, as plain values: without paths, resources and tables."""
+        """What the results in the study's folder depend on, in its normal form: without paths, resources and tables."""
+        search = {"search": self.search.model_dump(mode="json") if self.search else None}
         return {
             "name": self.name,
             "base": without_paths(self.base),
             "configurations": [varied_values(config, self.varied) for config in self.grid],
-            "search": self.search.model_dump(mode="json") if self.search else None,
+            **normal_form(search),
             "seeds": list(self.seeds),
         }
 
@@ -82,7 +109,10 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
         wrong += missing_files(each, written)
     if wrong:
         raise Refusal("\n".join(dict.fromkeys(wrong)))
-    return Study(keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables)
+    return Study(
+        keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables,
+        resolve(grid, keys.seeds, varied),
+    )  # fmt: skip
 
 
 def _wrong_names(keys: StudyKeys, source: Source) -> list[str]:
@@ -117,7 +147,7 @@ def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
         raise Refusal("\n".join(wrong + wrong_config))
     if must_exist:
         require_files(config, source)
-    return config
+    return with_absolute_paths(config)
 
 
 def load_dataset(path: Path, sets: Sequence[str] = (), data: Path | None = None) -> tuple[DatasetConfig, SplitConfig]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lchp.study.plan.trials import Images, Plan, as_text, in_training_order, initialization_name, plan
+from lchp.study.plan.cost import Images
+from lchp.study.plan.trials import Plan, as_text, in_training_order, initialization_name, plan
 from lchp.study.spec.load import load_study
 
 PAPER_CUB = """
@@ -26,27 +27,27 @@ def planned(folder: Path, text: str, *sets: str, images: Images | None = None) -
 
 def test_plan_paper_cub_has_seventeen_trials_and_six_initializations(tmp_path: Path) -> None:
     found = planned(tmp_path, PAPER_CUB)
-    assert (found.count, len(found.trials), found.initializations) == (17, 17, 6)
+    assert (found.study.count, len(found.study.trials), found.initializations) == (17, 17, 6)
     three = planned(tmp_path, PAPER_CUB, "seeds=[0, 1, 2]")
-    assert (three.count, three.initializations) == (51, 18)
+    assert (three.study.count, three.initializations) == (51, 18)
 
 
 def test_plan_names_say_what_varies_and_are_unique(tmp_path: Path) -> None:
     found = planned(tmp_path, "name: s\nvary: {delta: [0.5, 0.7], augmentation: [none, flip]}\nseeds: [0, 4]\n")
-    names = [trial.name for trial in found.trials]
+    names = [trial.name for trial in found.study.trials]
     assert names[:3] == [
         "delta=0.5 augmentation=none seed=0",
         "delta=0.5 augmentation=none seed=4",
         "delta=0.5 augmentation=flip seed=0",
     ]
     assert len(set(names)) == 8
-    assert found.trials[1].config.seed == found.trials[1].seed == 4
-    assert found.trials[2].varied == {"delta": 0.5, "augmentation": "flip"}
+    assert found.study.trials[1].config.seed == 4
+    assert found.study.trials[2].varied == {"delta": 0.5, "augmentation": "flip"}
 
 
 def test_plan_weight_files_with_different_paths_are_different_trials(tmp_path: Path) -> None:
     text = "name: s\nvary: {weights.classifier: [{file: a.pth}, {file: b.pth}, {file: a.pth}]}\n"
-    assert planned(tmp_path, text).count == 2
+    assert planned(tmp_path, text).study.count == 2
 
 
 @pytest.mark.parametrize(
@@ -103,12 +104,12 @@ def test_plan_unknown_image_counts_give_no_cost(tmp_path: Path) -> None:
 def test_plan_search_counts_its_trials_and_at_most_as_many_initializations(tmp_path: Path) -> None:
     text = "name: s\nsearch: {trials: 7, space: {tau: {low: 0, high: 1}, augmentation: [none, flip]}}\n"
     found = planned(tmp_path, text)
-    assert (found.count, found.initializations, found.trials) == (7, 1, ())
+    assert (found.study.count, found.initializations, found.study.trials) == (7, 1, ())
     assert planned(tmp_path, text.replace("tau:", "delta:")).initializations == 7
 
 
 def test_in_training_order_distinct_initializations_come_first(tmp_path: Path) -> None:
-    trials = planned(tmp_path, "name: s\nvary: {delta: [0.5, 0.7], tau: [0.5, 0.9]}\n").trials
+    trials = planned(tmp_path, "name: s\nvary: {delta: [0.5, 0.7], tau: [0.5, 0.9]}\n").study.trials
     ordered = in_training_order(trials)
     assert [(t.config.delta, t.config.tau) for t in ordered] == [(0.5, 0.5), (0.7, 0.5), (0.5, 0.9), (0.7, 0.9)]
     assert initialization_name(ordered[0].config) == initialization_name(ordered[2].config)

@@ -1,30 +1,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
+import tests.study.small as small
+from lchp.errors import Refusal
 from lchp.study.run.optuna_search import ContinuedSearch, best, completed, distributions, open_search
-from lchp.study.spec.schema import Range, Search
+from lchp.study.spec.load import Study
+from lchp.study.spec.schema import Range
+from lchp.study.spec.trials import ResolvedTrial
 
-SPACE: dict[str, object] = {"tau": {"low": 0.0, "high": 1.0}, "augmentation": ["none", "flip"]}
+SPACE = "{tau: {low: 0.0, high: 1.0}, augmentation: [none, flip]}"
 
 
-def search(sampler: str = "random", seed: int = 0) -> Search:
-    return Search.model_validate({"trials": 5, "sampler": sampler, "seed": seed, "space": SPACE})
+def search(folder: Path, sampler: str = "random", trials: int = 99) -> ContinuedSearch:
+    """The search over a study's folder, which is ``folder``."""
+    text = f"name: s\nsearch: {{trials: {trials}, sampler: {sampler}, space: {SPACE}}}\n"
+    return ContinuedSearch(small.load(folder, text), folder, refused)
+
+
+def refused(number: int, values: dict[str, Any], message: str) -> None:
+    raise AssertionError(f"{number} {values} {message}")
 
 
 def proposed(folder: Path, sampler: str, count: int, restart_every: int) -> list[object]:
     """The suggestions of a search that is stopped and continued after every so many trials."""
     found: list[object] = []
     while len(found) < count:
-        searcher = ContinuedSearch("s", folder, search(sampler))
+        searcher = search(folder, sampler)
         for _ in range(min(restart_every, count - len(found))):
             name = f"trial {len(found)}"
             suggestion = searcher.suggest(name)
-            found.append(suggestion["suggestion"])
-            searcher.on_trial_complete(name, {"objective": suggestion["suggestion"]["tau"]})
+            found.append(suggestion["trial"].varied)
+            searcher.on_trial_complete(name, {"objective": suggestion["trial"].varied["tau"]})
     return found
 
 
@@ -38,20 +49,20 @@ def test_continued_search_proposes_the_same_whether_stopped_or_not(tmp_path: Pat
 
 
 def test_continued_search_takes_up_running_trials_as_themselves(tmp_path: Path) -> None:
-    killed = ContinuedSearch("s", tmp_path, search())
+    killed = search(tmp_path)
     first, second = killed.suggest("a"), killed.suggest("b")
     killed.on_trial_complete("a", {"objective": 0.5})
-    again = ContinuedSearch("s", tmp_path, search())
+    again = search(tmp_path)
     assert again.suggest("c") == second
-    assert again.suggest("d")["number"] == 2
+    assert again.suggest("d")["trial"].number == 2
     again.on_trial_complete("c", {"objective": 0.25})
     states = [trial.state.name for trial in open_search("s", tmp_path).get_trials()]
     assert states == ["COMPLETE", "COMPLETE", "RUNNING"]
-    assert first["number"] == 0
+    assert first["trial"].number == 0
 
 
 def test_continued_search_failed_trial_is_fail_and_not_completed(tmp_path: Path) -> None:
-    searcher = ContinuedSearch("s", tmp_path, search())
+    searcher = search(tmp_path)
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=True)
     study = open_search("s", tmp_path)
@@ -61,7 +72,7 @@ def test_continued_search_failed_trial_is_fail_and_not_completed(tmp_path: Path)
 
 
 def test_best_of_equal_objectives_is_the_first(tmp_path: Path) -> None:
-    searcher = ContinuedSearch("s", tmp_path, search())
+    searcher = search(tmp_path)
     for name, value in (("a", 0.1), ("b", 0.7), ("c", 0.7)):
         searcher.suggest(name)
         searcher.on_trial_complete(name, {"objective": value})
@@ -79,3 +90,26 @@ def test_distributions_integers_floats_and_choices() -> None:
         "alpha": optuna.distributions.FloatDistribution(0.5, 2.0, log=True),
         "backbone": optuna.distributions.CategoricalDistribution(("resnet50",)),
     }
+
+
+def test_continued_search_values_that_do_not_fit_together_are_a_failed_trial_and_the_next_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    text = "name: s\nsearch: {trials: 3, sampler: random, space: {tau: [0.1, 0.2, 0.3]}}\n"
+    searcher = ContinuedSearch(small.load(tmp_path, text), tmp_path, lambda *told: said.append(str(told)))
+    suggested = Study.suggested
+
+    def picky(study: Study, number: int, values: dict[str, Any]) -> ResolvedTrial:
+        if number == 1:
+            raise Refusal("do not fit together")
+        return suggested(study, number, values)
+
+    monkeypatch.setattr(Study, "suggested", picky)
+    taken = [searcher.suggest(str(place)) for place in range(3)]
+    assert [one["trial"].number for one in taken[:2]] == [0, 2]
+    assert taken[2] == "FINISHED"
+    assert len(said) == 1
+    assert "do not fit together" in said[0]
+    states = [trial.state.name for trial in open_search("s", tmp_path).get_trials()]
+    assert states == ["RUNNING", "FAIL", "RUNNING"]

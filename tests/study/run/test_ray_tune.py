@@ -107,7 +107,8 @@ def test_study_run_search_takes_up_stale_suggestions_and_names_the_best(tmp_path
     loaded = small.load(tmp_path, SEARCH)
     assert loaded.search is not None
     (tmp_path / "out/tiny").mkdir(parents=True)
-    planted = ContinuedSearch("tiny", tmp_path / "out/tiny", loaded.search).suggest("killed before it began")
+    planted = ContinuedSearch(loaded, tmp_path / "out/tiny", lambda *_: None).suggest("killed before it began")
+    assert isinstance(planted, dict)
     started = time.monotonic()
     process = start(tmp_path, SEARCH, compiled)
     said, _ = process.communicate(timeout=300)
@@ -115,8 +116,8 @@ def test_study_run_search_takes_up_stale_suggestions_and_names_the_best(tmp_path
     assert time.monotonic() - started < 300
     trials = open_search("tiny", tmp_path / "out/tiny").get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
-    assert trials[0].params == planted["suggestion"]
-    assert planted["number"] == 0
+    assert trials[0].params == planted["trial"].varied
+    assert planted["trial"].number == 0
     best = json.loads((tmp_path / "out/tiny/best.json").read_text(encoding="utf-8"))
     assert best["value"] == max(trial.value for trial in trials)
     assert f"best by lchp_r/val/gt_known: {best['name']}" in said

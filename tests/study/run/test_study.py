@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,10 @@ from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, require_same
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import Recorder
+from lchp.study.run.stopping import Stopped
 from lchp.study.run.trial import run_single
+from lchp.study.spec.load import Study
+from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.store import client
 from lchp.training.initialization import make_networks
 
@@ -57,7 +63,12 @@ def own(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def nested(folder: Path) -> list[dict[str, object]]:
-    """The runs of the store but parents: name, status, metrics, files."""
+    """The runs of the store but parents: name, status, metrics, files, tags."""
+    return [run for run in every_run(folder) if "mlflow.parentRunId" in run["tags"]]  # type: ignore[operator]
+
+
+def every_run(folder: Path) -> list[dict[str, object]]:
+    """The runs of the store, parents included."""
     door = client(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = door.get_experiment_by_name("tiny")
     assert experiment is not None
@@ -71,7 +82,6 @@ def nested(folder: Path) -> list[dict[str, object]]:
             "tags": run.data.tags,
         }
         for run in runs
-        if "mlflow.parentRunId" in run.data.tags
     ]
 
 
@@ -202,12 +212,9 @@ def test_run_study_failed_trial_leaves_the_others_and_gives_one(
     shutil.copytree(finished / "out/.store", tmp_path / "out/.store")
     shutil.copytree(finished / "cache", tmp_path / "cache")
 
-    def train(study: object, names: list[str], missing: int, recorder: Recorder) -> None:
-        trial = small.trial_of(recorder, names[0])
-        trial.error_file = str(tmp_path / "error.txt")
-        Path(trial.error_file).write_text("Traceback ...\nFloatingPointError: the loss is nan\n", encoding="utf-8")
-        recorder.on_trial_start(0, [], trial)
-        recorder.on_trial_error(0, [], trial)
+    def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
+        recorder.start(trials[0])
+        recorder.fail(trials[0], "Traceback ...\nFloatingPointError: the loss is nan\n")
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
     text = small.TINY + "vary:\n- {delta: 0.4, tau: [0.0, 0.5]}\n- {delta: 0.5, tau: 0.7}\n"
@@ -221,20 +228,53 @@ def test_run_study_failed_trial_leaves_the_others_and_gives_one(
     assert [entry.state for entry in read(tmp_path / "out/tiny")] == ["finished", "finished", "failed"]
 
 
-def test_run_study_interrupted_marks_what_was_running(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (KeyboardInterrupt(), "stopped", "the same command continues it"),
+        (Stopped(signal.SIGTERM), "stopped", "SIGTERM"),
+        (RuntimeError("the disk is gone"), "failed", "RuntimeError: the disk is gone"),
+    ],
+)
+def test_run_study_that_ends_early_leaves_true_states_everywhere(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, state: str, reason: str
 ) -> None:
     shutil.copytree(finished / "cache", tmp_path / "cache")
 
-    def train(study: object, names: list[str], missing: int, recorder: Recorder) -> None:
-        recorder.on_trial_start(0, [], small.trial_of(recorder, names[0]))
-        raise KeyboardInterrupt
+    def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
+        recorder.start(trials[0])
+        raise error
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)):
         small.run(small.load(tmp_path, small.GRID), tmp_path)
-    assert [entry.state for entry in read(tmp_path / "out/tiny")] == ["stopped", "waiting", "waiting", "waiting"]
-    assert [run["status"] for run in nested(tmp_path)] == ["FAILED"]
+    assert [entry.state for entry in read(tmp_path / "out/tiny")] == [state, "waiting", "waiting", "waiting"]
+    runs = every_run(tmp_path)
+    assert {run["name"]: run["status"] for run in runs} == {"tiny": "FAILED", "delta=0.4 tau=0.0 seed=0": "FAILED"}
+    assert all(reason in run["tags"]["lchp.error"] for run in runs)  # type: ignore[index]
+    kept = (tmp_path / "out/tiny/log.txt").read_text(encoding="utf-8")
+    assert "4 of 4 trials to train" in kept
+    assert ("Traceback" in kept) == (state == "failed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_run_study_signal_ends_it_in_order_with_its_exit_code(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    before = signal.getsignal(number)
+
+    def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
+        recorder.start(trials[0])
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal did not arrive")
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    with pytest.raises(Stopped) as stopped:
+        small.run(small.load(tmp_path, small.GRID), tmp_path)
+    assert stopped.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+    assert {run["status"] for run in every_run(tmp_path)} == {"FAILED"}
 
 
 def test_run_study_that_another_process_runs_is_refused(own: Path) -> None:
@@ -280,7 +320,7 @@ def test_run_study_weights_are_made_once_for_each_choice(tmp_path: Path, monkeyp
     state = make_networks(small.load(tmp_path, small.TINY).base, 8).classifier.trunk.state_dict()
     torch.save(state, tmp_path / "weights.pth")
     study = small.load(tmp_path, small.GRID, f"weights.classifier={{file: {tmp_path / 'weights.pth'}}}")
-    prepare(study, tmp_path / "out", Machine(tmp_path / "cache", "cpu"))
+    prepare(study, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"))
     assert made == [(0.4, 8)]
 
 
@@ -297,8 +337,8 @@ def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(tmp_path: Pat
     text += "search: {trials: 2, space: {tau: [0.1, 0.2]}}\n"
     with pytest.raises(Refusal, match=r"gt_known: needs true boxes on val, which 8 of its 8 images do not have"):
         small.run(small.load(tmp_path, text), tmp_path)
-    machine = Machine(tmp_path / "cache", "cpu")
-    assert prepare(small.load(tmp_path, text, "search.objective.metric=top1_cls"), tmp_path / "out", machine)
+    runtime = Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out")
+    assert prepare(small.load(tmp_path, text, "search.objective.metric=top1_cls"), runtime)
 
 
 def test_run_study_lock_is_taken_before_the_folder_is_claimed(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tests.study.small as small
-from lchp.study.run.trainable import Session, TrialTrainable, draw_predictions
-from lchp.training.config import TrialConfig
-from lchp.training.material import Runtime
+from lchp.study.run.pictures import draw_predictions
+from lchp.study.run.ray_tune import TrialQueue
+from lchp.study.run.trainable import Session, TrialTrainable
+from lchp.study.spec.trials import ResolvedTrial
+from lchp.training.material import Material, Runtime
 from lchp.training.trial import finished_trial
 
 
@@ -17,25 +20,31 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def only(folder: Path, *sets: str) -> ResolvedTrial:
+    (trial,) = small.load(folder, small.TINY, *sets).trials
+    return trial
+
+
 def session(folder: Path, cache: Path, objective: str | None = None) -> Session:
-    config = small.load(folder, small.TINY).base
-    return Session(Runtime(folder / "store", cache), {"only": config}, objective)
+    runtime = Runtime(folder / "store", cache)
+    config = only(folder).config
+    return Session(runtime, {Material.key(config): Material.prepare(config, runtime)}, objective)
 
 
 def steps(trainable: TrialTrainable) -> list[dict[str, Any]]:
-    found = [trainable.step()]
-    while not found[-1]["done"]:
-        found.append(trainable.step())
-    return found
+    results = [trainable.step()]
+    while not results[-1]["done"]:
+        results.append(trainable.step())
+    return results
 
 
 def test_step_is_one_epoch_over_both_stages(tmp_path: Path, cache: Path) -> None:
     shared = session(tmp_path, cache, "lchp_r/val/gt_known")
-    results = steps(TrialTrainable({"session": shared, "trial": "only"}))
+    results = steps(small.trainable_of(only(tmp_path), shared))
     assert [result["global_epoch"] for result in results] == [1, 2, 3, 4]
     assert [result["reports"][0]["stage"] for result in results] == ["initialization"] * 2 + ["refinement"] * 2
     assert [result["done"] for result in results] == [False, False, False, True]
-    finished = finished_trial(shared.configs["only"], shared.runtime)
+    finished = finished_trial(only(tmp_path).config, shared.runtime)
     assert finished is not None
     assert results[-1]["objective"] == finished.scores["lchp_r/val/gt_known"]
     assert (finished.folder / "predictions.png").stat().st_size > 1000
@@ -43,8 +52,8 @@ def test_step_is_one_epoch_over_both_stages(tmp_path: Path, cache: Path) -> None
 
 def test_step_of_a_finished_trial_is_done_at_once(tmp_path: Path, cache: Path) -> None:
     shared = session(tmp_path, cache)
-    steps(TrialTrainable({"session": shared, "trial": "only"}))
-    (result,) = steps(TrialTrainable({"session": shared, "trial": "only"}))
+    steps(small.trainable_of(only(tmp_path), shared))
+    (result,) = steps(small.trainable_of(only(tmp_path), shared))
     assert [report["reused"] for report in result["reports"]] == [True] * 4
 
 
@@ -52,19 +61,19 @@ def test_load_checkpoint_into_an_empty_store_continues_with_the_same_bits(tmp_pa
     for name in ("through", "first", "second"):
         (tmp_path / name).mkdir()
     through = session(tmp_path / "through", cache)
-    steps(TrialTrainable({"session": through, "trial": "only"}))
-    stopped = TrialTrainable({"session": session(tmp_path / "first", cache), "trial": "only"})
+    steps(small.trainable_of(only(tmp_path), through))
+    stopped = small.trainable_of(only(tmp_path), session(tmp_path / "first", cache))
     stopped.step()
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     stopped.save_checkpoint(str(checkpoint))
     stopped.cleanup()
     elsewhere = session(tmp_path / "second", cache)
-    continued = TrialTrainable({"session": elsewhere, "trial": "only"})
+    continued = small.trainable_of(only(tmp_path), elsewhere)
     continued.load_checkpoint(str(checkpoint))
     results = steps(continued)
     assert [report["reused"] for report in results[0]["reports"]] == [True, False]
-    one, two = (finished_trial(s.configs["only"], s.runtime) for s in (through, elsewhere))
+    one, two = (finished_trial(only(tmp_path).config, s.runtime) for s in (through, elsewhere))
     assert one is not None
     assert two is not None
     assert one.scores == two.scores
@@ -72,21 +81,22 @@ def test_load_checkpoint_into_an_empty_store_continues_with_the_same_bits(tmp_pa
 
 
 def test_reset_config_goes_on_with_another_trial(tmp_path: Path, cache: Path) -> None:
-    shared = session(tmp_path, cache)
-    both = Session(shared.runtime, {**shared.configs, "other": shared.configs["only"].model_copy(update={"tau": 0.2})})
-    trainable = TrialTrainable({"session": both, "trial": "only"})
+    trainable = small.trainable_of(only(tmp_path), session(tmp_path, cache))
     steps(trainable)
-    assert trainable.reset_config({"session": both, "trial": "other"})
+    assert trainable.reset_config({"trial": only(tmp_path, "tau=0.2")})
     assert [result["global_epoch"] for result in steps(trainable)] == [3, 4]
 
 
-def test_session_suggestion_is_laid_over_the_studys_configuration(tmp_path: Path, cache: Path) -> None:
-    config: TrialConfig = session(tmp_path, cache).config({"trial": "only", "suggestion": {"tau": 0.25}, "number": 3})
-    assert config.tau == 0.25
+def test_trial_that_ray_carries_holds_its_own_configuration_alone(tmp_path: Path) -> None:
+    study = small.load(tmp_path, small.TINY + "vary: {delta: [0.4, 0.5], tau: [0.0, 0.5]}\nseeds: [0, 1, 2]\n")
+    queue = TrialQueue(study.trials)
+    sizes = [len(pickle.dumps(queue.suggest(str(number)))) for number in range(len(study.trials))]
+    alone = small.load(tmp_path, small.TINY + "vary: {delta: 0.4, tau: 0.0}\n")
+    assert max(sizes) < len(pickle.dumps({"trial": alone.trials[0]})) + 100
+    assert queue.suggest("one more") == TrialQueue.FINISHED
 
 
 def test_draw_predictions_of_a_drawn_folder_keeps_the_picture(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "predictions.png").write_bytes(b"there")
-    shared = session(tmp_path, cache)
-    draw_predictions(shared.configs["only"], shared.runtime, tmp_path)
+    draw_predictions(session(tmp_path, cache).material(only(tmp_path).config), tmp_path)
     assert (tmp_path / "predictions.png").read_bytes() == b"there"
