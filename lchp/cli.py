@@ -1,6 +1,6 @@
 """The command line: every command parses its options, calls one function of the floors below and prints.
 
-Only click is imported before a command is known, so that ``lchp --help`` answers at once.
+Of packages only click is imported before a command is known, so that ``lchp --help`` answers at once.
 
 Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C.
 """
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lchp.data.kinds import KINDS
+
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-KINDS = ("synthetic", "cub", "tiny-imagenet", "imagenet", "table")
 
 
 def _default_cache() -> Path:
@@ -189,7 +189,7 @@ def data() -> None:
 
 _DATASET = _with(
     click.argument("file", type=click.Path(path_type=Path), required=False),
-    click.option("--kind", type=click.Choice(KINDS), help="The dataset's kind, where no FILE says it."),
+    click.option("--kind", type=click.Choice(list(KINDS)), help="The dataset's kind, where no FILE says it."),
     _DATA,
     _SET,
     _CACHE,

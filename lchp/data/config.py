@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from lchp.data.kinds import KINDS, Counts
 
 
 class Config(BaseModel):
@@ -26,38 +28,31 @@ class SyntheticDataset(Config):
     size: int = Field(72, ge=24, le=512, description="side of the drawn canvas in pixels")
     seed: int = Field(0, ge=0, description="seed of the drawing; not the trial's seed")
 
-
-class CubDataset(Config):
-    """CUB-200-2011 in its original layout: the folder, or the .tgz/.tar that holds it."""
-
-    kind: Literal["cub"]
-    path: Path | None = Field(None, description="folder CUB_200_2011, or the archive")
+    @property
+    def published(self) -> Counts:
+        """The size that is drawn."""
+        return Counts(8 * self.train_per_class, 8 * self.test_per_class, 8, "as drawn")
 
 
-class TinyImageNetDataset(Config):
-    """Tiny-ImageNet-200 in its original layout: the folder, or the .zip/.tar; box ends are read as inclusive."""
-
-    kind: Literal["tiny-imagenet"]
-    path: Path | None = Field(None, description="folder tiny-imagenet-200, or the archive")
-
-
-class ImageNetDataset(Config):
-    """ImageNet-1k: the folder that holds ILSVRC/{Data,Annotations}/CLS-LOC/{train,val}."""
-
-    kind: Literal["imagenet"]
-    path: Path | None = Field(None, description="the folder that holds ILSVRC, or ILSVRC itself")
+if TYPE_CHECKING:
+    KindOfFiles = str
+else:
+    KindOfFiles = Literal[tuple(name for name, kind in KINDS.items() if not kind.drawn)]
 
 
-class TableDataset(Config):
-    """People's own images: a CSV with the columns path, label, split and, where known, x1, y1, x2, y2 in pixels."""
+class FilesDataset(Config):
+    """A dataset whose files lie on this machine, of any kind of ``lchp.data.kinds`` that is not drawn."""
 
-    kind: Literal["table"]
-    path: Path | None = Field(None, description="the CSV file; image paths are relative to its folder")
+    kind: KindOfFiles
+    path: Path | None = Field(None, description="where it lies: its folder, the archive of it, or a table's CSV file")
+
+    @property
+    def published(self) -> Counts | None:
+        """The published size of an original dataset; None for people's own."""
+        return KINDS[self.kind].published
 
 
-DatasetConfig = Annotated[
-    SyntheticDataset | CubDataset | TinyImageNetDataset | ImageNetDataset | TableDataset, Field(discriminator="kind")
-]
+DatasetConfig = Annotated[SyntheticDataset | FilesDataset, Field(discriminator="kind")]
 
 
 class SplitConfig(Config):

@@ -7,47 +7,47 @@ numbered in the order of classes.txt. Boxes (bounding_boxes.txt) are x, y, width
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
-from lchp.data.files import read_utf8
+from lchp.data.listing import lines
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
 
+ORIGIN = "CUB-200-2011's archive"
 
-def read_cub(root: Path) -> Dataset:
+
+def read(root: Path, /) -> Dataset:
     """The images and labels below ``root``; bounding_boxes.txt is not opened. Errors name file, line and value."""
-    images = _lines_by_id(root / "images.txt")
-    class_names = _lines_by_id(root / "classes.txt")
-    class_ids = _lines_by_id(root / "image_class_labels.txt")
-    training = _lines_by_id(root / "train_test_split.txt")
+    images = _by_id(root / "images.txt")
+    class_names = _by_id(root / "classes.txt")
+    class_ids = _by_id(root / "image_class_labels.txt")
+    training = _by_id(root / "train_test_split.txt")
     index = {class_id: number for number, class_id in enumerate(class_names)}
     records: dict[str, list[ImageRecord]] = {"0": [], "1": []}
     for image_id, name in images.items():
         label = _of(class_ids, image_id, root / "image_class_labels.txt")
         if label not in index:
             raise ValueError(
-                f"{root / 'image_class_labels.txt'}: image {image_id} has class {label}, "
+                f"{_place(root / 'image_class_labels.txt', image_id)}: image {image_id} has class {label}, "
                 "which classes.txt lacks: add it"
             )
         is_training = _of(training, image_id, root / "train_test_split.txt")
         if is_training not in records:
             raise ValueError(
-                f"{root / 'train_test_split.txt'}: image {image_id} has {is_training!r}: write 1 (train) or 0 (test)"
-            )
-        if not (root / "images" / name).is_file():
-            raise ValueError(
-                f"{root / 'images.txt'}: image {image_id}, {name}, is not below {root / 'images'}: put it back"
+                f"{_place(root / 'train_test_split.txt', image_id)}: image {image_id} has {is_training!r}: "
+                "write 1 (train) or 0 (test)"
             )
         records[is_training].append(ImageRecord(f"images/{name}", index[label]))
-    return Dataset("cub", root, tuple(class_names.values()), tuple(records["1"]), tuple(records["0"]))
+    return Dataset("cub", root, tuple(class_names.values()), tuple(records["1"]), tuple(records["0"]), root)
 
 
-def read_cub_boxes(root: Path) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
     """The true boxes in pixels, one an image, ends exclusive (x + width); None where bounding_boxes.txt is missing."""
-    file = root / "bounding_boxes.txt"
+    file = dataset.root / "bounding_boxes.txt"
     if not file.exists():
         return None
-    images = _lines_by_id(root / "images.txt")
-    boxes = _lines_by_id(file)
+    images = _by_id(dataset.root / "images.txt")
+    boxes = _by_id(file)
     return {
         f"images/{images[image_id]}": [_box(file, image_id, boxes[image_id])]
         for image_id in images
@@ -61,7 +61,9 @@ def _box(file: Path, image_id: str, text: str) -> PixelBox:
     except ValueError:
         x = y = width = height = math.nan
     if not all(map(math.isfinite, (x, y, width, height))):
-        raise ValueError(f"{file}: image {image_id} has {text!r}: write x, y, width and height in pixels")
+        raise ValueError(
+            f"{_place(file, image_id)}: image {image_id} has {text!r}: write x, y, width and height in pixels"
+        )
     return x, y, x + width, y + height
 
 
@@ -71,17 +73,18 @@ def _of(values: dict[str, str], image_id: str, file: Path) -> str:
     return values[image_id]
 
 
-def _lines_by_id(file: Path) -> dict[str, str]:
+def _place(file: Path, image_id: str) -> str:
+    """File and line of an id, for messages."""
+    return f"{file}, line {next(number for number, line in lines(file, ORIGIN) if line.split()[0] == image_id)}"
+
+
+def _by_id(file: Path) -> dict[str, str]:
     """``<id> <rest>`` of every line, in the file's order."""
-    if not file.is_file():
-        raise ValueError(f"{file} is missing: restore it from CUB-200-2011's archive")
     values: dict[str, str] = {}
-    for number, line in enumerate(read_utf8(file).splitlines(), 1):
-        if not line.strip():
-            continue
-        key, _, rest = line.strip().partition(" ")
+    for number, line in lines(file, ORIGIN):
+        key, *rest = line.split(maxsplit=1)
         if not rest or key in values:
             fault = "repeats an id" if key in values else "is not '<id> <value>'"
             raise ValueError(f"{file}, line {number}: {line!r} {fault}: correct it")
-        values[key] = rest.strip()
+        values[key] = rest[0]
     return values

@@ -35,7 +35,11 @@ class Digest:
 
 def dataset_digest(dataset: Dataset, cache: Path) -> Digest:
     """The digest of a dataset. It depends on images, labels, splits and relative paths, not on the root."""
-    hashes = image_hashes(dataset, cache)
+    return digest_of_hashes(dataset, image_hashes(dataset, cache))
+
+
+def digest_of_hashes(dataset: Dataset, hashes: Mapping[str, str]) -> Digest:
+    """The digest of a dataset whose :func:`image_hashes` are known."""
     files = {
         record.path: _sha256(f"{hashes[record.path]} {split} {record.label}")
         for split, records in (("train", dataset.train), ("test", dataset.test))

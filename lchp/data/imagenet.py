@@ -1,49 +1,54 @@
 """ImageNet-1k (ILSVRC): Data/CLS-LOC/{train/<wnid>,val}/*.JPEG and Annotations/CLS-LOC/{train/<wnid>,val}/*.xml.
 
 The validation images are the test split (the test images' labels are not public). Their labels come from
-LOC_val_solution.csv beside or inside ILSVRC (as Kaggle packs it), else from the object names of their annotations.
-Classes are the training folders in alphabetical order. Boxes are xmin, ymin, xmax, ymax as written, in pixels, read as
-continuous corners with exclusive ends (no + 1); several an image.
+LOC_val_solution.csv beside or inside ILSVRC (as Kaggle packs it), else from the object names of their annotations;
+those that lie sorted in val/<wnid>/ have that label. Classes are the training folders in alphabetical order. Boxes are
+xmin, ymin, xmax, ymax as written, in pixels, read as continuous corners with exclusive ends (no + 1); several an image.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from lchp.data.files import read_utf8
+from lchp.data.listing import Folder, lines, scan
 from lchp.data.progress import progress
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
 
 DATA = "Data/CLS-LOC"
 ANNOTATIONS = "Annotations/CLS-LOC"
+SOLUTION = "LOC_val_solution.csv"
+ORIGIN, KAGGLE = "ImageNet's archive", "Kaggle's archive"
 
 
-def read_imagenet(root: Path) -> Dataset:
+def read(root: Path, /) -> Dataset:
     """The images and labels below ``root``, the folder ILSVRC. Errors name file, value and remedy."""
-    wnids = sorted(_entries(root / DATA / "train", folders=True))
+    left_out: list[str] = []
+    top = _scan(root, "train")
+    wnids = top.folders
+    left_out += [f"{DATA}/train/{name}" for name in (*top.images, *top.others)]
     index = {wnid: number for number, wnid in enumerate(wnids)}
-    train = [
-        ImageRecord(f"{DATA}/train/{wnid}/{name}", label)
-        for wnid, label in index.items()
-        for name in sorted(_entries(root / DATA / "train" / wnid, folders=False))
-    ]
-    names = sorted(_entries(root / DATA / "val", folders=False))
-    labels = _val_labels(root, names)
-    unknown = next((name for name in names if labels[name] not in index), None)
+    train: list[ImageRecord] = []
+    for wnid, label in index.items():
+        train += [ImageRecord(path, label) for path in _images(root, f"train/{wnid}", left_out)]
+    val = _scan(root, "val")
+    left_out += [f"{DATA}/val/{name}" for name in val.others]
+    labels = {f"{DATA}/val/{name}": wnid for name, wnid in _val_labels(root, val.images).items()}
+    for wnid in val.folders:
+        labels |= dict.fromkeys(_images(root, f"val/{wnid}", left_out), wnid)
+    unknown = next((path for path, wnid in labels.items() if wnid not in index), None)
     if unknown is not None:
         raise ValueError(
-            f"{root / DATA / 'val' / unknown}: its class {labels[unknown]} has no folder in {root / DATA / 'train'}: "
+            f"{root / unknown}: its class {labels[unknown]} has no folder in {root / DATA / 'train'}: "
             "add the folder or remove the image"
         )
-    test = [ImageRecord(f"{DATA}/val/{name}", index[labels[name]]) for name in names]
-    return Dataset("imagenet", root, _class_names(root, wnids), tuple(train), tuple(test))
+    test = tuple(ImageRecord(path, index[wnid]) for path, wnid in labels.items())
+    return Dataset("imagenet", root, _class_names(root, wnids), tuple(train), test, root, tuple(left_out))
 
 
-def read_imagenet_boxes(dataset: Dataset, records: Iterable[ImageRecord]) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
     """The true boxes of ``records`` in pixels: objects of the image's own class. None where there are no annotations.
 
     Images without an annotation (about half of the training images) are absent.
@@ -59,12 +64,29 @@ def read_imagenet_boxes(dataset: Dataset, records: Iterable[ImageRecord]) -> Pix
     return boxes
 
 
+def _scan(root: Path, part: str) -> Folder:
+    folder = root / DATA / part
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder} is missing: expected ILSVRC/{DATA}/train/<wnid>/*.JPEG and ILSVRC/{DATA}/val/*.JPEG"
+        )
+    return scan(folder)
+
+
+def _images(root: Path, part: str, left_out: list[str]) -> list[str]:
+    """The paths of the images of a class folder; what else lies there is added to ``left_out``."""
+    found = _scan(root, part)
+    left_out += [f"{DATA}/{part}/{name}" for name in (*found.folders, *found.others)]
+    return [f"{DATA}/{part}/{name}" for name in found.images]
+
+
 def _val_labels(root: Path, names: list[str]) -> dict[str, str]:
-    """The wnid of every validation image."""
-    for file in (root.parent / "LOC_val_solution.csv", root / "LOC_val_solution.csv"):
+    """The wnid of every validation image that lies right in val/."""
+    if not names:
+        return {}
+    for file in (root.parent / SOLUTION, root / SOLUTION):
         if file.is_file():
-            rows = csv.DictReader(read_utf8(file).splitlines())
-            solution = {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+            solution = _solution(file)
             missing = next((name for name in names if PurePosixPath(name).stem not in solution), None)
             if missing is not None:
                 raise ValueError(f"{file}: no line for validation image {missing}: restore the file")
@@ -74,55 +96,74 @@ def _val_labels(root: Path, names: list[str]) -> dict[str, str]:
         file = _annotation(root, f"{DATA}/val/{name}")
         if not file.is_file():
             raise ValueError(
-                f"{file} is missing, and so is {root.parent / 'LOC_val_solution.csv'}: "
+                f"{file} is missing, and so is {root.parent / SOLUTION}: "
                 "the labels of the validation images come from one of the two; put one back"
             )
         first = next(iter(_objects(file)), None)
         if first is None:
-            raise ValueError(f"{file} holds no object: restore it from ImageNet's archive")
+            raise ValueError(f"{file} holds no object: restore it from {ORIGIN}")
         labels[name] = _wnid(file, first)
     return labels
 
 
+def _solution(file: Path) -> dict[str, str]:
+    """Stem of every validation image to its wnid, the first word of its PredictionString."""
+    (first, header), *rows = lines(file, KAGGLE) or [(1, "")]
+    columns = [cell.strip() for cell in next(csv.reader([header]))] if header else []
+    wanted = ("ImageId", "PredictionString")
+    missing = [column for column in wanted if column not in columns]
+    if missing:
+        raise ValueError(f"{file}, line {first}: column {', '.join(missing)} is missing: restore it from {KAGGLE}")
+    image, prediction = (columns.index(column) for column in wanted)
+    found = {}
+    for number, line in rows:
+        cells = next(csv.reader([line]))
+        words = cells[prediction].split() if len(cells) == len(columns) else []
+        if not words or not cells[image].strip():
+            raise ValueError(
+                f"{file}, line {number}: {line!r} does not give an image and its class: restore it from {KAGGLE}"
+            )
+        found[cells[image].strip()] = words[0]
+    return found
+
+
 def _annotation(root: Path, image: str) -> Path:
-    return (root / ANNOTATIONS / PurePosixPath(image).relative_to(DATA)).with_suffix(".xml")
+    """The annotation of an image. Those of val lie in one folder, sorted like the images, or both ways mixed."""
+    name = image.removeprefix(f"{DATA}/").rpartition(".")[0]
+    flat = f"val/{name.rpartition('/')[2]}"
+    if name.startswith("val/") and name != flat and (root / ANNOTATIONS / f"{flat}.xml").is_file():
+        name = flat
+    return root / ANNOTATIONS / f"{name}.xml"
 
 
 def _objects(file: Path) -> list[ElementTree.Element]:
     try:
-        return ElementTree.parse(file).getroot().findall("object")
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{file} is not an annotation in XML ({error}): restore it from ImageNet's archive") from error
+        root = ElementTree.parse(file).getroot()
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"{file} is not an annotation in XML ({error}): restore it from {ORIGIN}") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{file} is not an annotation, its root is <{root.tag}>: restore it from {ORIGIN}")
+    return root.findall("object")
 
 
 def _wnid(file: Path, item: ElementTree.Element) -> str:
-    name = item.findtext("name")
+    name = item.findtext("name", "").strip()
     if not name:
-        raise ValueError(f"{file}: an object has no name: restore it from ImageNet's archive")
-    return name.strip()
+        raise ValueError(f"{file}: an object has no name: restore it from {ORIGIN}")
+    return name
 
 
 def _box(file: Path, item: ElementTree.Element) -> PixelBox:
     try:
         x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{corner}", "")) for corner in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError as error:
-        raise ValueError(f"{file}: an object has no box of four numbers: restore it from ImageNet's archive") from error
+        raise ValueError(f"{file}: an object has no box of four numbers: restore it from {ORIGIN}") from error
     return x1, y1, x2, y2
 
 
 def _class_names(root: Path, wnids: list[str]) -> tuple[str, ...]:
     """``<wnid> <first name>`` where Kaggle's LOC_synset_mapping.txt lies beside ILSVRC, else the wnid."""
     file = root.parent / "LOC_synset_mapping.txt"
-    lines = read_utf8(file).splitlines() if file.is_file() else []
-    words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition(" ") for line in lines)}
+    named = (line.partition(" ") for _, line in lines(file, KAGGLE)) if file.is_file() else ()
+    words = {wnid: names.split(",")[0].strip() for wnid, _, names in named}
     return tuple(f"{wnid} {words[wnid]}" if words.get(wnid) else wnid for wnid in wnids)
-
-
-def _entries(folder: Path, folders: bool) -> list[str]:
-    """The names of the folders, or of the images, right inside ``folder``."""
-    if not folder.is_dir():
-        raise ValueError(
-            f"{folder} is missing: expected ILSVRC/{DATA}/train/<wnid>/*.JPEG and ILSVRC/{DATA}/val/*.JPEG"
-        )
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if (entry.is_dir() if folders else entry.name.endswith(".JPEG"))]

@@ -1,118 +1,126 @@
-"""From a dataset's configuration to its images and labels, and, apart from them, to its true boxes.
+"""From a dataset's configuration to its images and labels, and, apart from them, to its true boxes as written.
 
-``open_dataset`` never opens a box file: it works where those are deleted. ``read_true_boxes`` is for evaluation only.
-Records are in the order of their paths, whatever order the files or the file system have.
+``open_dataset`` never opens a box file: it works where those are deleted. Records are in the order of their paths,
+whatever order the files or the file system have. Nothing here needs torch: a broken dataset is told in a moment.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from lchp.data.archives import extracted, is_archive
-from lchp.data.config import (
-    CubDataset,
-    DatasetConfig,
-    ImageNetDataset,
-    SyntheticDataset,
-    TableDataset,
-    TinyImageNetDataset,
-)
-from lchp.data.cub import read_cub, read_cub_boxes
-from lchp.data.imagenet import read_imagenet, read_imagenet_boxes
-from lchp.data.loader import image_size
+from lchp.data.config import DatasetConfig, FilesDataset, SyntheticDataset
+from lchp.data.kinds import KINDS, Kind
+from lchp.data.listing import named_in, near
 from lchp.data.once import build_once
-from lchp.data.progress import progress
-from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes, TrueBoxes, by_path
-from lchp.data.table import read_table, read_table_boxes
-from lchp.data.tiny_imagenet import read_tiny_imagenet, read_tiny_imagenet_boxes
-
-EXPECTED = {
-    "cub": "a folder with images/, images.txt, classes.txt, image_class_labels.txt, train_test_split.txt, or its .tgz",
-    "tiny-imagenet": "a folder with wnids.txt, train/ and val/, or its archive",
-    "imagenet": "the folder that holds ILSVRC/Data/CLS-LOC/{train,val}",
-    "table": "a CSV file with the columns path,label,split and, where known, x1,y1,x2,y2",
-}
+from lchp.data.records import Dataset, ImageRecord, PixelBoxes, by_path
 
 
 def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:
     """The images and labels of a dataset; archives are extracted and synthetic sets drawn into ``cache`` once.
 
-    Raises ValueError, naming kind, path and remedy, where the dataset is missing or its files contradict each other.
+    Raises ValueError, naming kind, path and remedy, where the dataset is missing, its files contradict each other, or
+    something is not as in every dataset: see :func:`_require_sound`.
     """
-    match config:
-        case SyntheticDataset():
-            dataset = read_table(_drawn(config, cache), name="synthetic")
-        case TableDataset():
-            dataset = read_table(_given(config))
-        case CubDataset():
-            dataset = read_cub(_root(config, cache, "images.txt"))
-        case TinyImageNetDataset():
-            dataset = read_tiny_imagenet(_root(config, cache, "wnids.txt"))
-        case ImageNetDataset():
-            dataset = read_imagenet(_root(config, cache, "Data/CLS-LOC/train"))
-    for split in ("train", "test"):
-        if not getattr(dataset, split):
-            raise ValueError(
-                f"dataset {config.kind} at {dataset.root}: no {split} images; expected {EXPECTED.get(config.kind)}"
-            )
-    return replace(dataset, train=by_path(dataset.train), test=by_path(dataset.test))
+    kind = KINDS[config.kind]
+    if isinstance(config, SyntheticDataset):
+        dataset = replace(kind.reader().read(_drawn(config, cache)), name=kind.name)
+    else:
+        dataset = kind.reader().read(_source(config, kind, cache))
+    dataset = replace(dataset, train=by_path(dataset.train), test=by_path(dataset.test))
+    _require_sound(dataset, kind)
+    return dataset
 
 
 def read_pixel_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[ImageRecord]) -> PixelBoxes | None:
     """The true boxes of ``records`` as written, in pixels with exclusive ends, neither clipped nor checked.
 
-    None where the dataset has no box file at all. Tiny-ImageNet's inclusive ends are already moved by one.
+    None where the dataset has no box file at all. Tiny-ImageNet's inclusive ends are already moved by one, and a
+    table's boxes on turned pictures are those of the stored pixels.
     """
-    match config:
-        case SyntheticDataset():
-            boxes = read_table_boxes(dataset.root / SYNTHETIC_TABLE)
-        case TableDataset():
-            boxes = read_table_boxes(_given(config))
-        case CubDataset():
-            boxes = read_cub_boxes(dataset.root)
-        case TinyImageNetDataset():
-            boxes = read_tiny_imagenet_boxes(dataset.root)
-        case ImageNetDataset():
-            return read_imagenet_boxes(dataset, records)
+    records = tuple(records)
+    boxes = KINDS[config.kind].reader().read_boxes(dataset, records)
     return None if boxes is None else {record.path: boxes[record.path] for record in records if record.path in boxes}
 
 
-def read_true_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[ImageRecord]) -> TrueBoxes | None:
-    """The true boxes of ``records``: float64 corners in [0, 1] of the image, shape (k, 4), overhanging ones clipped.
+_UNSOUND_PATH = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
+"""A part that is empty, ``.`` or ``..`` (so absolute paths, too), or a control character, which breaks lists."""
 
-    Pixels are divided by the size in the image's header. Images without a box are absent; None where the dataset has no
-    box file at all. A box with no area inside its image raises ValueError, except in ImageNet, where it is left out
-    (``lchp data check`` counts those).
+
+def _require_sound(dataset: Dataset, kind: Kind) -> None:
+    """What every dataset must hold, whatever its kind: class names and image paths that are each there once and can be
+    written down, paths that stay inside the root, labels that are classes, a file for every image, images in both
+    splits.
+
+    Raises:
+        ValueError: names the file that says otherwise, its line where there is one, and the remedy.
     """
-    pixels = read_pixel_boxes(config, dataset, records)
-    if pixels is None:
-        return None
-    true_boxes: TrueBoxes = {}
-    for path, boxes in progress(pixels.items(), "reading image sizes", len(pixels)):
-        width, height = image_size(dataset.root / path)
-        inside = [corners for box in boxes if (corners := clipped(box, width, height)) is not None]
-        if len(inside) < len(boxes) and not isinstance(config, ImageNetDataset):
-            outside = next(box for box in boxes if clipped(box, width, height) is None)
+    images = _list_of(dataset, kind.images_listed_in)
+    classes = _list_of(dataset, kind.classes_listed_in)
+    for split in ("train", "test"):
+        if not getattr(dataset, split):
             raise ValueError(
-                f"{dataset.root / path}: the true box {outside} has no area inside the image of {width} x {height} "
-                "pixels: correct or remove it"
+                f"dataset {kind.name} at {dataset.source}: no {split} images; expected {kind.layout}"
+                + ("" if kind.marker else "; it has no row" + ("" if not dataset.classes else f" of split {split}"))
             )
-        if inside:
-            true_boxes[path] = torch.tensor(inside, dtype=torch.float64)
-    return true_boxes
+    _require_once(dataset.classes, "class", classes)
+    if not all(dataset.classes) or any(not name.isprintable() for name in dataset.classes):
+        broken = next(name for name in dataset.classes if not name.isprintable() or not name)
+        raise ValueError(f"{_named(classes, broken)}: the class {broken!r} cannot be written in one line: rename it")
+    records = (*dataset.train, *dataset.test)
+    assert all(0 <= record.label < len(dataset.classes) for record in records), "a reader gives the index of a class"
+    paths = [record.path for record in records]
+    for path in paths:
+        if _UNSOUND_PATH.search(path):
+            raise ValueError(
+                f"{_named(images, path)}: the image {path!r} leaves the dataset's folder, or is no plain path: "
+                "give a path relative to it, without '.', '..' and control characters"
+            )
+    _require_once(paths, "image", images)
+    _require_encodable(paths, images)
+    if images.is_file():
+        _require_files(dataset.root, paths, images)
 
 
-def clipped(box: PixelBox, width: int, height: int) -> PixelBox | None:
-    """The part of a pixel box inside its image, as corners in [0, 1]; None where there is none."""
-    x1, x2 = (min(max(x / width, 0.0), 1.0) for x in (box[0], box[2]))
-    y1, y2 = (min(max(y / height, 0.0), 1.0) for y in (box[1], box[3]))
-    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+def _list_of(dataset: Dataset, listed_in: str | None) -> Path:
+    """The file that names images or classes, or the folder whose entries do."""
+    return dataset.root / listed_in if listed_in else dataset.source
+
+
+def _named(file: Path, name: str) -> str:
+    return named_in(file, name) if file.is_file() else str(file)
+
+
+def _require_once(names: Sequence[str], what: str, file: Path) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"{_named(file, twice)}: the {what} {twice} is there twice: keep one")
+
+
+def _require_encodable(paths: Sequence[str], file: Path) -> None:
+    try:
+        "\n".join(paths).encode()
+    except UnicodeEncodeError as error:
+        path = "\n".join(paths)[: error.start].count("\n")
+        raise ValueError(f"{file}: the name of image {paths[path]!r} is not UTF-8: rename the file") from error
+
+
+def _require_files(root: Path, paths: Sequence[str], file: Path) -> None:
+    """See that what a list names is there. Folders have been read, so that what they gave is."""
+    prefix = f"{root}/"
+    for path in paths:
+        if not os.path.isfile(prefix + path):  # noqa: PTH113 - called a hundred thousand times; Path takes thrice as long
+            raise ValueError(
+                f"{_named(file, path)}: the image {path} does not exist below {root}{near(root / path)}: "
+                "put it back, or correct or remove the line"
+            )
 
 
 SYNTHETIC_TABLE = "dataset.csv"
@@ -128,37 +136,31 @@ def _drawn(config: SyntheticDataset, cache: Path) -> Path:
     return build_once(folder, lambda part: synthetic.draw_dataset(config, part)) / SYNTHETIC_TABLE
 
 
-def _given(config: CubDataset | TinyImageNetDataset | ImageNetDataset | TableDataset) -> Path:
-    """The configured path, which must exist."""
-    if config.path is None or not config.path.exists():
-        found = "no path is given" if config.path is None else f"{config.path} does not exist"
-        raise _missing(config.kind, found)
-    if isinstance(config, TableDataset) and not config.path.is_file():
-        raise _missing(config.kind, f"{config.path} is not a file")
-    return config.path
-
-
-def _root(config: CubDataset | TinyImageNetDataset | ImageNetDataset, cache: Path, marker: str) -> Path:
-    """The folder that holds ``marker``: the configured one, or the only such folder right inside it."""
-    path = _given(config)
+def _source(config: FilesDataset, kind: Kind, cache: Path) -> Path:
+    """The file that lists the dataset, or its root: the configured folder or the only one right inside that has the
+    kind's marker.
+    """
+    path = config.path
+    if path is None or not path.exists():
+        raise _missing(kind, "no path is given" if path is None else f"{path} does not exist")
+    if kind.marker is None:
+        if not path.is_file():
+            raise _missing(kind, f"{path} is not a file")
+        return path
     folder = path
     if path.is_file():
-        if isinstance(config, ImageNetDataset) or not is_archive(path):
-            raise _missing(
-                config.kind,
-                f"{path} is not a folder" if isinstance(config, ImageNetDataset) else f"{path} is no archive",
-            )
+        if not (kind.archives and is_archive(path)):
+            raise _missing(kind, f"{path} is no archive" if kind.archives else f"{path} is not a folder")
         folder = extracted(path, cache)
-    if (folder / marker).exists():
+    if (folder / kind.marker).exists():
         return folder
-    inner = [child for child in sorted(folder.iterdir()) if (child / marker).exists()]
+    inner = [child for child in sorted(folder.iterdir()) if (child / kind.marker).exists()]
     if len(inner) != 1:
         raise _missing(
-            config.kind,
-            f"{path} holds {len(inner) or 'no'} folders with {marker}" if inner else f"{path} holds no {marker}",
+            kind, f"{path} holds {len(inner)} folders with {kind.marker}" if inner else f"{path} holds no {kind.marker}"
         )
     return inner[0]
 
 
-def _missing(kind: str, found: str) -> ValueError:
-    return ValueError(f"dataset {kind}: {found}. Give --data PATH or dataset.path; expected {EXPECTED[kind]}")
+def _missing(kind: Kind, found: str) -> ValueError:
+    return ValueError(f"dataset {kind.name}: {found}. Give --data PATH or dataset.path; expected {kind.layout}")

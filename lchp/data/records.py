@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-TrueBoxes = dict[str, Tensor]
+TrueBoxes: TypeAlias = "dict[str, Tensor]"
 """Image path to its true boxes, shape (k, 4), k >= 1, in the convention of ``lchp.method.boxes``."""
 
 PixelBox = tuple[float, float, float, float]
@@ -20,7 +22,9 @@ PixelBoxes = dict[str, list[PixelBox]]
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: its path relative to the dataset's root (POSIX, unique in the dataset) and its class index."""
+    """One image: its path relative to the dataset's root (POSIX, unique in the dataset, without ``.`` and ``..``), and
+    its class index.
+    """
 
     path: str
     label: int
@@ -33,13 +37,19 @@ def by_path(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as training may see it: without boxes, which ``lchp.data.reading.read_true_boxes`` reads."""
+    """A dataset as training may see it: without boxes, which ``lchp.data.true_boxes`` reads."""
 
     name: str
     root: Path
     classes: tuple[str, ...]
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
+    source: Path = Path()
+    """What it was read from: the root, or the CSV file that lists it."""
+    left_out: tuple[str, ...] = ()
+    """What lies among the images and is not read as one, relative to the root."""
+    turned: frozenset[str] = frozenset()
+    """Images whose boxes are given on the picture turned as its EXIF says; pixels are read as stored all the same."""
 
 
 @dataclass(frozen=True)

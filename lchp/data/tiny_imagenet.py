@@ -7,46 +7,48 @@ Its test images have no labels: the validation images are the test split. Classe
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from lchp.data.files import read_utf8
+from lchp.data.listing import lines, scan
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
 
+ORIGIN = "Tiny-ImageNet's archive"
+WNIDS = "wnids.txt"
 VAL_ANNOTATIONS = "val/val_annotations.txt"
 """Holds, tab-separated, a validation image's name, its class and its box: the labels are read without the box."""
 
 
-def read_tiny_imagenet(root: Path) -> Dataset:
+def read(root: Path, /) -> Dataset:
     """The images and labels below ``root``; of val_annotations.txt only names and classes are read."""
-    wnids = read_utf8(root / "wnids.txt").split()
+    wnids = _wnids(root / WNIDS)
     index = {wnid: number for number, wnid in enumerate(wnids)}
-    train = []
-    for wnid in wnids:
-        folder = root / "train" / wnid / "images"
-        if not folder.is_dir():
-            raise ValueError(f"{folder} is missing: wnids.txt names {wnid}; restore the folder or remove the line")
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(".JPEG"))
-        train += [ImageRecord(f"train/{wnid}/images/{name}", index[wnid]) for name in names]
+    train: list[ImageRecord] = []
+    left_out: list[str] = []
+    for wnid in index:
+        place = f"train/{wnid}/images"
+        if not (root / place).is_dir():
+            raise ValueError(f"{root / place} is missing: {WNIDS} names {wnid}; restore the folder or remove the line")
+        found = scan(root / place)
+        train += [ImageRecord(f"{place}/{name}", index[wnid]) for name in found.images]
+        left_out += [f"{place}/{name}" for name in (*found.folders, *found.others)]
     test = []
     for number, (name, wnid, *_) in _annotations(root / VAL_ANNOTATIONS, 2):
         if wnid not in index:
             raise ValueError(
-                f"{root / VAL_ANNOTATIONS}, line {number}: class {wnid!r} is not in wnids.txt: "
-                "add it or remove the line"
+                f"{root / VAL_ANNOTATIONS}, line {number}: class {wnid!r} is not in {WNIDS}: add it or remove the line"
             )
-        path = f"val/images/{name}"
-        if not (root / path).is_file():
-            raise ValueError(
-                f"{root / VAL_ANNOTATIONS}, line {number}: {path} does not exist: put it back or remove the line"
-            )
-        test.append(ImageRecord(path, index[wnid]))
-    return Dataset("tiny-imagenet", root, _class_names(root, wnids), tuple(train), tuple(test))
+        test.append(ImageRecord(f"val/images/{name}", index[wnid]))
+    if (root / "val/images").is_dir():
+        found, listed = scan(root / "val/images"), {record.path for record in test}
+        paths = (f"val/images/{name}" for name in (*found.images, *found.folders, *found.others))
+        left_out += [path for path in paths if path not in listed]
+    return Dataset("tiny-imagenet", root, _class_names(root, wnids), tuple(train), tuple(test), root, tuple(left_out))
 
 
-def read_tiny_imagenet_boxes(root: Path) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
     """The true boxes in pixels, one an image, ends exclusive; None where no box file is left at all."""
+    root = dataset.root
     boxes: PixelBoxes = {}
     files = sorted((root / "train").glob("*/*_boxes.txt"))
     for file in files:
@@ -57,6 +59,19 @@ def read_tiny_imagenet_boxes(root: Path) -> PixelBoxes | None:
         if corners:
             boxes[f"val/images/{name}"] = [_box(root / VAL_ANNOTATIONS, number, corners[:4])]
     return boxes if files or boxes else None
+
+
+def _wnids(file: Path) -> list[str]:
+    """The class ids; each names a folder, so none may lead elsewhere."""
+    found = []
+    for number, line in lines(file, ORIGIN):
+        for wnid in line.split():
+            if "/" in wnid or "\\" in wnid or wnid in (".", ".."):
+                raise ValueError(f"{file}, line {number}: {wnid!r} is not the name of a folder in train: correct it")
+            found.append(wnid)
+    if not found:
+        raise ValueError(f"{file} names no class: restore it from {ORIGIN}")
+    return found
 
 
 def _box(file: Path, line: int, cells: list[str]) -> PixelBox:
@@ -72,22 +87,17 @@ def _box(file: Path, line: int, cells: list[str]) -> PixelBox:
 def _class_names(root: Path, wnids: list[str]) -> tuple[str, ...]:
     """``<wnid> <first name>`` where words.txt has one, so that two classes of one name stay apart."""
     file = root / "words.txt"
-    lines = read_utf8(file).splitlines() if file.is_file() else []
-    words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
+    named = (line.partition("\t") for _, line in lines(file, ORIGIN)) if file.is_file() else ()
+    words = {wnid.strip(): names.split(",")[0].strip() for wnid, _, names in named}
     return tuple(f"{wnid} {words[wnid]}" if words.get(wnid) else wnid for wnid in wnids)
 
 
 def _annotations(file: Path, least: int) -> list[tuple[int, list[str]]]:
     """Line number and cells of every line, which must have at least ``least`` cells."""
-    if not file.is_file():
-        raise ValueError(
-            f"{file} is missing: restore it from Tiny-ImageNet's archive (its labels are needed even without boxes)"
-        )
-    lines = []
-    for number, line in enumerate(read_utf8(file).splitlines(), 1):
-        cells = line.split("\t")
-        if line.strip() and len(cells) < least:
+    found = []
+    for number, line in lines(file, f"{ORIGIN} (labels are needed even without boxes)"):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) < least:
             raise ValueError(f"{file}, line {number}: {line!r} has fewer than {least} tab-separated cells: correct it")
-        if line.strip():
-            lines.append((number, cells))
-    return lines
+        found.append((number, cells))
+    return found

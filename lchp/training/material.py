@@ -10,12 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lchp.data.digest import Digest, boxes_digest, dataset_digest
+from lchp.data.digest import Digest, boxes_digest, digest_of_hashes, image_hashes
+from lchp.data.findings import inspect
 from lchp.data.fingerprint import fingerprint
 from lchp.data.loader import ImageSource, image_size
-from lchp.data.reading import open_dataset, read_true_boxes
+from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
 from lchp.data.splits import split
+from lchp.data.true_boxes import read_truth
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Split
 from lchp.training.identity import initialization_key, trial_key, with_digests
@@ -52,6 +54,8 @@ class Material:
     config: TrialConfig
     """What it was prepared for; it serves every configuration of the same dataset, split, weights and view."""
     runtime: Runtime
+    findings: tuple[str, ...] = ()
+    """What the user should know of the data before trusting a score, one line each."""
 
     @staticmethod
     def key(config: TrialConfig) -> str:
@@ -61,20 +65,24 @@ class Material:
     @classmethod
     def prepare(cls, config: TrialConfig, runtime: Runtime) -> Material:
         """Opens the dataset and digests what the trial reads. Raises ValueError, naming file and remedy, for what is
-        missing.
+        missing, and for data on which scores would mean nothing.
         """
         dataset = open_dataset(config.dataset, runtime.cache)
         splits = split(dataset, config.split)
-        records = (*splits.train, *splits.val, *splits.test)
+        hashes = image_hashes(dataset, runtime.cache)
+        truth = read_truth(config.dataset, dataset, (*splits.train, *splits.val, *splits.test))
+        findings = inspect(config.dataset, dataset, splits, hashes, truth)
+        findings.require_meaning()
         weights = {"classifier": config.weights.classifier, "regressor": config.weights.regressor}
         return cls(
             dataset,
             splits,
-            dataset_digest(dataset, runtime.cache),
+            digest_of_hashes(dataset, hashes),
             {role: digest_of(source, role) for role, source in weights.items()},
-            read_true_boxes(config.dataset, dataset, records),
+            None if truth is None else truth.sound,
             config,
             runtime,
+            findings.for_a_run(),
         )
 
     def serving(self, config: TrialConfig, runtime: Runtime) -> Material:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lchp.data.checking import CheckReport, check
-from lchp.data.config import CubDataset, DatasetConfig, ImageNetDataset, SplitConfig, TableDataset, TinyImageNetDataset
+from lchp.data.config import DatasetConfig, FilesDataset, SplitConfig
 from tests.data.layouts import draw_cub, draw_imagenet, draw_table, write_annotation
 
 ALL = SplitConfig(val_per_class=0)
@@ -19,7 +19,7 @@ SOME = SplitConfig(val_per_class=1)
 
 
 def checked(path: Path, splits: SplitConfig = SOME) -> CheckReport:
-    return check(TableDataset(kind="table", path=path), path.parent / "cache", splits)
+    return check(FilesDataset(kind="table", path=path), path.parent / "cache", splits)
 
 
 def rewritten(path: Path, boxes: dict[str, tuple[object, ...]]) -> Path:
@@ -102,7 +102,7 @@ def test_check_box_outside_its_image_is_a_problem_and_overhang_a_fact(tmp_path: 
     boxes = {"pictures/0_train_0.png": (80, 0, 90, 10), "pictures/0_train_1.png": (-3, 0, 10, 10)}
     report = checked(rewritten(draw_table(tmp_path, size=(80, 64)), boxes))
     (problem,) = report.problems
-    assert problem.endswith("0_train_0.png: true box (80, 0, 90, 10) lies outside the 80 x 64 image")
+    assert "table.csv, line 2: pictures/0_train_0.png: (80, 0, 90, 10) lies outside the 80 x 64 image: cor" in problem
     assert "true boxes: 14 of 14 images; 1 overhang" in report.facts
 
 
@@ -110,8 +110,8 @@ def test_check_box_without_area_is_a_problem(tmp_path: Path) -> None:
     draw_imagenet(tmp_path, train=3)
     annotation = tmp_path / "ILSVRC/Annotations/CLS-LOC/train/n00000010/n00000010_0.xml"
     write_annotation(annotation, [("n00000010", (20, 5, 10, 50)), ("n00000010", (5, 5, 10, 50))])
-    (problem,) = check(ImageNetDataset(kind="imagenet", path=tmp_path), tmp_path / "cache", SOME).problems
-    assert problem.endswith("n00000010_0.JPEG: true box (20, 5, 10, 50) has no area")
+    (problem,) = check(FilesDataset(kind="imagenet", path=tmp_path), tmp_path / "cache", SOME).problems
+    assert problem.endswith("n00000010_0.JPEG: (20, 5, 10, 50) has no area: left out")
 
 
 def test_check_unreadable_box_is_a_problem_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ def test_check_missing_boxes_are_counted_by_split(tmp_path: Path) -> None:
     gone = ("", "", "", "")
     report = checked(rewritten(draw_table(tmp_path), {"pictures/0_test_0.png": gone, "pictures/1_test_0.png": gone}))
     assert report.problems == []
-    assert "test: 2 images without a true box" in report.facts
+    assert "test: 2 of 6 images have no true box" in report.warnings
     assert any(fact.endswith("of 4 test images (IoU >= 0.5)") for fact in report.facts)
 
 
 def test_check_dataset_without_boxes_has_no_floor(tmp_path: Path) -> None:
     (draw_cub(tmp_path / "set") / "bounding_boxes.txt").unlink()
-    report = check(CubDataset(kind="cub", path=tmp_path / "set"), tmp_path / "cache", SOME)
+    report = check(FilesDataset(kind="cub", path=tmp_path / "set"), tmp_path / "cache", SOME)
     assert report.problems == []
     assert "true boxes: none, so there are no localization metrics" in report.facts
     assert not any("floor" in fact for fact in report.facts)
@@ -166,7 +166,7 @@ def known(config: DatasetConfig, cache: Path) -> list[str]:
 def test_check_real_cub_subset_known_answers(tmp_path: Path) -> None:
     if not os.environ.get("LCHP_TEST_CUB"):
         pytest.skip("LCHP_TEST_CUB names no real dataset (folder or archive)")
-    facts = known(CubDataset(kind="cub", path=Path(os.environ["LCHP_TEST_CUB"])), tmp_path)
+    facts = known(FilesDataset(kind="cub", path=Path(os.environ["LCHP_TEST_CUB"])), tmp_path)
     assert "train: 600 images, 30 to 30 a class" in facts
     assert "true boxes: 1146 of 1146 images; 5 overhang" in facts
     assert any("the whole image: 0.187" in fact or "the whole image: 0.1868" in fact for fact in facts)
@@ -176,7 +176,7 @@ def test_check_real_cub_subset_known_answers(tmp_path: Path) -> None:
 def test_check_real_tiny_imagenet_subset_known_answers(tmp_path: Path) -> None:
     if not os.environ.get("LCHP_TEST_TINY_IMAGENET"):
         pytest.skip("LCHP_TEST_TINY_IMAGENET names no real dataset (folder or archive)")
-    facts = known(TinyImageNetDataset(kind="tiny-imagenet", path=Path(os.environ["LCHP_TEST_TINY_IMAGENET"])), tmp_path)
+    facts = known(FilesDataset(kind="tiny-imagenet", path=Path(os.environ["LCHP_TEST_TINY_IMAGENET"])), tmp_path)
     assert "images that decode: 7000 of 7000 (stored as 6904 RGB, 96 L)" in facts
     assert any("the whole image: 0.5010" in fact for fact in facts)
     assert any("centred box" in fact and ": 0.56" in fact for fact in facts)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lchp.data import digest
-from lchp.data.config import CubDataset
+from lchp.data.config import FilesDataset
 from lchp.data.digest import boxes_digest, changed, dataset_digest, image_hashes
 from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset
@@ -21,7 +21,7 @@ FIRST = "images/001.Bird_0/Bird_0_train_0.jpg"
 
 
 def birds(folder: Path) -> Dataset:
-    return open_dataset(CubDataset(kind="cub", path=folder), folder)
+    return open_dataset(FilesDataset(kind="cub", path=folder), folder)
 
 
 def test_digest_changed_image_is_named_even_with_length_and_time_kept(tmp_path: Path) -> None:

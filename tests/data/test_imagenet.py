@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lchp.data.imagenet import read_imagenet, read_imagenet_boxes
+from lchp.data.imagenet import read, read_boxes
 from tests.data.layouts import draw_imagenet, write_annotation
 
 VAL = "Annotations/CLS-LOC/val/ILSVRC2012_val_00000005.xml"
@@ -20,8 +20,8 @@ def drawn(folder: Path) -> Path:
 def test_imagenet_several_objects_are_several_boxes_as_written(tmp_path: Path) -> None:
     root = drawn(tmp_path)
     write_annotation(root / VAL, [("n00000010", (1, 2, 30, 40)), ("n00000010", (5, 6, 70, 64))])
-    dataset = read_imagenet(root)
-    boxes = read_imagenet_boxes(dataset, dataset.test)
+    dataset = read(root)
+    boxes = read_boxes(dataset, dataset.test)
     assert boxes is not None
     assert boxes[VAL_IMAGE] == [(1, 2, 30, 40), (5, 6, 70, 64)]
 
@@ -29,44 +29,44 @@ def test_imagenet_several_objects_are_several_boxes_as_written(tmp_path: Path) -
 def test_imagenet_objects_of_another_class_are_left_out(tmp_path: Path) -> None:
     root = drawn(tmp_path)
     write_annotation(root / VAL, [("n00000010", (1, 2, 30, 40)), ("n00000011", (5, 6, 70, 64))])
-    dataset = read_imagenet(root)
-    boxes = read_imagenet_boxes(dataset, dataset.test)
+    dataset = read(root)
+    boxes = read_boxes(dataset, dataset.test)
     assert boxes is not None
     assert boxes[VAL_IMAGE] == [(1, 2, 30, 40)]
 
 
 def test_imagenet_images_without_annotation_have_no_box(tmp_path: Path) -> None:
     root = drawn(tmp_path)
-    dataset = read_imagenet(root)
+    dataset = read(root)
     (root / "Annotations/CLS-LOC/train/n00000010/n00000010_0.xml").unlink()
-    boxes = read_imagenet_boxes(dataset, dataset.train)
+    boxes = read_boxes(dataset, dataset.train)
     assert boxes is not None
     assert {record.path for record in dataset.train} - set(boxes) == {"Data/CLS-LOC/train/n00000010/n00000010_0.JPEG"}
 
 
 def test_imagenet_solution_csv_comes_before_annotations(tmp_path: Path) -> None:
     root = drawn(tmp_path)
-    before = read_imagenet(root)
+    before = read(root)
     lines = [f"{Path(record.path).stem},n{11 - record.label:08d} 1 2 3 4 " for record in before.test]
     (tmp_path / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *lines]) + "\n")
-    after = read_imagenet(root)
+    after = read(root)
     assert [record.label for record in after.test] == [1 - record.label for record in before.test]
 
 
 def test_imagenet_names_come_from_the_synset_mapping(tmp_path: Path) -> None:
     root = drawn(tmp_path)
-    assert read_imagenet(root).classes == ("n00000010", "n00000011")
+    assert read(root).classes == ("n00000010", "n00000011")
     (tmp_path / "LOC_synset_mapping.txt").write_text("n00000010 tench, Tinca tinca\nn00000011 goldfish\n")
-    dataset = read_imagenet(root)
+    dataset = read(root)
     assert dataset.classes == ("n00000010 tench", "n00000011 goldfish")
-    assert len(read_imagenet_boxes(dataset, dataset.test) or {}) == len(dataset.test)
+    assert len(read_boxes(dataset, dataset.test) or {}) == len(dataset.test)
 
 
 def test_imagenet_without_any_labels_of_validation_images_is_refused(tmp_path: Path) -> None:
     root = drawn(tmp_path)
     (root / VAL).unlink()
     with pytest.raises(ValueError, match=r"00000005\.xml is missing, and so is .*LOC_val_solution\.csv.*put one back"):
-        read_imagenet(root)
+        read(root)
 
 
 def test_imagenet_solution_that_lacks_an_image_is_refused(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_imagenet_solution_that_lacks_an_image_is_refused(tmp_path: Path) -> Non
     with pytest.raises(
         ValueError, match=r"LOC_val_solution\.csv: no line for validation image ILSVRC2012_val_00000005"
     ):
-        read_imagenet(root)
+        read(root)
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,15 @@ def test_imagenet_bad_annotation_is_refused_by_name(text: str, message: str, tmp
     root = drawn(tmp_path)
     (root / VAL).write_text(text)
     with pytest.raises(ValueError, match=rf"ILSVRC2012_val_00000005.*{message}"):
-        read_imagenet(root)
+        read(root)
 
 
 def test_imagenet_box_that_is_not_four_numbers_is_refused(tmp_path: Path) -> None:
     root = drawn(tmp_path)
-    dataset = read_imagenet(root)
+    dataset = read(root)
     (root / VAL).write_text((root / VAL).read_text().replace("<xmax>", "<xmax>x"))
     with pytest.raises(ValueError, match=r"00000005\.xml: an object has no box of four numbers"):
-        read_imagenet_boxes(dataset, dataset.test)
+        read_boxes(dataset, dataset.test)
 
 
 def test_imagenet_annotation_with_an_external_entity_is_refused(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_imagenet_annotation_with_an_external_entity_is_refused(tmp_path: Path) 
         "<annotation><object><name>&e;</name></object></annotation>"
     )
     with pytest.raises(ValueError, match="is not an annotation in XML"):
-        read_imagenet(root)
+        read(root)
 
 
 @pytest.mark.parametrize("name", ["LOC_val_solution.csv", "LOC_synset_mapping.txt"])
@@ -118,4 +118,4 @@ def test_imagenet_list_in_another_encoding_is_refused_by_name(name: str, tmp_pat
     root = drawn(tmp_path)
     (root.parent / name).write_bytes("ImageId,PredictionString\nMöwe\n".encode("latin1"))
     with pytest.raises(ValueError, match=rf"{name}, line 2: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
-        read_imagenet(root)
+        read(root)

@@ -11,33 +11,22 @@ import pytest
 import torch
 from PIL import Image
 
-from lchp.data.config import (
-    CubDataset,
-    DatasetConfig,
-    ImageNetDataset,
-    SyntheticDataset,
-    TableDataset,
-    TinyImageNetDataset,
-)
-from lchp.data.reading import open_dataset, read_true_boxes
+from lchp.data.config import DatasetConfig, FilesDataset, SyntheticDataset
+from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset, TrueBoxes
+from lchp.data.true_boxes import read_truth
 from tests.data.layouts import draw_cub, draw_imagenet, draw_table, draw_tiny_imagenet
 
 DRAWERS = {"cub": draw_cub, "tiny-imagenet": draw_tiny_imagenet, "imagenet": draw_imagenet, "table": draw_table}
 
 
 def configured(kind: str, path: Path | None) -> DatasetConfig:
-    kinds = {
-        "cub": CubDataset,
-        "tiny-imagenet": TinyImageNetDataset,
-        "imagenet": ImageNetDataset,
-        "table": TableDataset,
-    }
-    return kinds[kind].model_validate({"kind": kind, "path": path})
+    return FilesDataset.model_validate({"kind": kind, "path": path})
 
 
-def all_boxes(config: DatasetConfig, dataset: Dataset, cache: Path) -> TrueBoxes | None:
-    return read_true_boxes(config, dataset, (*dataset.train, *dataset.test))
+def all_boxes(config: DatasetConfig, dataset: Dataset) -> TrueBoxes | None:
+    truth = read_truth(config, dataset, (*dataset.train, *dataset.test))
+    return None if truth is None else truth.sound
 
 
 def delete_boxes(kind: str, path: Path) -> None:
@@ -80,7 +69,7 @@ def test_true_boxes_every_layout_surround_the_drawn_rectangle(kind: str, tmp_pat
     """An independent reference: the rectangle is the only part of an image without noise."""
     config = configured(kind, DRAWERS[kind](tmp_path / "set"))
     dataset = open_dataset(config, tmp_path / "cache")
-    boxes = all_boxes(config, dataset, tmp_path / "cache")
+    boxes = all_boxes(config, dataset)
     assert boxes is not None
     assert len(boxes) == 14
     for path, found in boxes.items():
@@ -98,11 +87,11 @@ def test_true_boxes_every_layout_surround_the_drawn_rectangle(kind: str, tmp_pat
 def test_open_dataset_box_files_deleted_gives_the_same_dataset(kind: str, tmp_path: Path) -> None:
     config = configured(kind, path := DRAWERS[kind](tmp_path / "set"))
     before = open_dataset(config, tmp_path / "cache")
-    assert all_boxes(config, before, tmp_path / "cache")
+    assert all_boxes(config, before)
     delete_boxes(kind, path)
     after = open_dataset(config, tmp_path / "cache")
     assert after == before
-    assert all_boxes(config, after, tmp_path / "cache") is None
+    assert all_boxes(config, after) is None
 
 
 @pytest.mark.parametrize("kind", DRAWERS)
@@ -158,7 +147,7 @@ def test_true_boxes_overhanging_are_clipped_to_the_image(tmp_path: Path) -> None
     (path / "bounding_boxes.txt").write_text("1 -2.0 10.0 42.0 56.0\n")
     config = configured("cub", path)
     dataset = open_dataset(config, tmp_path)
-    boxes = all_boxes(config, dataset, tmp_path)
+    boxes = all_boxes(config, dataset)
     assert boxes is not None
     assert list(boxes) == ["images/001.Bird_0/Bird_0_train_0.jpg"]
     torch.testing.assert_close(
@@ -166,23 +155,11 @@ def test_true_boxes_overhanging_are_clipped_to_the_image(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("line", ["1 90.0 10.0 20.0 20.0", "1 10.0 10.0 0.0 20.0"])
-def test_true_boxes_without_area_in_the_image_are_refused_by_name(line: str, tmp_path: Path) -> None:
-    path = draw_cub(tmp_path / "set", size=(80, 64))
-    (path / "bounding_boxes.txt").write_text(line + "\n")
-    config = configured("cub", path)
-    dataset = open_dataset(config, tmp_path)
-    with pytest.raises(
-        ValueError, match=r"Bird_0_train_0.jpg: the true box .* has no area inside the image of 80 x 64"
-    ):
-        all_boxes(config, dataset, tmp_path)
-
-
 def test_true_boxes_tiny_imagenet_single_pixel_has_area(tmp_path: Path) -> None:
     path = draw_tiny_imagenet(tmp_path / "set", classes=1, train=1, test=1)
     (path / "train/n00000090/n00000090_boxes.txt").write_text("n00000090_0.JPEG\t0\t5\t63\t5\n")
     config = configured("tiny-imagenet", path)
-    boxes = all_boxes(config, open_dataset(config, tmp_path), tmp_path)
+    boxes = all_boxes(config, open_dataset(config, tmp_path))
     assert boxes is not None
     assert boxes["train/n00000090/images/n00000090_0.JPEG"].tolist() == [[0, 5 / 64, 1, 6 / 64]]
 
@@ -190,9 +167,9 @@ def test_true_boxes_tiny_imagenet_single_pixel_has_area(tmp_path: Path) -> None:
 def test_true_boxes_are_given_for_the_asked_records_alone(tmp_path: Path) -> None:
     config = configured("table", draw_table(tmp_path / "set"))
     dataset = open_dataset(config, tmp_path)
-    boxes = read_true_boxes(config, dataset, dataset.test[:2])
-    assert boxes is not None
-    assert list(boxes) == [record.path for record in dataset.test[:2]]
+    truth = read_truth(config, dataset, dataset.test[:2])
+    assert truth is not None
+    assert list(truth.sound) == [record.path for record in dataset.test[:2]]
 
 
 def test_synthetic_is_drawn_once_and_read_as_a_table(tmp_path: Path) -> None:
@@ -202,7 +179,7 @@ def test_synthetic_is_drawn_once_and_read_as_a_table(tmp_path: Path) -> None:
     assert open_dataset(config, tmp_path) == dataset
     assert {file: file.stat().st_mtime_ns for file in dataset.root.rglob("*.png")} == times
     assert (dataset.name, len(dataset.train), len(dataset.test)) == ("synthetic", 16, 8)
-    boxes = all_boxes(config, dataset, tmp_path)
+    boxes = all_boxes(config, dataset)
     assert boxes is not None
     assert len(boxes) == 24
     other = open_dataset(config.model_copy(update={"seed": 1}), tmp_path)
@@ -218,7 +195,7 @@ def real(variable: str) -> Path:
 def test_real_cub_subset_known_answers(tmp_path: Path) -> None:
     config = configured("cub", real("LCHP_TEST_CUB"))
     dataset = open_dataset(config, tmp_path)
-    boxes = all_boxes(config, dataset, tmp_path)
+    boxes = all_boxes(config, dataset)
     assert boxes is not None
     assert (len(dataset.classes), len(dataset.train), len(dataset.test)) == (20, 600, 546)
     assert len(boxes) == 1146
@@ -228,7 +205,7 @@ def test_real_cub_subset_known_answers(tmp_path: Path) -> None:
 def test_real_tiny_imagenet_subset_known_answers(tmp_path: Path) -> None:
     config = configured("tiny-imagenet", real("LCHP_TEST_TINY_IMAGENET"))
     dataset = open_dataset(config, tmp_path)
-    boxes = all_boxes(config, dataset, tmp_path)
+    boxes = all_boxes(config, dataset)
     assert boxes is not None
     assert (len(dataset.classes), len(dataset.train), len(dataset.test), len(boxes)) == (20, 6000, 1000, 7000)
     # One pixel wide or high, so of no size at all if their ends were exclusive .

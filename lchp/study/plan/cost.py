@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lchp.data.config import DatasetConfig, SyntheticDataset
+from lchp.data.config import DatasetConfig
+from lchp.data.kinds import Counts
 from lchp.errors import Refusal
 from lchp.training.config import TrialConfig
 
@@ -25,23 +26,6 @@ GFLOPS = {"one CPU core": 40.0, "one GPU": 50_000.0}
 """Speeds at which the hours are stated, in GFLOP a second. The core, of an AMD EPYC at fp32: measured 90 in whole
 trials of small_cnn, 50 to 75 in training passes of the large networks, 27 in MobileNetV2's. The GPU: an assumption, a
 twentieth of an H200's bf16 ceiling."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images of a dataset: all training images (val is drawn from them), test images, and classes."""
-
-    train: int
-    test: int
-    classes: int
-    source: str
-
-
-KNOWN_IMAGES = {
-    "cub": Images(5_994, 5_794, 200, "the published size of CUB-200-2011"),
-    "tiny-imagenet": Images(100_000, 10_000, 200, "the published size of Tiny-ImageNet-200"),
-    "imagenet": Images(1_281_167, 50_000, 1_000, "the published size of ImageNet-1k (the paper's text says 1,281,197)"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,14 +50,7 @@ class Cost:
         return {device: self.total / speed / 3600 for device, speed in GFLOPS.items()}
 
 
-def known_images(dataset: DatasetConfig) -> Images | None:
-    """The published size of an original dataset, the drawn size of a synthetic one, None for people's own."""
-    if isinstance(dataset, SyntheticDataset):
-        return Images(8 * dataset.train_per_class, 8 * dataset.test_per_class, 8, "as drawn")
-    return KNOWN_IMAGES.get(dataset.kind)
-
-
-def count_images(dataset: DatasetConfig, cache: Path) -> Images | None:
+def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
     """The true counts of a dataset whose files are at hand, None where they are not.
 
     Raises:
@@ -88,10 +65,10 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Images | None:
         found = open_dataset(dataset, cache)
     except (ValueError, OSError) as error:
         raise Refusal(str(error)) from error
-    return Images(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
+    return Counts(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
 
 
-def cost_of(trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Images) -> Cost:
+def cost_of(trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Counts) -> Cost:
     """What trials cost that share these initializations."""
     first = sum(_initialization_gflop(config, images) for config in initializations)
     unshared = sum(_initialization_gflop(config, images) for config in trials)
@@ -106,13 +83,13 @@ def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
     return CLASSIFIER_GFLOP[config.classifier] * area, REGRESSOR_GFLOP[config.backbone] * area
 
 
-def _splits(config: TrialConfig, images: Images) -> tuple[int, int]:
+def _splits(config: TrialConfig, images: Counts) -> tuple[int, int]:
     """Training images and val images of a trial."""
     val = min(config.split.val_per_class * images.classes, images.train)
     return images.train - val, val
 
 
-def _initialization_gflop(config: TrialConfig, images: Images) -> float:
+def _initialization_gflop(config: TrialConfig, images: Counts) -> float:
     """A step trains the classifier on raw and masked images, asks the momentum network, trains the regressor."""
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
@@ -123,7 +100,7 @@ def _initialization_gflop(config: TrialConfig, images: Images) -> float:
     return train * (learning + boxes) + checks
 
 
-def _refinement_gflop(config: TrialConfig, images: Images) -> float:
+def _refinement_gflop(config: TrialConfig, images: Counts) -> float:
     """A step predicts weak views, classifies their crops and trains the regressor on strong views."""
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
@@ -131,7 +108,7 @@ def _refinement_gflop(config: TrialConfig, images: Images) -> float:
     return train * config.refinement.epochs * (classifier + (1 + TRAINING) * regressor) + checks
 
 
-def _evaluation_gflop(config: TrialConfig, images: Images) -> float:
+def _evaluation_gflop(config: TrialConfig, images: Counts) -> float:
     """At the end: all methods on test and val, and the selection under tau on the training images."""
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lchp.data.fingerprint import fingerprint
-from lchp.study.plan.cost import GFLOPS, Cost, Images, cost_of, known_images
+from lchp.data.kinds import Counts
+from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
@@ -21,7 +22,7 @@ class Plan:
 
     study: Study
     initializations: int
-    images: Images | None
+    images: Counts | None
     cost: Cost | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,9 +50,9 @@ class Plan:
         }
 
 
-def plan(study: Study, images: Images | None = None) -> Plan:
+def plan(study: Study, images: Counts | None = None) -> Plan:
     """Plan a study. ``images`` are the true counts where the data is at hand; without them published sizes are used."""
-    counts = images or known_images(study.base.dataset)
+    counts = images or study.base.dataset.published
     if study.search:
         return _plan_search(study, counts)
     shared = {initialization_name(trial.config): trial.config for trial in study.trials}
@@ -59,7 +60,7 @@ def plan(study: Study, images: Images | None = None) -> Plan:
     return Plan(study, len(shared), counts, cost)
 
 
-def _plan_search(study: Study, images: Images | None) -> Plan:
+def _plan_search(study: Study, images: Counts | None) -> Plan:
     """A search: at most so many initializations, at the cost of the configuration below the suggestions."""
     assert study.search is not None, "a study without trials is a search"
     count, config = study.count, study.searched

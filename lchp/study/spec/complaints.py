@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from lchp.data.kinds import KINDS
 from lchp.study.spec.source import Location, Source
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -155,7 +156,8 @@ def _text(
     if kind in {"literal_error", "union_tag_invalid"}:
         return f"must be {context.get('expected') or context.get('expected_tags')}"
     if kind == "union_tag_not_found":
-        return "needs the key `kind`: synthetic, cub, tiny-imagenet, imagenet or table"
+        *names, last = KINDS
+        return f"needs the key `kind`: {', '.join(names)} or {last}"
     if kind == "missing":
         return f"is missing: add it{meaning}"
     if kind == "value_error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lchp.data.kinds import KINDS
 from lchp.errors import Refusal
 from lchp.study.spec.source import Source
 from lchp.training.config import TrialConfig, WeightsFile
@@ -24,7 +25,7 @@ def missing_files(config: TrialConfig, source: Source) -> list[str]:
     kind = config.dataset.kind
     path = getattr(config.dataset, "path", None)
     place = source.place(("dataset", "path"))
-    if kind != "synthetic":
+    if not KINDS[kind].drawn:
         if path is None:
             wrong.append(f"{place}: dataset.path: the {kind} data has no path: give it with --data PATH")
         elif not path.exists():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lchp.study.plan.cost import Images
+from lchp.data.kinds import Counts
 from lchp.study.plan.trials import Plan, as_text, in_training_order, initialization_name, plan
 from lchp.study.spec.load import load_study
 
@@ -19,7 +19,7 @@ vary:
 """
 
 
-def planned(folder: Path, text: str, *sets: str, images: Images | None = None) -> Plan:
+def planned(folder: Path, text: str, *sets: str, images: Counts | None = None) -> Plan:
     path = folder / "study.yaml"
     path.write_text(text, encoding="utf-8")
     return plan(load_study(path, sets), images)
@@ -68,9 +68,9 @@ def test_plan_cost_scales_with_epochs_area_and_seeds(tmp_path: Path, changed: tu
 
 
 def test_plan_cost_scales_with_images_and_networks(tmp_path: Path) -> None:
-    small = planned(tmp_path, "name: s\npreset: cub\n", images=Images(100, 100, 10, "counted")).cost
-    large = planned(tmp_path, "name: s\npreset: cub\n", images=Images(300, 300, 10, "counted")).cost
-    heavy = planned(tmp_path, "name: s\npreset: cub\nbackbone: vgg19_bn\n", images=Images(100, 100, 10, "counted")).cost
+    small = planned(tmp_path, "name: s\npreset: cub\n", images=Counts(100, 100, 10, "counted")).cost
+    large = planned(tmp_path, "name: s\npreset: cub\n", images=Counts(300, 300, 10, "counted")).cost
+    heavy = planned(tmp_path, "name: s\npreset: cub\nbackbone: vgg19_bn\n", images=Counts(100, 100, 10, "counted")).cost
     assert small is not None
     assert large is not None
     assert heavy is not None
@@ -79,7 +79,7 @@ def test_plan_cost_scales_with_images_and_networks(tmp_path: Path) -> None:
 
 
 def test_plan_cost_of_one_paper_step_agrees_with_the_method_notes(tmp_path: Path) -> None:
-    cost = planned(tmp_path, "name: s\npreset: cub\n", images=Images(1, 0, 1, "one")).cost
+    cost = planned(tmp_path, "name: s\npreset: cub\n", images=Counts(1, 0, 1, "one")).cost
     assert cost is not None
     assert cost.initialization / 40 == pytest.approx(253.7, rel=0.01)
     assert cost.refinement / 40 == pytest.approx(127.2, rel=0.01)

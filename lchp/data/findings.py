@@ -1,0 +1,225 @@
+"""What a dataset holds, and what is wrong with it that only pixels, hashes and boxes tell.
+
+``lchp data check`` and a run call the same function; they differ in what they do with what it finds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lchp.data.config import DatasetConfig
+from lchp.data.kinds import KINDS
+from lchp.data.listing import is_litter, named_in
+from lchp.data.records import Dataset, ImageRecord, PixelBox, Splits
+from lchp.data.true_boxes import NO_AREA, BadBox, Truth
+
+IN_SEVERAL_SPLITS = "one image in several splits"
+WITH_SEVERAL_LABELS = "one image with several labels"
+BAD_BOX = "a bad true box"
+FRACTIONS = "true boxes look like fractions of the image"
+TURNED = "true boxes look drawn on the turned picture"
+
+SHOWN = 20
+"""Problems that people are shown; the rest is counted."""
+_NAMED = 3
+_LARGEST_FRACTION = 1.5
+"""Pixels that no far corner of a real box stays within, in all images of a split."""
+_SMALLEST_IMAGE = 8
+"""Pixels of the shorter side from which on fractions can be told from pixels."""
+
+
+@dataclass
+class Findings:
+    """Lines for people. ``problems`` and ``refusals`` go by what they are, each with the places where it is so.
+
+    facts: what the dataset holds. warnings: what should be known before a score is trusted. problems: what is wrong
+    with the data; ``data check`` fails. refusals: the same, where scores would mean nothing; a run refuses, too.
+    """
+
+    facts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    refusals: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def wrong(self) -> list[str]:
+        """Every problem and refusal in full."""
+        return [
+            f"{what}: {where}"
+            for found in (self.refusals, self.problems)
+            for what, places in found.items()
+            for where in places
+        ]
+
+    def for_a_run(self) -> tuple[str, ...]:
+        """What a run warns of: one line a problem, which names its first place."""
+        return (*self.warnings, *(_summary(what, places) for what, places in self.problems.items()))
+
+    def require_meaning(self) -> None:
+        """Raises ValueError where scores would mean nothing."""
+        if self.refusals:
+            raise ValueError("\n".join(_summary(what, places) for what, places in self.refusals.items()))
+
+
+def _summary(what: str, places: list[str]) -> str:
+    more = f"; {len(places) - 1} more, named by `lchp data check`" if len(places) > 1 else ""
+    return f"{what}: {places[0]}{more}"
+
+
+def inspect(
+    config: DatasetConfig, dataset: Dataset, splits: Splits, hashes: Mapping[str, str], truth: Truth | None
+) -> Findings:
+    """Inspect an open dataset. ``hashes`` are those of its image files, by path; ``truth`` its true boxes, if any."""
+    found = Findings()
+    _left_out(dataset, found)
+    _duplicates(splits, hashes, found)
+    if truth is None:
+        found.facts.append("true boxes: none, so there are no localization metrics")
+        return found
+    count = sum(map(len, truth.pixels.values()))
+    found.facts.append(f"true boxes: {count} of {len(truth.pixels)} images; {_overhanging(truth)} overhang")
+    _bad_boxes(config, dataset, truth, found)
+    _turned(dataset, truth, found)
+    for name, records in named(splits):
+        _fractions(dataset, name, records, truth, found)
+        without = sum(record.path not in truth.sound for record in records)
+        if without:
+            lines = found.facts if name == "train" else found.warnings
+            lines.append(f"{name}: {without} of {len(records)} images have no true box")
+    return found
+
+
+def named(splits: Splits) -> tuple[tuple[str, tuple[ImageRecord, ...]], ...]:
+    """The splits by name."""
+    return ("train", splits.train), ("val", splits.val), ("test", splits.test)
+
+
+def _left_out(dataset: Dataset, found: Findings) -> None:
+    litter = [path for path in dataset.left_out if is_litter(path.rpartition("/")[2])]
+    others = [path for path in dataset.left_out if not is_litter(path.rpartition("/")[2])]
+    if litter:
+        found.facts.append(f"hidden entries among the images, skipped: {_listed(litter)}")
+    if others:
+        found.warnings.append(f"entries among the images that are not read as images: {_listed(others)}")
+
+
+def _listed(paths: list[str]) -> str:
+    more = ", ..." if len(paths) > _NAMED else ""
+    return f"{len(paths)} ({', '.join(paths[:_NAMED])}{more})"
+
+
+def _duplicates(splits: Splits, hashes: Mapping[str, str], found: Findings) -> None:
+    repeated = {sha256 for sha256, count in Counter(hashes.values()).items() if count > 1}
+    if not repeated:
+        return
+    places: dict[str, list[tuple[str, ImageRecord]]] = defaultdict(list)
+    for name, records in named(splits):
+        for record in records:
+            if hashes[record.path] in repeated:
+                places[hashes[record.path]].append((name, record))
+    within = 0
+    for same in places.values():
+        where = ", ".join(f"{record.path} ({name})" for name, record in same) + ": keep one"
+        if len({name for name, _ in same}) > 1:
+            found.problems[IN_SEVERAL_SPLITS].append(where)
+        elif len({record.label for _, record in same}) > 1:
+            found.problems[WITH_SEVERAL_LABELS].append(where)
+        else:
+            within += len(same) - 1
+    if within:
+        found.facts.append(f"repeated images within a class and split: {within}")
+
+
+def _overhanging(truth: Truth) -> int:
+    """Boxes that leave their image, those that are none apart."""
+    bad = {(bad.path, bad.box) for bad in truth.bad}
+    return sum(
+        _leaves(box, header.width, header.height) and (path, box) not in bad
+        for path, of_image in truth.pixels.items()
+        if (header := truth.headers.get(path)) is not None
+        for box in of_image
+    )
+
+
+def _leaves(box: PixelBox, width: int, height: int) -> bool:
+    return box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height
+
+
+def _bad_boxes(config: DatasetConfig, dataset: Dataset, truth: Truth, found: Findings) -> None:
+    if not truth.bad:
+        return
+    if KINDS[config.kind].leaves_out_bad_boxes:
+        found.problems[BAD_BOX] = [f"{dataset.root}/{bad}: left out" for bad in truth.bad]
+    else:
+        places = _places(dataset, [bad.path for bad in truth.bad])
+        found.refusals[BAD_BOX] = [
+            f"{place}{bad}{_remedy(bad, dataset, truth)}" for place, bad in zip(places, truth.bad, strict=True)
+        ]
+
+
+def _places(dataset: Dataset, paths: list[str]) -> list[str]:
+    """Where people find the boxes of images: the lines of their table, of the first ones that are read, or a folder."""
+    if not dataset.source.is_file():
+        return [f"{dataset.root}/"] * len(paths)
+    return [
+        f"{named_in(dataset.source, path) if number < SHOWN else dataset.source}: " for number, path in enumerate(paths)
+    ]
+
+
+def _remedy(bad: BadBox, dataset: Dataset, truth: Truth) -> str:
+    if bad.path not in truth.headers:
+        return ": correct or remove it"
+    if truth.headers[bad.path].orientation > 1 and bad.path not in dataset.turned:
+        return f" as it is stored; {_TURN}"
+    if bad.fault == NO_AREA:
+        return ": give two corners (x2 and y2 are no width and height), or remove it"
+    return ": correct or remove it"
+
+
+_TURN = (
+    "boxes count in the stored pixels, whatever EXIF says: give them so, turn the images for good, or write `exif` "
+    "into the column `orientation` of a table"
+)
+
+
+def _turned(dataset: Dataset, truth: Truth, found: Findings) -> None:
+    """Images that viewers turn as their EXIF says: were their boxes drawn on what the viewer showed?"""
+    tagged = [path for path, header in truth.headers.items() if header.orientation > 1]
+    tagged = [path for path in tagged if path in truth.pixels and path not in dataset.turned]
+    if not tagged:
+        return
+    found.warnings.append(f"images with true boxes and an EXIF orientation other than 1: {_listed(tagged)}: {_TURN}")
+    for path in tagged:
+        header = truth.headers[path]
+        sizes = (header.width, header.height), (header.height, header.width)
+        boxes = truth.pixels[path]
+        stored, turned = (any(_leaves(box, *size) for box in boxes) for size in sizes)
+        if header.orientation > 4 and stored and not turned:
+            found.problems[TURNED].append(f"{path}, stored as {header.width} x {header.height}: {_TURN}")
+
+
+def _fractions(dataset: Dataset, name: str, records: tuple[ImageRecord, ...], truth: Truth, found: Findings) -> None:
+    """Boxes within a pixel of the corner, in images that are larger."""
+    boxes = [
+        (record.path, box)
+        for record in records
+        if (header := truth.headers.get(record.path)) is not None and min(header.width, header.height) > _SMALLEST_IMAGE
+        for box in truth.pixels.get(record.path, ())
+    ]
+    small = [(path, box) for path, box in boxes if max(box) <= _LARGEST_FRACTION]
+    if not small:
+        return
+    if len(small) < len(boxes):
+        # A real box may cover the first pixel; its corners are then whole numbers.
+        small = [(path, box) for path, box in small if not all(value.is_integer() for value in box)]
+    remedy = "multiply x by the width and y by the height of its image"
+    places = _places(dataset, [path for path, _ in small])
+    lines = [
+        f"{place}{path}: ({', '.join(f'{value:g}' for value in box)}) ({name}): {remedy}"
+        for place, (path, box) in zip(places, small, strict=True)
+    ]
+    if len(small) == len(boxes):
+        found.refusals[FRACTIONS] += lines
+    elif lines:
+        found.problems[FRACTIONS] += lines

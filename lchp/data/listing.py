@@ -1,0 +1,95 @@
+"""Lists and folders of the original layouts: the lines of a text file, and what of a folder is an image."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lchp.data.files import read_utf8
+
+IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+"""Endings, in any case, by which a folder's images are known; decoding then follows the content."""
+
+LITTER = ("__macosx", "thumbs.db", "desktop.ini")
+"""Names in lower case that systems leave behind without hiding them by a dot."""
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden (``._cat.JPEG``, ``.ipynb_checkpoints``), or left behind by a system."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is named like an image."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+@dataclass
+class Folder:
+    """The names right inside a folder, each sorted."""
+
+    images: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    """Litter, and files that are not named like images."""
+
+
+def scan(folder: Path) -> Folder:
+    """What lies right inside ``folder``. Nothing is opened: ImageNet has more than a million entries."""
+    found = Folder()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if is_litter(name):
+                found.others.append(name)
+            elif entry.is_dir():
+                found.folders.append(name)
+            else:
+                (found.images if is_image(name) else found.others).append(name)
+    for names in (found.images, found.folders, found.others):
+        names.sort()
+    return found
+
+
+def lines(file: Path, origin: str) -> list[tuple[int, str]]:
+    """Number and text of every line that is not empty, without its line end, a byte order mark and outer spaces.
+
+    Raises:
+        ValueError: it is missing (``origin`` says where to take it from), a folder, or not UTF-8.
+    """
+    if not file.is_file():
+        fault = "is a folder" if file.is_dir() else "is missing"
+        raise ValueError(f"{file} {fault}: restore it from {origin}")
+    text = read_utf8(file).removeprefix("\ufeff")
+    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
+def named_in(file: Path, name: str) -> str:
+    """``<file>, lines 3 and 7``: where a text file names an image or class, for messages; else the file alone.
+
+    Lists give paths from a folder of their own: the longest end of ``name`` that the file holds counts.
+    """
+    parts = name.split("/")
+    text = lines(file, "its source")
+    for start in range(len(parts)):
+        word = re.compile(rf"(?<![\w./-]){re.escape('/'.join(parts[start:]))}(?![\w./-])")
+        found = [str(number) for number, line in text if word.search(line)]
+        if found:
+            return f"{file}, line{'s' if len(found) > 1 else ''} {' and '.join(found[:3])}"
+    return str(file)
+
+
+def near(file: Path) -> str:
+    """Why a file that a list names is not found, where that can be seen; for messages, else empty."""
+    if file.is_dir():
+        return " (a folder of that name is there)"
+    if "\\" in file.name and (file.parent / file.name.replace("\\", "/")).is_file():
+        return " (write / for \\)"
+    try:
+        names = [other.name for other in file.parent.iterdir()]
+    except OSError:
+        return ""
+    same = next((name for name in names if name.lower() == file.name.lower()), None)
+    return f" ({same!r} is: upper and lower case differ)" if same else ""
