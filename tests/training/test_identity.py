@@ -6,8 +6,9 @@ import pytest
 
 from lchp.data.fingerprint import fingerprint
 from lchp.training.config import TrialConfig
-from lchp.training.identity import initialization_key, trial_key, with_digests
+from lchp.training.identity import ADDED, Added, initialization_key, normal_form, stored_config, trial_key, with_digests
 
+from .added import DEFAULT, added_field
 from .tiny import tiny
 
 DIGESTS = {"images": "i", "boxes": "b", "classifier": None, "regressor": None}
@@ -67,3 +68,40 @@ def test_with_digests_paths_do_not_count() -> None:
     assert "here" not in str(key("/here"))
     assert key("/here")["weights"] == {"classifier": "file", "regressor": "none"}
     assert key("/here")["dataset"] == {"kind": "cub"}
+
+
+def test_trial_key_of_a_config_with_an_added_field_is_the_old_one_while_it_has_the_value_of_before() -> None:
+    before = trial_key(tiny())
+    with added_field():
+        assert "patience" in tiny().model_dump()["refinement"]
+        assert trial_key(tiny()) == before
+        changed = trial_key(tiny(refinement={"patience": DEFAULT + 1}))
+    assert changed["refinement"] == {**before["refinement"], "patience": DEFAULT + 1}
+
+
+def test_trial_key_of_a_config_with_a_field_that_no_table_names_is_another() -> None:
+    before = trial_key(tiny())
+    with added_field(in_the_table=False):
+        assert trial_key(tiny()) != before
+
+
+def test_normal_form_drops_mappings_that_only_held_added_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in {"confidence.score": "max_softmax", "confidence.keep.share": None, "delta.none": 1}.items():
+        monkeypatch.setitem(ADDED, key, Added("0.2", value))
+    plain = {"delta": 0.5, "confidence": {"score": "max_softmax", "keep": {"share": None}}}
+    assert normal_form(plain) == {"delta": 0.5}
+    plain["confidence"] = {"score": "contrast", "keep": {"share": None}}
+    assert normal_form(plain) == {"delta": 0.5, "confidence": {"score": "contrast"}}
+    assert plain["confidence"] == {"score": "contrast", "keep": {"share": None}}
+
+
+def test_stored_config_gets_the_value_of_before_where_the_default_has_moved_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored = tiny().model_dump(mode="json")
+    with added_field():
+        monkeypatch.setitem(ADDED, "refinement.patience", Added("0.9", DEFAULT + 1))
+        assert stored_config(stored).model_dump()["refinement"]["patience"] == DEFAULT + 1
+        assert trial_key(stored_config(stored)) == trial_key(tiny(refinement={"patience": DEFAULT + 1}))
+        assert "patience" not in trial_key(stored_config(stored))["refinement"]
+    assert "patience" not in stored["refinement"]

@@ -31,6 +31,7 @@ from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.store import client
 from lchp.training.initialization import make_networks
+from tests.training.added import added_field
 
 METHODS = {"pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box"}
 METRICS = {
@@ -124,6 +125,17 @@ def test_run_study_again_trains_nothing_and_gives_the_same_files(own: Path) -> N
     assert "all 4 trials of tiny are finished: nothing to train" in said
     assert {file: (own / "out/tiny" / file).read_bytes() for file in before} == before
     assert len(nested(own)) == 4
+
+
+def test_run_study_after_a_field_was_added_goes_on_with_what_is_stored(own: Path) -> None:
+    before = (own / "out/tiny/results.csv").read_bytes()
+    with added_field():
+        said: list[str] = []
+        assert small.run(small.load(own, small.GRID), own, said) == 0
+        assert "all 4 trials of tiny are finished: nothing to train" in said
+        with pytest.raises(Refusal, match=r"refinement\.patience: \(absent\) -> 8"):
+            small.run(small.load(own, small.GRID, "refinement.patience=8"), own)
+    assert (own / "out/tiny/results.csv").read_bytes() == before
 
 
 def test_run_study_lost_tracking_store_is_rebuilt_from_files(own: Path) -> None:
