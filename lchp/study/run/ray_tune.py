@@ -136,7 +136,8 @@ class _Recording(tune.Callback):  # type: ignore[misc]
         self.recorder.start(trial.config["trial"])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        self.recorder.epochs(trial.config["trial"], int(result["global_epoch"]), result.get("reports", []))
+        reports, notes = result.get("reports", []), result.get("notes", [])
+        self.recorder.epochs(trial.config["trial"], int(result["global_epoch"]), reports, notes)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self.recorder.complete(trial.config["trial"])
