@@ -22,7 +22,8 @@ from mlflow.tracking import MlflowClient
 
 from lchp.data.fingerprint import canonical, flatten
 from lchp.store.folder import RECORDS, StageFolder
-from lchp.tracking.store import client, shown
+from lchp.tracking.address import shown
+from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
 
 KEY_TAG = "lchp.key"

@@ -17,7 +17,8 @@ from lchp.data.fingerprint import canonical, flatten
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
-from lchp.study.run.options import Machine, epoch_line, require_writable
+from lchp.study.run.fitness import look
+from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.recorder import WEIGHTS_TAG
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source, options
@@ -55,7 +56,7 @@ def reproduce(
     Raises:
         Refusal: no such finished run, its data or weights are not there, or an option for anything but a path.
     """
-    require_writable(output, "--output")
+    look({"--output": output})
     with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
         try:
             uri = open_store(tracking_uri, Path.cwd())
