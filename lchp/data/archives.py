@@ -1,13 +1,20 @@
-"""Archives, extracted once into the cache folder, without trust in what they hold."""
+"""Archives, extracted once into the cache folder, without trust in what they hold.
+
+A .zip has a CRC-32 of every file and a .tgz one of the whole: both are read to their checksums, so that a damaged byte
+is refused and never becomes a changed image. A plain .tar has checksums of its members' headers alone: damage within a
+file of it cannot be seen. What an archive is follows its content, not its name.
+"""
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn, cast
 
@@ -20,6 +27,14 @@ LARGEST_EXPANSION = 100
 """An archive of photographs hardly shrinks; one that claims to grow a hundredfold is not a dataset."""
 SMALL = 2**27
 """Bytes up to which an archive's growth is not looked at."""
+CHUNK = 2**20
+GZIP, ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
+CONTRADICTIONS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+"""What extracting meets where the names of an archive cannot all be."""
+
+
+class _Unacceptable(ValueError):
+    """The message says in full what is wrong with the archive."""
 
 
 def is_archive(path: Path) -> bool:
@@ -31,7 +46,8 @@ def extracted(path: Path, cache: Path) -> Path:
     """The folder ``cache/extracted/<name>-<key>`` with what the archive holds; the key is its path, length and time.
 
     Only plain files and folders below that folder are accepted. Raises ValueError naming the archive where it is
-    corrupt, holds links, devices or paths that leave the folder, or would grow beyond reason or beyond the disk.
+    corrupt or none, holds links, devices or paths that leave the folder, or would grow beyond reason or beyond the
+    disk.
     """
     status = path.stat()
     key = hashlib.sha256(f"{path.resolve()}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:16]
@@ -44,61 +60,91 @@ def extracted(path: Path, cache: Path) -> Path:
 
 
 def _extract(path: Path, folder: Path) -> None:
+    with path.open("rb") as raw:
+        extract = _extractor(path, raw.read(tarfile.BLOCKSIZE))
     folder.mkdir()
     try:
-        if path.name.lower().endswith(".zip"):
-            _extract_zip(path, folder)
-        else:
-            _extract_tar(path, folder)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        extract(path, folder)
+    except _Unacceptable:
+        raise
+    except Exception as error:  # damaged headers make tarfile and zipfile raise nearly anything
+        if isinstance(error, OSError) and error.errno not in (None, *CONTRADICTIONS):
             raise
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: the archive is corrupt ({reason}): fetch it again") from error
 
 
+def _extractor(path: Path, start: bytes) -> Callable[[Path, Path], None]:
+    """What extracts a file that begins with the block ``start``. ValueError where that is no archive."""
+    if not start:
+        raise ValueError(f"{path} is empty: fetch the archive again")
+    if start.startswith(ZIP):
+        return _extract_zip
+    if start.startswith(GZIP) or _is_tar_header(start):
+        return _extract_tar
+    if start.lstrip().startswith(b"<"):
+        raise ValueError(
+            f"{path} is a web page, not an archive: open it to see what its server says, and fetch it again"
+        )
+    raise ValueError(
+        f"{path} is none of the archives that are read ({', '.join(SUFFIXES)}), or its beginning is damaged: "
+        "fetch it again, or extract it and give the folder"
+    )
+
+
+def _is_tar_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
 def _extract_tar(path: Path, folder: Path) -> None:
-    with path.open("rb") as raw, _bar(path) as bar, tarfile.open(fileobj=raw) as archive:
-        grown = 0
-        for member in archive:
-            if not (member.isfile() or member.isdir()):
-                raise _unsafe(path, member.name, "is neither a file nor a folder")
-            _check_name(path, member.name)
-            grown += member.size
-            _check_growth(path, folder, grown, member.size)
-            archive.extract(member, folder, filter="data")
-            bar.update(raw.tell() - bar.n)
-        _check_end(archive)
+    with path.open("rb") as raw, _bar(path) as bar:
+        is_gzip = raw.read(len(GZIP)) == GZIP
+        raw.seek(0)
+        stream = cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            grown = 0
+            for member in archive:
+                if not (member.isfile() or member.isdir()):
+                    raise _unsafe(path, member.name, "is neither a file nor a folder")
+                _check_name(path, member.name)
+                grown += member.size
+                _check_growth(path, folder, grown, member.size)
+                archive.extract(member, folder, filter="data")
+                bar.update(raw.tell() - bar.n)
+            _check_end(stream, archive.offset)
 
 
-def _check_end(archive: tarfile.TarFile) -> None:
-    """tarfile takes a damaged header for the end of the archive: only a block of zeros is one."""
-    stream = cast("IO[bytes]", archive.fileobj)
-    stream.seek(archive.offset)
+def _check_end(stream: IO[bytes], end: int) -> None:
+    """Reads the stream from its end mark on. tarfile takes a damaged header for that mark, which is a block of zeros,
+    and reads no further: gzip's checksum and a second archive in the same file come behind it.
+    """
+    stream.seek(end)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it ends within its members")
+    while rest := stream.read(CHUNK):
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("something follows its end: two archives in one file?")
 
 
 def _extract_zip(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive, _bar(path) as bar:
         members = archive.infolist()
-        _check_growth(
-            path, folder, sum(member.file_size for member in members), sum(member.file_size for member in members)
-        )
+        if min((member.header_offset for member in members), default=0):
+            raise zipfile.BadZipFile("something precedes its first member: two archives in one file?")
+        size = sum(member.file_size for member in members)
+        _check_growth(path, folder, size, size)
         for member in members:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _unsafe(path, member.filename, "is neither a file nor a folder")
             _check_name(path, member.filename)
-            archive.extract(member, folder)
+            if member.is_dir() and (member.file_size or member.CRC):
+                raise zipfile.BadZipFile(f"the folder {member.filename} has content")
+            archive.extract(member, folder)  # to its end, where zipfile compares the CRC
             bar.update(member.compress_size)
 
 
@@ -111,19 +157,19 @@ def _check_name(path: Path, name: str) -> None:
 def _check_growth(path: Path, folder: Path, grown: int, coming: int) -> None:
     """``grown`` bytes in all, ``coming`` of them not yet written."""
     if grown > max(SMALL, LARGEST_EXPANSION * path.stat().st_size):
-        raise ValueError(
+        raise _Unacceptable(
             f"{path}: the archive would grow to more than {LARGEST_EXPANSION} times its length: it is no dataset"
         )
     free = shutil.disk_usage(folder).free
     if coming > free:
-        raise ValueError(
+        raise _Unacceptable(
             f"{path}: extracting takes {coming:,} bytes, {folder.parent} has {free:,} left: make room, "
             "or extract it elsewhere and give the folder"
         )
 
 
-def _unsafe(path: Path, name: str, fault: str) -> ValueError:
-    return ValueError(
+def _unsafe(path: Path, name: str, fault: str) -> _Unacceptable:
+    return _Unacceptable(
         f"{path}: refused, its member {name!r} {fault}: extract it yourself if you trust it, and give the folder"
     )
 

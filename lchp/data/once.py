@@ -2,34 +2,80 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
-def build_once(target: Path, build: Callable[[Path], None]) -> Path:
+
+def build_once(target: Path, build: Callable[[Path], None], fault: Callable[[Path], str | None] | None = None) -> Path:
     """``target``, made by ``build`` if it is not there yet; ``build`` gets a temporary path beside it to write to.
 
-    The temporary file or folder is renamed when ``build`` returns, so that ``target`` is whole wherever it exists. Of
-    several processes one builds while the others wait for it; what an interrupted one left behind is thrown away.
+    The temporary file or folder is renamed when ``build`` returns, so that ``target`` is whole wherever it exists; what
+    was damaged later, as ``fault`` says in a few words, is made again, and standard error tells of it. Of several
+    processes one builds while the others wait for it; what an interrupted one left behind is thrown away. Nothing is
+    written where ``target`` is there already: the cache may be read-only.
+
+    Raises:
+        ValueError: the folder of ``target`` cannot be written to, or its disk is full; names it and the remedy.
     """
-    if target.exists():
+    if target.exists() and (fault is None or fault(target) is None):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.exists():
-            return target
-        part = target.parent / f".{target.name}.part"
-        _remove(part)
-        try:
-            build(part)
-            part.replace(target)
-        except BaseException:
-            _remove(part)
-            raise
+    with _locked(target):
+        found = None if fault is None or not target.exists() else fault(target)
+        if found is not None:
+            print(f"{target} is damaged ({found}): it is made again", file=sys.stderr)
+            _remove(target)
+        if not target.exists():
+            _build(target, build)
     return target
+
+
+def remedy(missing: Path) -> str:
+    """What to do about a file of a dataset that is not there: another one if the cache holds the dataset."""
+    for folder in missing.parents:
+        if _lock(folder).exists():
+            return f"delete the folder {folder}, which is then made again"
+    return "put it back or remove it from the dataset"
+
+
+def _lock(target: Path) -> Path:
+    return target.parent / f".{target.name}.lock"
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = _lock(target).open("w")
+    except OSError as error:
+        raise ValueError(
+            f"the cache folder {target.parent} cannot be written to ({error.strerror}): give another with --cache DIR"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(target: Path, build: Callable[[Path], None]) -> None:
+    part = target.parent / f".{target.name}.part"
+    _remove(part)
+    try:
+        build(part)
+        part.replace(target)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ValueError(
+            f"the disk of the cache folder {target.parent} is full: make room, or give another with --cache DIR"
+        ) from error
+    finally:
+        _remove(part)
 
 
 def _remove(path: Path) -> None:
