@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +44,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, remedy: str = "restore it, or run the study again") -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        ValueError: it is missing, cut or no JSON; names it and ``remedy``.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is cut or damaged, it is no JSON ({error}): {remedy}") from error
 
 
 def read_utf8(path: Path) -> str:
@@ -65,17 +73,3 @@ def read_utf8(path: Path) -> str:
             f"{path}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: save the file in UTF-8, "
             "or restore it from the dataset's archive"
         ) from error
-
-
-def unwritable(folder: Path) -> str | None:
-    """Why nothing can be written into ``folder``, which is made where it is missing; None where something can.
-
-    Something is written indeed: a full disk and a spent quota refuse nothing before.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(1 << 16))
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
