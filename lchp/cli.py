@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lchp.data.kinds import KINDS
-from lchp.surroundings import settle
 
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
@@ -69,10 +68,6 @@ _WORKERS = click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True,
     help="Processes that decode images which do not fit the cache.",
 )  # fmt: skip
-_ADDRESS = click.option(
-    "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT",
-    help="Ray cluster that runs already. [default: RAY_ADDRESS, else one of the study's own on this machine]",
-)  # fmt: skip
 _CONFIGURED = _with(_FILE, _DATA, _SET)
 _COMPUTED = _with(_CACHE, _DEVICE, _WORKERS)
 
@@ -81,8 +76,6 @@ _COMPUTED = _with(_CACHE, _DEVICE, _WORKERS)
 @click.version_option(package_name="lchp")
 def app() -> None:
     """Weakly supervised object localization with LCHP: studies, trials, data and results."""
-    for line in settle():
-        click.echo(f"lchp: {line}", err=True)
 
 
 @app.group()
@@ -91,7 +84,7 @@ def study() -> None:
 
 
 @study.command("run")
-@_with(_CONFIGURED, _OUTPUT, _TRACKING, _COMPUTED, _ADDRESS)
+@_with(_CONFIGURED, _OUTPUT, _TRACKING, _COMPUTED)
 def study_run(
     file: Path,
     data: Path | None,
@@ -101,27 +94,17 @@ def study_run(
     cache: Path | None,
     device: str,
     workers: int,
-    address: str | None,
 ) -> int:
     """Run the study FILE, or continue it, and make its tables."""
     from lchp.study.spec.load import load_study
 
     loaded = load_study(file, sets, data, must_exist=True)
 
-    from lchp.study.run.fitness import look
-    from lchp.study.run.ownership import require_same
-
-    cache = cache or _default_cache()
-    if address:
-        os.environ["RAY_ADDRESS"] = address
-    require_same(loaded, output / loaded.name)
-    look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri, in_ray=True)
-
-    # Ray, MLflow and torch take seconds to import: what can be told before is told.
+    # Ray, MLflow and torch take seconds to import: a mistake in the file is told before.
     from lchp.study.run.options import Machine
     from lchp.study.run.study import run_study
 
-    return run_study(loaded, output, tracking_uri, Machine(cache, device, workers), click.echo)
+    return run_study(loaded, output, tracking_uri, Machine(cache or _default_cache(), device, workers), click.echo)
 
 
 @study.command("plan")
@@ -188,15 +171,10 @@ def trial_run(
 
     config = load_trial(file, sets, data, must_exist=True)
 
-    from lchp.study.run.fitness import look
-
-    cache = cache or _default_cache()
-    look({"--output": output, "--cache": cache}, device, workers)
-
     from lchp.study.run.options import Machine
     from lchp.study.run.trial import run_single
 
-    runtime = Machine(cache, device, workers).runtime(output)
+    runtime = Machine(cache or _default_cache(), device, workers).runtime(output)
     result = run_single(config, runtime, click.echo)
     for name, value in result.scores.items():
         click.echo(f"{name} = {value:.4f}")
@@ -233,9 +211,9 @@ def _dataset(
 def _refusing(cache: Path | None) -> Iterator[None]:
     """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
     from lchp.errors import Refusal
-    from lchp.study.run.fitness import look
+    from lchp.study.run.options import require_writable
 
-    look({"--cache": cache or _default_cache()})
+    require_writable(cache or _default_cache(), "--cache")
     try:
         yield
     except (ValueError, OSError) as error:
@@ -294,15 +272,10 @@ def reproduce(
     workers: int,
 ) -> int:
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
-    from lchp.study.run.fitness import look
-
-    cache = cache or _default_cache()
-    look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri)
-
     from lchp.study.reproduce.again import reproduce as again
     from lchp.study.run.options import Machine
 
-    machine = Machine(cache, device, workers)
+    machine = Machine(cache or _default_cache(), device, workers)
     return again(run_id, tracking_uri, data, output, machine, click.echo, sets)
 
 
@@ -312,15 +285,12 @@ def reproduce(
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
     from lchp.errors import Refusal
-    from lchp.tracking.address import resolved
+    from lchp.tracking.store import open_store
     from lchp.tracking.ui import require_free, serve
 
     try:
-        require_free(resolved(tracking_uri, Path.cwd()), port)
-
-        from lchp.tracking.store import open_store
-
         store = open_store(tracking_uri, Path.cwd())
+        require_free(store, port)
     except ValueError as error:
         raise Refusal(str(error)) from error
     return serve(store, port)

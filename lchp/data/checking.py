@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lchp.data.config import DatasetConfig, SplitConfig
-from lchp.data.digest import image_hashes
+from lchp.data.digest import read_image_files
 from lchp.data.findings import SHOWN, inspect, named
 from lchp.data.headers import Header, header
 from lchp.data.loader import decode
@@ -60,7 +60,7 @@ def check(config: DatasetConfig, cache: Path, splits: SplitConfig | None = None)
     drawn = _splits(dataset, splits or SplitConfig(), report)
     _count(dataset, drawn, report)
     headers = _headers(dataset, report)
-    hashes = image_hashes(dataset, cache)
+    hashes = read_image_files(dataset, cache).hashes
     truth = None
     try:
         truth = read_truth(config, dataset, records, headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,12 @@ class Header:
         return x1, y1, x2, y2
 
 
-def header(file: Path) -> Header:
-    """The header of an image. ValueError names a file that has none."""
+def header(file: Path, data: bytes | None = None) -> Header:
+    """The header of an image, whose bytes are ``data`` where they are read already. ValueError names a file that has
+    none.
+    """
     try:
-        with Image.open(file) as image:
+        with Image.open(file if data is None else io.BytesIO(data)) as image:
             orientation = _orientation(image)
             width, height = image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -46,6 +49,8 @@ def header(file: Path) -> Header:
 def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1  # Pillow gives its size and pixels turned already
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode all of it to look for the tag behind the pixels
     try:
         tag = image.getexif().get(ExifTags.Base.Orientation)
     except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):

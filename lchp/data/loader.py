@@ -7,11 +7,17 @@ boxes are given for the stored pixels. Resizing is bilinear with antialiasing an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import math
 import os
+import re
+import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +28,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lchp.data.once import build_once
+from lchp.data.once import build_once, remedy
 from lchp.data.progress import progress
 from lchp.data.records import ImageRecord
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 BUILD_THREADS = 4
 """Threads that fill a cache file: decoding releases the interpreter lock, more of them wait for the disk."""
@@ -34,26 +42,38 @@ class ImageSource:
     """The images of ``records`` at one size, by their place in ``records``: uint8 RGB, shape (3, size, size).
 
     They lie in one memory-mapped file ``cache/resized/<key>.u8``, built on first use, if that takes at most
-    ``budget_bytes``; else every image is decoded when it is asked for. Both give the same bits. The key holds the
-    size and every file's path, length and times, so that a changed image is read again.
+    ``budget_bytes``; else every image is decoded when it is asked for, and one that is broken is found then. Both give
+    the same bits. ``identity`` says which files they are (:func:`identity_of`; the key holds it and the size), so that
+    a changed image is read again.
     """
 
-    def __init__(self, root: Path, records: Sequence[ImageRecord], size: int, cache: Path, budget_bytes: int) -> None:
+    def __init__(
+        self, root: Path, records: Sequence[ImageRecord], size: int, cache: Path, budget_bytes: int, identity: str
+    ) -> None:
         self.root = root
         self.records = tuple(records)
         self.size = size
+        self.identity = identity
         self.labels = torch.tensor([record.label for record in self.records], dtype=torch.int64)
-        self._pixels: npt.NDArray[np.uint8] | None = None
-        if 0 < len(self) * 3 * size * size <= budget_bytes:
-            file = build_once(cache / "resized" / f"{self._key()}.u8", self._build)
-            self._pixels = np.memmap(file, np.uint8, "r", shape=(len(self), 3, size, size))
+        self.is_cached = 0 < self._bytes <= budget_bytes
+        self._folder = cache / "resized"
 
     def __len__(self) -> int:
         return len(self.records)
 
+    def open(self) -> None:
+        """Maps the cached images, which are decoded now where no cache holds them whole; nothing for others.
+
+        Raises:
+            ValueError: an image is missing, does not decode or changed since ``identity`` was taken; the cache cannot
+                be written. Names file and remedy.
+        """
+        if self.is_cached:
+            self._pixels  # noqa: B018
+
     def batch(self, indices: Tensor) -> Tensor:
-        """The images at ``indices`` (b,), int64: uint8 (b, 3, size, size). ValueError names an unreadable one."""
-        if self._pixels is not None:
+        """The images at ``indices`` (b,), int64: uint8 (b, 3, size, size). ValueError as :meth:`open`."""
+        if self.is_cached:
             return torch.from_numpy(np.asarray(self._pixels[indices.numpy()]))
         images = torch.empty(len(indices), 3, self.size, self.size, dtype=torch.uint8)
         for image, index in zip(images, indices.tolist(), strict=True):
@@ -89,8 +109,29 @@ class ImageSource:
     def _decoded(self, index: int) -> Tensor:
         return resized(decode(self.root / self.records[index].path), self.size)
 
+    @cached_property
+    def _pixels(self) -> npt.NDArray[np.uint8]:
+        key = hashlib.sha256(f"{self.root.resolve()}\n{self.size}\n{self.identity}".encode()).hexdigest()[:32]
+        file = build_once(self._folder / f"{key}.u8", self._build, self._fault)
+        return np.memmap(file, np.uint8, "r", shape=self._shape)
+
+    @property
+    def _shape(self) -> tuple[int, int, int, int]:
+        return len(self), 3, self.size, self.size
+
+    @property
+    def _bytes(self) -> int:
+        return math.prod(self._shape)
+
+    def _fault(self, file: Path) -> str | None:
+        found = file.stat().st_size
+        return None if found == self._bytes else f"{found:,} bytes of {self._bytes:,}"
+
     def _build(self, part: Path) -> None:
-        pixels = np.memmap(part, np.uint8, "w+", shape=(len(self), 3, self.size, self.size))
+        with part.open("wb") as file:
+            # A disk that is full says so here; in the middle of mapped memory it would end the process.
+            os.posix_fallocate(file.fileno(), 0, self._bytes)
+        pixels = np.memmap(part, np.uint8, "r+", shape=self._shape)
         with ThreadPoolExecutor(BUILD_THREADS) as pool:
             # Chunks bound what is decoded ahead of the copy: a pool takes everything it is given at once.
             for start in progress(range(0, len(self), 64), f"resizing {len(self)} images", None, "64 images"):
@@ -98,12 +139,15 @@ class ImageSource:
                 for index, image in zip(chunk, pool.map(self._decoded, chunk), strict=True):
                     pixels[index] = image.numpy()
         pixels.flush()
+        identities = {record.path: file_identity(self.root / record.path) for record in self.records}
+        if identity_of(self.records, identities) != self.identity:
+            raise ValueError(f"{self.root}: an image changed while the images were read: start again")
 
-    def _key(self) -> str:
-        key = hashlib.sha256(f"{self.root.resolve()}\n{self.size}\n".encode())
-        for record in self.records:
-            key.update(f"{record.path}\0{file_identity(self.root / record.path)}\n".encode())
-        return key.hexdigest()[:32]
+
+def identity_of(records: Sequence[ImageRecord], identities: Mapping[str, str]) -> str:
+    """One digest over the paths of ``records`` and what :func:`file_identity` says of each, in their order."""
+    lines = (f"{record.path}\0{identities[record.path]}\n" for record in records)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def file_identity(file: Path) -> str:
@@ -111,28 +155,25 @@ def file_identity(file: Path) -> str:
     try:
         stat = os.stat(file)  # noqa: PTH116 - called a million times, and Path.stat takes twice as long
     except OSError as error:
-        raise ValueError(
-            f"{file}: the image cannot be read ({error.strerror}): put it back or remove it from the dataset"
-        ) from error
+        raise unreadable(file, error) from error
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def decode(file: Path) -> Tensor:
-    """The image in ``file`` as RGB, uint8 (3, h, w). Raises ValueError naming a file that does not decode."""
+    """The image in ``file`` as RGB, uint8 (3, h, w). Raises ValueError naming a file that is cut or does not decode.
+
+    BMP, TIFF, PPM and WebP hold no checksums: of them a missing end is found, another value of a pixel is not.
+    """
     try:
         data = np.fromfile(file, np.uint8)
     except OSError as error:
-        raise ValueError(
-            f"{file}: the image cannot be read ({error.strerror}): put it back or remove it from the dataset"
-        ) from error
+        raise unreadable(file, error) from error
     try:
-        return _with_torchvision(torch.from_numpy(data))
-    except RuntimeError as error:
-        reason = str(error)
-    try:
-        return _with_pillow(file)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: the image does not decode ({error}; {reason}): replace or remove it") from error
+        return _decoded(data)
+    except (RuntimeError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # torchvision says first where in its sources it stood.
+        reason = re.sub(r"^.*\.cpp:\d+, ", "", str(error), flags=re.DOTALL)
+        raise ValueError(f"{file}: the image does not decode ({reason}): replace or remove it") from error
 
 
 def resized(image: Tensor, size: int) -> Tensor:
@@ -142,32 +183,56 @@ def resized(image: Tensor, size: int) -> Tensor:
     return interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
-def image_size(file: Path) -> tuple[int, int]:
-    """(width, height) in pixels from the header of an image, orientation tag ignored. ValueError if it has none."""
-    try:
-        with Image.open(file) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: the image's header cannot be read ({error}): replace or remove it") from error
+def unreadable(file: Path, error: OSError) -> ValueError:
+    """What to say of an image that is missing or may not be read."""
+    return ValueError(f"{file}: the image cannot be read ({error.strerror}): {remedy(file)}")
+
+
+def _decoded(data: npt.NDArray[np.uint8]) -> Tensor:
+    """The image in the bytes ``data``, by the decoder that finds every cut in its format.
+
+    Pillow takes some JPEGs whose end is zeros for whole, and fills them with grey; torchvision's PNG decoder ends the
+    process where the compressed stream is broken.
+    """
+    start = data[:12].tobytes()
+    if start.startswith((b"\xff\xd8\xff", b"GIF8")):
+        return _with_torchvision(torch.from_numpy(data))
+    if start.startswith(PNG):
+        _check_png(data.tobytes())
+    if start[:4] == b"RIFF":
+        with contextlib.suppress(RuntimeError):  # an animated WebP is Pillow's
+            return _with_torchvision(torch.from_numpy(data))
+    return _with_pillow(io.BytesIO(data.tobytes()))
+
+
+def _check_png(data: bytes) -> None:
+    """Pillow stops reading at the last pixel, before the checksums. ValueError if a chunk it takes them from is cut or
+    damaged.
+    """
+    place, kind = len(PNG), b""
+    while kind != b"IEND":
+        kind, end = data[place + 4 : place + 8], place + 12 + int.from_bytes(data[place : place + 4])
+        if end > len(data):
+            raise ValueError("the file is cut")
+        if kind[:1].isupper() and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            raise ValueError(f"the checksum of its chunk {kind.decode('ascii', 'replace')} is wrong")
+        place = end
 
 
 def _with_torchvision(data: Tensor) -> Tensor:
-    """JPEG, PNG, GIF and WebP. RuntimeError for anything else."""
+    """JPEG, GIF and WebP. RuntimeError for anything else."""
     # The operator behind torchvision.io.decode_image, which since 0.29 warns at every call that it will move one day.
     image: Tensor = torch.ops.image.decode_image(data, torchvision.io.ImageReadMode.RGB.value, False)
-    if image.ndim == 4:
-        image = image[0]
-    if image.dtype == torch.uint16:
-        image = (image.to(torch.int32) >> 8).to(torch.uint8)
-    return image.contiguous()
+    return (image[0] if image.ndim == 4 else image).contiguous()
 
 
-def _with_pillow(file: Path) -> Tensor:
-    """What torchvision does not know: BMP, TIFF, animated WebP and others."""
+def _with_pillow(file: io.BytesIO) -> Tensor:
+    """PNG, and what torchvision does not know: BMP, TIFF, animated WebP and others."""
     with Image.open(file) as image:
         if image.mode.startswith("I;16"):
             values = (np.asarray(image) >> 8).astype(np.uint8)
             return torch.from_numpy(values).expand(3, -1, -1).contiguous()
         if image.mode in ("I", "F"):
             raise ValueError(f"mode {image.mode} has no defined range: save it with 8 bits a channel")
+        image.info.pop("transparency", None)  # which is dropped anyway; with it Pillow advises against RGB
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from lchp.data.config import DatasetConfig
-from lchp.data.headers import Header, header
-from lchp.data.progress import progress
+from lchp.data.headers import Header
 from lchp.data.reading import read_pixel_boxes
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes, TrueBoxes
 
@@ -47,19 +46,16 @@ def read_truth(
     config: DatasetConfig,
     dataset: Dataset,
     records: Iterable[ImageRecord],
-    headers: Mapping[str, Header] | None = None,
+    headers: Mapping[str, Header],
 ) -> Truth | None:
     """The true boxes of ``records``; None where the dataset has no box file at all.
 
-    ``headers`` are those of the images that can be read, where they are known: others' boxes are passed over. Raises
-    ValueError for a box file, or an image's header, that cannot be read.
+    ``headers`` are those of the images that can be read: others' boxes are passed over. Raises ValueError for a box
+    file that cannot be read.
     """
     pixels = read_pixel_boxes(config, dataset, records)
     if pixels is None:
         return None
-    if headers is None:
-        paths = progress(pixels, "reading image sizes", len(pixels))
-        headers = {path: header(dataset.root / path) for path in paths}
     sound: TrueBoxes = {}
     bad: list[BadBox] = []
     for path, of_image in pixels.items():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lchp.data.config import ViewConfig
-from lchp.data.loader import ImageSource, image_size
+from lchp.data.loader import ImageSource
 from lchp.data.records import TrueBoxes
 from lchp.method import augmentation, boxes, metrics
 from lchp.method.confidence import confidence, crop
@@ -38,12 +38,14 @@ Predict = Callable[[Tensor], Tensor]
 class Split:
     """A split to measure on: its images and, where known, its true boxes in the whole image.
 
-    Some of its images may have none (about half of ImageNet's training images): ``true_boxes`` lacks them.
+    Some of its images may have none (about half of ImageNet's training images): ``true_boxes`` lacks them. ``sizes``
+    gives width and height in pixels of the stored image, by path, for what is written for people.
     """
 
     name: str
     source: ImageSource
     true_boxes: TrueBoxes | None
+    sizes: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor) -> M
     scores[TOP1_CLS] = metrics.accuracy(top1)
     measured = Measured({Score(method, split.name, name).key: value for name, value in scores.items()})
     for index, record in enumerate(split.source.records):
-        width, height = image_size(split.source.root / record.path)
+        width, height = split.sizes[record.path]
         x1, y1, x2, y2 = found[index].double().tolist()
         corners = (x1 * width, y1 * height, x2 * width, y2 * height)
         hits = (known.get(index, ""), int(top1[index]), int(top5[index]))

@@ -5,15 +5,18 @@ are.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lchp.data.digest import Digest, boxes_digest, digest_of_hashes, image_hashes
+import torch
+
+from lchp.data.digest import Digest, ImageFiles, boxes_digest, dataset_digest, read_image_files
 from lchp.data.findings import inspect
 from lchp.data.fingerprint import fingerprint
-from lchp.data.loader import ImageSource, image_size
+from lchp.data.headers import header
+from lchp.data.loader import ImageSource, identity_of
 from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
 from lchp.data.splits import split
@@ -37,13 +40,17 @@ class Runtime:
     loader_workers: int = 0
     """Processes that decode images when those do not fit ``cache_bytes``."""
     cache_bytes: int = 16 << 30
-    """Budget of one split's resized images on disk; a larger split is decoded as it is read."""
+    """Budget of one split's resized images on disk; a larger split is decoded as it is read, and an image of it that is
+    broken is found then.
+    """
 
 
 @dataclass(frozen=True)
 class Material:
     """The data of a trial. ``train`` knows images and labels alone; true boxes are in the splits that evaluation is
     given.
+
+    It holds no pixels and can be pickled: prepared once, it serves every process that sees the same files.
     """
 
     dataset: Dataset
@@ -51,6 +58,10 @@ class Material:
     digest: Digest
     weight_digests: dict[str, str | None]
     true_boxes: TrueBoxes | None
+    sizes: dict[str, tuple[int, int]]
+    """Width and height in pixels of the images that are measured or have true boxes, by path."""
+    identities: dict[str, str]
+    """Which files a split's images are (:func:`lchp.data.loader.identity_of`), by its name."""
     config: TrialConfig
     """What it was prepared for; it serves every configuration of the same dataset, split, weights and view."""
     runtime: Runtime
@@ -64,26 +75,56 @@ class Material:
 
     @classmethod
     def prepare(cls, config: TrialConfig, runtime: Runtime) -> Material:
-        """Opens the dataset and digests what the trial reads. Raises ValueError, naming file and remedy, for what is
-        missing, and for data on which scores would mean nothing.
+        """Opens the dataset and digests what the trial reads; every image file is read once, an unchanged one never
+        again. Raises ValueError, naming file and remedy, for what is missing or no image, and for data on which scores
+        would mean nothing.
         """
         dataset = open_dataset(config.dataset, runtime.cache)
         splits = split(dataset, config.split)
-        hashes = image_hashes(dataset, runtime.cache)
-        truth = read_truth(config.dataset, dataset, (*splits.train, *splits.val, *splits.test))
-        findings = inspect(config.dataset, dataset, splits, hashes, truth)
+        records = (*splits.train, *splits.val, *splits.test)
+        files = read_image_files(dataset, runtime.cache)
+        _require_headers(dataset, records, files)
+        truth = read_truth(config.dataset, dataset, records, files.headers)
+        findings = inspect(config.dataset, dataset, splits, files.hashes, truth)
         findings.require_meaning()
+        true_boxes = None if truth is None else truth.sound
+        shown = dict.fromkeys((*(true_boxes or ()), *(record.path for record in (*splits.val, *splits.test))))
         weights = {"classifier": config.weights.classifier, "regressor": config.weights.regressor}
         return cls(
             dataset,
             splits,
-            digest_of_hashes(dataset, hashes),
+            dataset_digest(dataset, files.hashes),
             {role: digest_of(source, role) for role, source in weights.items()},
-            None if truth is None else truth.sound,
+            true_boxes,
+            {path: (files.headers[path].width, files.headers[path].height) for path in shown},
+            {name: identity_of(getattr(splits, name), files.identities) for name in (TRAIN, VAL, TEST)},
             config,
             runtime,
             findings.for_a_run(),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.true_boxes:
+            # A tensor an image would take ImageNet's half a million boxes a minute to pickle.
+            counts = {path: len(boxes) for path, boxes in self.true_boxes.items()}
+            state["true_boxes"] = counts, torch.cat(list(self.true_boxes.values()))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["true_boxes"]:
+            counts, boxes = state["true_boxes"]
+            state["true_boxes"] = dict(zip(counts, boxes.split(list(counts.values())), strict=True))
+        vars(self).update(state)
+
+    def open_images(self) -> None:
+        """Decodes the images of every split into the cache, which has them at once the next time.
+
+        So that a broken image is found before anything trains; one of a split that is larger than
+        ``Runtime.cache_bytes`` is found when it is read. Raises ValueError, naming file and remedy.
+        """
+        for source in (self.train, *(measured.source for measured in self.measured)):
+            source.open()
 
     def serving(self, config: TrialConfig, runtime: Runtime) -> Material:
         """This material for another configuration, without reading a file again; the images of another view are those
@@ -103,7 +144,7 @@ class Material:
             return None
         boxes: PixelBoxes = {}
         for record in records:
-            width, height = image_size(self.dataset.root / record.path)
+            width, height = self.sizes[record.path]
             corners = self.true_boxes[record.path].tolist() if record.path in self.true_boxes else []
             boxes[record.path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in corners]
         return boxes
@@ -125,29 +166,43 @@ class Material:
     @cached_property
     def train(self) -> ImageSource:
         """The training images."""
-        return self._source(self.splits.train)
+        return self._source(TRAIN)
 
     @cached_property
     def train_split(self) -> Split:
         """The training images with their true boxes: for the floors and Table 4's left half, never for training."""
-        return Split(TRAIN, self.train, self.true_boxes)
+        return Split(TRAIN, self.train, self.true_boxes, self.sizes)
 
     @cached_property
     def val(self) -> Split | None:
         """The validation split; None where it is empty."""
-        return Split(VAL, self._source(self.splits.val), self.true_boxes) if self.splits.val else None
+        return self._split(VAL) if self.splits.val else None
 
     @cached_property
     def test(self) -> Split:
         """The test split."""
-        return Split(TEST, self._source(self.splits.test), self.true_boxes)
+        return self._split(TEST)
 
     @property
     def measured(self) -> list[Split]:
         """The splits on which finished stages are measured."""
         return [self.test] if self.val is None else [self.val, self.test]
 
-    def _source(self, records: tuple[ImageRecord, ...]) -> ImageSource:
+    def _split(self, name: str) -> Split:
+        return Split(name, self._source(name), self.true_boxes, self.sizes)
+
+    def _source(self, name: str) -> ImageSource:
         return ImageSource(
-            self.dataset.root, records, self.config.view.resize, self.runtime.cache, self.runtime.cache_bytes
+            self.dataset.root,
+            getattr(self.splits, name),
+            self.config.view.resize,
+            self.runtime.cache,
+            self.runtime.cache_bytes,
+            self.identities[name],
         )
+
+
+def _require_headers(dataset: Dataset, records: Iterable[ImageRecord], files: ImageFiles) -> None:
+    for record in records:
+        if record.path not in files.headers:
+            header(dataset.root / record.path)  # which says why it cannot be read

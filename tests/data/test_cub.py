@@ -85,5 +85,7 @@ def test_cub_box_that_is_not_four_numbers_is_refused(box: str, tmp_path: Path) -
     draw_cub(tmp_path)
     dataset = read(tmp_path)
     (tmp_path / "bounding_boxes.txt").write_text(f"1 {box}\n")
-    with pytest.raises(ValueError, match=r"bounding_boxes\.txt, line 1: image 1 has '.*': write x, y, width and height"):
+    with pytest.raises(
+        ValueError, match=r"bounding_boxes\.txt, line 1: image 1 has '.*': write x, y, width and height"
+    ):
         read_boxes(dataset, dataset.train)

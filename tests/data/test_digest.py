@@ -12,7 +12,7 @@ import torch
 
 from lchp.data import digest
 from lchp.data.config import FilesDataset
-from lchp.data.digest import boxes_digest, changed, dataset_digest, image_hashes
+from lchp.data.digest import Digest, boxes_digest, changed, dataset_digest, read_image_files
 from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset
 from tests.data.layouts import draw_cub
@@ -24,23 +24,31 @@ def birds(folder: Path) -> Dataset:
     return open_dataset(FilesDataset(kind="cub", path=folder), folder)
 
 
+def digest_of(dataset: Dataset, cache: Path) -> Digest:
+    return dataset_digest(dataset, image_hashes(dataset, cache))
+
+
+def image_hashes(dataset: Dataset, cache: Path) -> dict[str, str]:
+    return read_image_files(dataset, cache).hashes
+
+
 def test_digest_changed_image_is_named_even_with_length_and_time_kept(tmp_path: Path) -> None:
     dataset = birds(draw_cub(tmp_path / "set"))
-    before = dataset_digest(dataset, tmp_path)
+    before = digest_of(dataset, tmp_path)
     image = dataset.root / FIRST
     times = image.stat()
     data = bytearray(image.read_bytes())
     data[-10] ^= 1
     image.write_bytes(data)
     os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = dataset_digest(dataset, tmp_path)
+    after = digest_of(dataset, tmp_path)
     assert changed(before.files, after.files) == [f"{FIRST}: changed"]
     assert before.total != after.total
 
 
 def test_digest_missing_and_new_images_are_named_in_order(tmp_path: Path) -> None:
-    before = dataset_digest(birds(draw_cub(tmp_path / "set", train=4)), tmp_path)
-    after = dataset_digest(birds(draw_cub(tmp_path / "other", train=5, classes=1)), tmp_path)
+    before = digest_of(birds(draw_cub(tmp_path / "set", train=4)), tmp_path)
+    after = digest_of(birds(draw_cub(tmp_path / "other", train=5, classes=1)), tmp_path)
     lines = changed(before.files, after.files)
     assert "images/001.Bird_0/Bird_0_train_4.jpg: new" in lines
     assert "images/003.Bird_1/Bird_1_test_0.jpg: missing" in lines
@@ -52,18 +60,18 @@ def test_digest_missing_and_new_images_are_named_in_order(tmp_path: Path) -> Non
 )
 def test_digest_changed_label_or_split_is_named(file: str, old: str, new: str, tmp_path: Path) -> None:
     folder = draw_cub(tmp_path / "set")
-    before = dataset_digest(birds(folder), tmp_path)
+    before = digest_of(birds(folder), tmp_path)
     lines = (folder / file).read_text().splitlines()
     (folder / file).write_text("\n".join(new if line == old else line for line in lines) + "\n")
-    assert changed(before.files, dataset_digest(birds(folder), tmp_path).files) == [f"{FIRST}: changed"]
+    assert changed(before.files, digest_of(birds(folder), tmp_path).files) == [f"{FIRST}: changed"]
 
 
 def test_digest_depends_neither_on_place_nor_on_boxes_nor_on_times(tmp_path: Path) -> None:
     folder = draw_cub(tmp_path / "set")
-    before = dataset_digest(birds(folder), tmp_path)
+    before = digest_of(birds(folder), tmp_path)
     shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copyfile)
     (tmp_path / "moved/bounding_boxes.txt").unlink()
-    after = dataset_digest(birds(tmp_path / "moved"), tmp_path / "other cache")
+    after = digest_of(birds(tmp_path / "moved"), tmp_path / "other cache")
     assert after == before
     assert changed(before.files, after.files) == []
 
@@ -79,7 +87,7 @@ def test_image_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
 def test_image_hashes_unchanged_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = birds(draw_cub(tmp_path / "set"))
     read: list[str] = []
-    monkeypatch.setattr(digest, "_file_sha256", lambda file: read.append(file.name) or f"hash of {file.name}")
+    monkeypatch.setattr(digest, "_read", lambda file: read.append(file.name) or (f"hash of {file.name}",))
     first = image_hashes(dataset, tmp_path)
     assert len(read) == 14
     assert image_hashes(dataset, tmp_path) == first
@@ -95,16 +103,16 @@ def test_image_hashes_interrupted_reading_keeps_what_was_read(tmp_path: Path, mo
     monkeypatch.setattr(digest, "CHUNKS_BETWEEN_WRITES", 2)
     read: list[str] = []
 
-    def fail_at_tenth(file: Path) -> str:
+    def fail_at_tenth(file: Path) -> tuple[str]:
         read.append(file.name)
         if len(read) >= 10:
             raise OSError("interrupted")
-        return file.name
+        return (file.name,)
 
-    monkeypatch.setattr(digest, "_file_sha256", fail_at_tenth)
+    monkeypatch.setattr(digest, "_read", fail_at_tenth)
     with pytest.raises(OSError, match="interrupted"):
         image_hashes(dataset, tmp_path)
-    monkeypatch.setattr(digest, "_file_sha256", lambda file: read.append(file.name) or file.name)
+    monkeypatch.setattr(digest, "_read", lambda file: read.append(file.name) or (file.name,))
     read.clear()
     assert image_hashes(dataset, tmp_path) == {path: Path(path).name for path in image_hashes(dataset, tmp_path)}
     assert len(read) == 14 - 8

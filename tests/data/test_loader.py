@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lchp.data.loader import ImageSource, decode, image_size, resized
+from lchp.data.headers import Header, header
+from lchp.data.loader import ImageSource, decode, file_identity, identity_of, resized
 from lchp.data.records import ImageRecord
 
 WIDTH, HEIGHT = 60, 40
@@ -101,7 +102,7 @@ def test_decode_and_size_ignore_the_orientation_tag(tmp_path: Path) -> None:
     tag = Image.Exif()
     tag[0x0112] = 6
     file = saved(tmp_path, picture(), "a.jpg", exif=tag)
-    assert image_size(file) == (WIDTH, HEIGHT)
+    assert header(file) == Header(WIDTH, HEIGHT, 6)
     assert decode(file).shape == (3, HEIGHT, WIDTH)
 
 
@@ -125,7 +126,7 @@ def test_decode_no_image_is_refused_by_name(content: bytes, tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"a\.jpg: the image does not decode"):
         decode(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match=r"a\.jpg: the image's header cannot be read"):
-        image_size(tmp_path / "a.jpg")
+        header(tmp_path / "a.jpg")
 
 
 def test_decode_missing_file_is_refused_by_name(tmp_path: Path) -> None:
@@ -152,10 +153,18 @@ def drawn_source(folder: Path, count: int = 11) -> tuple[Path, list[ImageRecord]
     return folder, records
 
 
+def opened(root: Path, records: list[ImageRecord], size: int, cache: Path, budget: int) -> ImageSource:
+    """A source whose images are decoded where they are cached."""
+    identities = {record.path: file_identity(root / record.path) for record in records}
+    source = ImageSource(root, records, size, cache, budget, identity_of(records, identities))
+    source.open()
+    return source
+
+
 def test_source_cache_and_decoding_on_the_fly_give_the_same_bits(tmp_path: Path) -> None:
     root, records = drawn_source(tmp_path)
-    cached = ImageSource(root, records, 16, tmp_path / "cache", 11 * 3 * 16 * 16)
-    fly = ImageSource(root, records, 16, tmp_path / "other", 11 * 3 * 16 * 16 - 1)
+    cached = opened(root, records, 16, tmp_path / "cache", 11 * 3 * 16 * 16)
+    fly = opened(root, records, 16, tmp_path / "other", 11 * 3 * 16 * 16 - 1)
     assert len(cached) == len(fly) == 11
     assert len(list((tmp_path / "cache/resized").glob("*.u8"))) == 1
     assert not (tmp_path / "other").exists()
@@ -169,7 +178,7 @@ def test_source_cache_and_decoding_on_the_fly_give_the_same_bits(tmp_path: Path)
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_batches_do_not_depend_on_workers(budget: int, workers: int, drop_last: bool, tmp_path: Path) -> None:
-    source = ImageSource(*drawn_source(tmp_path), 16, tmp_path / "cache", budget)
+    source = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", budget)
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
     found = list(source.batches(order, 4, drop_last, workers))
     assert [len(indices) for _, _, indices in found] == ([4, 4] if drop_last else [4, 4, 3])
@@ -180,13 +189,13 @@ def test_batches_do_not_depend_on_workers(budget: int, workers: int, drop_last: 
 
 
 def test_batches_of_nothing_are_none(tmp_path: Path) -> None:
-    source = ImageSource(*drawn_source(tmp_path), 16, tmp_path / "cache", 10**9)
+    source = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", 10**9)
     assert list(source.batches(torch.tensor([], dtype=torch.int64), 4, False, 0)) == []
     assert list(source.batches(torch.arange(3), 4, True, 2)) == []
 
 
 def test_batches_abandoned_half_way_leave_no_thread(tmp_path: Path) -> None:
-    source = ImageSource(*drawn_source(tmp_path), 16, tmp_path / "cache", 0)
+    source = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", 0)
     batches = source.batches(torch.arange(11), 1, False, 2)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
@@ -194,7 +203,7 @@ def test_batches_abandoned_half_way_leave_no_thread(tmp_path: Path) -> None:
 
 
 def test_batches_are_copies_that_may_be_written_to(tmp_path: Path) -> None:
-    source = ImageSource(*drawn_source(tmp_path), 16, tmp_path / "cache", 10**9)
+    source = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", 10**9)
     before = source.batch(torch.arange(2)).clone()
     source.batch(torch.arange(2)).zero_()
     assert torch.equal(source.batch(torch.arange(2)), before)
@@ -202,13 +211,13 @@ def test_batches_are_copies_that_may_be_written_to(tmp_path: Path) -> None:
 
 def test_source_cache_is_built_once_and_again_where_an_image_changes(tmp_path: Path) -> None:
     root, records = drawn_source(tmp_path)
-    first = ImageSource(root, records, 16, tmp_path / "cache", 10**9).batch(torch.arange(11))
+    first = opened(root, records, 16, tmp_path / "cache", 10**9).batch(torch.arange(11))
     (file,) = (tmp_path / "cache/resized").glob("*.u8")
     built = file.stat().st_mtime_ns
-    ImageSource(root, records, 16, tmp_path / "cache", 10**9)
+    opened(root, records, 16, tmp_path / "cache", 10**9)
     assert file.stat().st_mtime_ns == built
     Image.new("RGB", (30, 20), (9, 8, 7)).save(root / "3.png")
-    second = ImageSource(root, records, 16, tmp_path / "cache", 10**9).batch(torch.arange(11))
+    second = opened(root, records, 16, tmp_path / "cache", 10**9).batch(torch.arange(11))
     assert second[3].flatten(1).unique(dim=1).flatten().tolist() == [9, 8, 7]
     assert torch.equal(first[:3], second[:3])
 
@@ -220,7 +229,7 @@ def test_source_image_that_does_not_decode_is_named(budget: int, tmp_path: Path)
     picture().save(buffer, "JPEG")
     (root / "5.png").write_bytes(buffer.getvalue()[:200])
     with pytest.raises(ValueError, match=r"5\.png: the image does not decode"):
-        list(ImageSource(root, records, 16, tmp_path / "cache", budget).batches(torch.arange(11), 4, False, 2))
+        list(opened(root, records, 16, tmp_path / "cache", budget).batches(torch.arange(11), 4, False, 2))
     assert not list((tmp_path / "cache").rglob("*.u8"))
 
 
@@ -228,4 +237,4 @@ def test_source_missing_image_is_named(tmp_path: Path) -> None:
     root, records = drawn_source(tmp_path)
     (root / "5.png").unlink()
     with pytest.raises(ValueError, match=r"5\.png: the image cannot be read .*put it back"):
-        ImageSource(root, records, 16, tmp_path / "cache", 10**9)
+        opened(root, records, 16, tmp_path / "cache", 10**9)

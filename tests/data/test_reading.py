@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from lchp.data.config import DatasetConfig, FilesDataset, SyntheticDataset
+from lchp.data.headers import header
 from lchp.data.reading import open_dataset
-from lchp.data.records import Dataset, TrueBoxes
+from lchp.data.records import Dataset, ImageRecord, TrueBoxes
 from lchp.data.true_boxes import read_truth
 from tests.data.layouts import draw_cub, draw_imagenet, draw_table, draw_tiny_imagenet
 
@@ -25,7 +26,12 @@ def configured(kind: str, path: Path | None) -> DatasetConfig:
 
 
 def all_boxes(config: DatasetConfig, dataset: Dataset) -> TrueBoxes | None:
-    truth = read_truth(config, dataset, (*dataset.train, *dataset.test))
+    return boxes_of(config, dataset, (*dataset.train, *dataset.test))
+
+
+def boxes_of(config: DatasetConfig, dataset: Dataset, records: tuple[ImageRecord, ...]) -> TrueBoxes | None:
+    headers = {record.path: header(dataset.root / record.path) for record in records}
+    truth = read_truth(config, dataset, records, headers)
     return None if truth is None else truth.sound
 
 
@@ -167,9 +173,9 @@ def test_true_boxes_tiny_imagenet_single_pixel_has_area(tmp_path: Path) -> None:
 def test_true_boxes_are_given_for_the_asked_records_alone(tmp_path: Path) -> None:
     config = configured("table", draw_table(tmp_path / "set"))
     dataset = open_dataset(config, tmp_path)
-    truth = read_truth(config, dataset, dataset.test[:2])
-    assert truth is not None
-    assert list(truth.sound) == [record.path for record in dataset.test[:2]]
+    boxes = boxes_of(config, dataset, dataset.test[:2])
+    assert boxes is not None
+    assert list(boxes) == [record.path for record in dataset.test[:2]]
 
 
 def test_synthetic_is_drawn_once_and_read_as_a_table(tmp_path: Path) -> None:

@@ -242,7 +242,12 @@ def source(folder: Path, count: int) -> ImageSource:
     """The drawn birds' first images, 32 px a side, in no cache."""
     root = draw_cub(folder, classes=2, train=count, test=1)
     names = sorted(path.relative_to(root).as_posix() for path in root.glob("images/*/*.jpg"))[:count]
-    return ImageSource(root, [ImageRecord(name, 0) for name in names], 32, folder / "cache", 0)
+    return ImageSource(root, [ImageRecord(name, 0) for name in names], 32, folder / "cache", 0, "")
+
+
+def split_of(name: str, images: ImageSource, truth: dict[str, Tensor] | None) -> Split:
+    """A split of drawn birds, all of 80 x 64 pixels."""
+    return Split(name, images, truth, {record.path: (80, 64) for record in images.records})
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -271,10 +276,10 @@ def test_measure_boxes_with_several_true_boxes_counts_the_best(tmp_path: Path) -
         second: torch.tensor([[0.0, 0.0, 0.25, 1.0]], dtype=torch.float64),
     }
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    measured = measure_boxes("m", torch.tensor([[0.0, 0, 1, 1]] * 2), Split("test", images, truth), logits)
+    measured = measure_boxes("lchp_i", torch.tensor([[0.0, 0, 1, 1]] * 2), split_of("test", images, truth), logits)
     assert [row[8:] for row in measured.rows] == [(0.5, 1, 1), (0.25, 0, 1)]
-    assert measured.scores["m/test/gt_known"] == 0.5
-    assert measured.scores["m/test/mean_iou"] == 0.375
+    assert measured.scores["lchp_i/test/gt_known"] == 0.5
+    assert measured.scores["lchp_i/test/mean_iou"] == 0.375
 
 
 def test_measure_boxes_of_a_partly_annotated_split_localizes_the_annotated_images_and_classifies_all(
@@ -282,9 +287,9 @@ def test_measure_boxes_of_a_partly_annotated_split_localizes_the_annotated_image
 ) -> None:
     images = source(tmp_path, 5)
     truth = {images.records[1].path: torch.tensor([[0.0, 0, 1, 1]]), images.records[4].path: torch.zeros(1, 4)}
-    split = Split("test", images, truth)
+    split = split_of("test", images, truth)
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
-    measured = measure_boxes("m", torch.tensor([[0.0, 0, 1, 1]] * 5), split, logits)
+    measured = measure_boxes("lchp_i", torch.tensor([[0.0, 0, 1, 1]] * 5), split, logits)
     assert [row[8:] for row in measured.rows] == [("", 1, 1), (1.0, 0, 1), ("", 1, 1), ("", 1, 1), (0.0, 1, 1)]
     scores = {name.rpartition("/")[2]: value for name, value in measured.scores.items()}
     # One of the two annotated images is hit, and it is the one that is not classified.
@@ -296,16 +301,16 @@ def test_measure_boxes_of_a_partly_annotated_split_localizes_the_annotated_image
 
 @pytest.mark.parametrize("truth", [None, {}])
 def test_measure_boxes_without_any_true_box_knows_classification_alone(truth: Any, tmp_path: Path) -> None:
-    split = Split("test", source(tmp_path, 2), truth)
-    measured = measure_boxes("m", torch.tensor([[0.0, 0, 1, 1]] * 2), split, torch.eye(2))
-    assert measured.scores == {"m/test/top1_cls": 0.5}
+    split = split_of("test", source(tmp_path, 2), truth)
+    measured = measure_boxes("lchp_i", torch.tensor([[0.0, 0, 1, 1]] * 2), split, torch.eye(2))
+    assert measured.scores == {"lchp_i/test/top1_cls": 0.5}
     assert [row[8] for row in measured.rows] == ["", ""]
     assert set(floors(split)) == {"whole_image"}
 
 
 def test_floors_of_a_partly_annotated_split_are_fitted_on_the_annotated_images(tmp_path: Path) -> None:
     images = source(tmp_path, 4)
-    split = Split("train", images, {images.records[2].path: torch.tensor([[0.2, 0.3, 0.8, 0.7]])})
+    split = split_of("train", images, {images.records[2].path: torch.tensor([[0.2, 0.3, 0.8, 0.7]])})
     centred = floors(split)["centred_box"].tolist()
     # The smallest centred box that hits the only true one is half of it.
     width, height = centred[2] - centred[0], centred[3] - centred[1]
