@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lchp.data.kinds import KINDS
+from lchp.surroundings import settle
 
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
@@ -68,6 +69,10 @@ _WORKERS = click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True,
     help="Processes that decode images which do not fit the cache.",
 )  # fmt: skip
+_ADDRESS = click.option(
+    "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT",
+    help="Ray cluster that runs already. [default: RAY_ADDRESS, else one of the study's own on this machine]",
+)  # fmt: skip
 _CONFIGURED = _with(_FILE, _DATA, _SET)
 _COMPUTED = _with(_CACHE, _DEVICE, _WORKERS)
 
@@ -76,6 +81,8 @@ _COMPUTED = _with(_CACHE, _DEVICE, _WORKERS)
 @click.version_option(package_name="lchp")
 def app() -> None:
     """Weakly supervised object localization with LCHP: studies, trials, data and results."""
+    for line in settle():
+        click.echo(f"lchp: {line}", err=True)
 
 
 @app.group()
@@ -84,7 +91,7 @@ def study() -> None:
 
 
 @study.command("run")
-@_with(_CONFIGURED, _OUTPUT, _TRACKING, _COMPUTED)
+@_with(_CONFIGURED, _OUTPUT, _TRACKING, _COMPUTED, _ADDRESS)
 def study_run(
     file: Path,
     data: Path | None,
@@ -94,17 +101,27 @@ def study_run(
     cache: Path | None,
     device: str,
     workers: int,
+    address: str | None,
 ) -> int:
     """Run the study FILE, or continue it, and make its tables."""
     from lchp.study.spec.load import load_study
 
     loaded = load_study(file, sets, data, must_exist=True)
 
-    # Ray, MLflow and torch take seconds to import: a mistake in the file is told before.
+    from lchp.study.run.fitness import look
+    from lchp.study.run.ownership import require_same
+
+    cache = cache or _default_cache()
+    if address:
+        os.environ["RAY_ADDRESS"] = address
+    require_same(loaded, output / loaded.name)
+    look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri, in_ray=True)
+
+    # Ray, MLflow and torch take seconds to import: what can be told before is told.
     from lchp.study.run.options import Machine
     from lchp.study.run.study import run_study
 
-    return run_study(loaded, output, tracking_uri, Machine(cache or _default_cache(), device, workers), click.echo)
+    return run_study(loaded, output, tracking_uri, Machine(cache, device, workers), click.echo)
 
 
 @study.command("plan")
@@ -171,10 +188,15 @@ def trial_run(
 
     config = load_trial(file, sets, data, must_exist=True)
 
+    from lchp.study.run.fitness import look
+
+    cache = cache or _default_cache()
+    look({"--output": output, "--cache": cache}, device, workers)
+
     from lchp.study.run.options import Machine
     from lchp.study.run.trial import run_single
 
-    runtime = Machine(cache or _default_cache(), device, workers).runtime(output)
+    runtime = Machine(cache, device, workers).runtime(output)
     result = run_single(config, runtime, click.echo)
     for name, value in result.scores.items():
         click.echo(f"{name} = {value:.4f}")
@@ -211,9 +233,9 @@ def _dataset(
 def _refusing(cache: Path | None) -> Iterator[None]:
     """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
     from lchp.errors import Refusal
-    from lchp.study.run.options import require_writable
+    from lchp.study.run.fitness import look
 
-    require_writable(cache or _default_cache(), "--cache")
+    look({"--cache": cache or _default_cache()})
     try:
         yield
     except (ValueError, OSError) as error:
@@ -272,10 +294,15 @@ def reproduce(
     workers: int,
 ) -> int:
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
+    from lchp.study.run.fitness import look
+
+    cache = cache or _default_cache()
+    look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri)
+
     from lchp.study.reproduce.again import reproduce as again
     from lchp.study.run.options import Machine
 
-    machine = Machine(cache or _default_cache(), device, workers)
+    machine = Machine(cache, device, workers)
     return again(run_id, tracking_uri, data, output, machine, click.echo, sets)
 
 
@@ -285,12 +312,15 @@ def reproduce(
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
     from lchp.errors import Refusal
-    from lchp.tracking.store import open_store
+    from lchp.tracking.address import resolved
     from lchp.tracking.ui import require_free, serve
 
     try:
+        require_free(resolved(tracking_uri, Path.cwd()), port)
+
+        from lchp.tracking.store import open_store
+
         store = open_store(tracking_uri, Path.cwd())
-        require_free(store, port)
     except ValueError as error:
         raise Refusal(str(error)) from error
     return serve(store, port)

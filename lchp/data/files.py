@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,3 +74,17 @@ def read_utf8(path: Path) -> str:
             f"{path}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: save the file in UTF-8, "
             "or restore it from the dataset's archive"
         ) from error
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written into ``folder``, which is made where it is missing; None where something can.
+
+    Something is written indeed: a full disk and a spent quota refuse nothing before.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None

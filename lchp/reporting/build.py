@@ -7,10 +7,11 @@ from pathlib import Path
 
 from lchp.data.fingerprint import flatten
 from lchp.reporting.figures import curve, is_curve, losses
-from lchp.reporting.frame import TrialRow, collect, read_json, write_results
+from lchp.reporting.frame import TrialRow, collect, write_results
 from lchp.reporting.html import write_html
 from lchp.reporting.tables import Table, TableSpec, make_table
 from lchp.reporting.writing import write_table
+from lchp.store.folder import StageFolder
 
 
 def build_report(
@@ -23,7 +24,7 @@ def build_report(
 ) -> list[Table]:
     """Write results.csv, every table (.csv, .md, .tex), a curve for each over a number, losses.png and report.html.
 
-    The losses and the picture of predictions (``predictions.png``, where its folder has one) are the first trial's.
+    The losses and the picture of predictions (where its folder has one) are the first trial's.
 
     Args:
         trials: the finished ones, in the order of the study; at least one.
@@ -47,11 +48,11 @@ def build_report(
             figures[f"{table.spec.name}: {table.heading}"] = folder / f"{table.spec.name}.png"
             curve(table, folder / f"{table.spec.name}.png")
     first = trials[0]
+    made = StageFolder(first.folder)
     at = ", ".join(f"{key} = {value}" for key, value in {**first.varied, "seed": first.seed}.items())
-    losses(read_json(first.folder, "history.json"), folder / "losses.png")
+    losses(made.history(), folder / "losses.png")
     figures[f"Training at {at}"] = folder / "losses.png"
-    if (first.folder / "predictions.png").is_file():
-        figures[f"Predictions at {at}"] = first.folder / "predictions.png"
-    environment = flatten(read_json(first.folder, "environment.json"))
-    write_html(folder / "report.html", study, question, tables, figures, environment)
+    if made.picture is not None:
+        figures[f"Predictions at {at}"] = made.picture
+    write_html(folder / "report.html", study, question, tables, figures, flatten(made.environment()))
     return tables

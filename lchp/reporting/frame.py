@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lchp.data.files import write_text
+from lchp.store.folder import StageFolder
 from lchp.vocabulary import Score
 
 
@@ -24,27 +24,13 @@ class TrialRow:
     folder: Path
 
 
-def read_json(folder: Path, name: str) -> Any:
-    """The JSON file ``name`` of a finished trial.
-
-    Raises:
-        ValueError: the file is missing or no JSON.
-    """
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{folder / name} cannot be read ({error}): run the study again to complete the trial"
-        ) from error
-
-
 def _rows(study: str, trial: TrialRow) -> list[dict[str, Any]]:
-    values: Mapping[str, float] = read_json(trial.folder, "scores.json")
+    values = StageFolder(trial.folder).scores()
     try:
         scores = sorted(map(Score.parse, values), key=lambda score: score.place)
     except ValueError as error:
         raise ValueError(
-            f"{trial.folder / 'scores.json'}: {error}: use the version of lchp that made it, or run the study again"
+            f"{trial.folder}: {error}: use the version of lchp that made it, or run the study again"
         ) from error
     head = {"study": study, "run_id": trial.run_id, "seed": trial.seed, **trial.varied}
     return [{**head, **asdict(score), "value": float(values[score.key])} for score in scores]

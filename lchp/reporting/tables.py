@@ -7,6 +7,7 @@ Shares are in percent.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from lchp.reporting.frame import TrialRow, read_json
+from lchp.reporting.frame import TrialRow
 from lchp.reporting.paper import PARAMETERS, SELECTION, Number, PaperTable, load_paper
 from lchp.reporting.statistics import Summary, summarize
+from lchp.store.folder import StageFolder
 from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, SELECTED, TEST
 
 Cell = Summary | Number | int | None
@@ -105,7 +107,7 @@ def _distinct(values: Sequence[Any]) -> list[Any]:
 
 def describe_origin(trials: Sequence[TrialRow]) -> Made:
     """Commit, versions and hardware of the trials, from their environment.json."""
-    all_of = [read_json(trial.folder, "environment.json") for trial in trials]
+    all_of = [StageFolder(trial.folder).environment() for trial in trials]
 
     def joined(values: list[Any]) -> str:
         return " and ".join(_distinct([str(value) for value in values if value])) or "unknown"
@@ -202,8 +204,8 @@ def _selection_columns(paper: PaperTable | None) -> list[Column]:
 def _selection(trials: Sequence[TrialRow], tau: Any) -> dict[str, Summary | None]:
     counts, shares = [], []
     for trial in trials:
-        path = trial.folder / "selection.csv"
-        table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"tau": []})
+        text = StageFolder(trial.folder).selection_text()
+        table = pd.DataFrame({"tau": []}) if text is None else pd.read_csv(io.StringIO(text))
         for row in table[table["tau"] == tau].to_dict("records"):
             counts.append(float(row[SELECTED]))
             if not pd.isna(row[GT_KNOWN]):
@@ -215,7 +217,7 @@ def _over_parameters(
     spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
 ) -> tuple[list[Column], list[tuple[Cell, ...]]]:
     columns = _parameter_columns(spec, paper)
-    selecting = "tau" in spec.by and any((trial.folder / "selection.csv").is_file() for trial in trials)
+    selecting = "tau" in spec.by and any(StageFolder(trial.folder).selection_text() is not None for trial in trials)
     if selecting:
         columns += _selection_columns(paper)
     rows: list[tuple[Cell, ...]] = []

@@ -20,18 +20,15 @@ from mlflow.entities import LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lchp.data.files import read_json
 from lchp.data.fingerprint import canonical, flatten
-from lchp.tracking.store import client, shown
+from lchp.store.folder import RECORDS, StageFolder
+from lchp.tracking.address import shown
+from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
 
 KEY_TAG = "lchp.key"
 ERROR_TAG = "lchp.error"
 PARENT_TAG = "mlflow.parentRunId"
-REQUIRED = ("config.json", "scores.json", "history.json", "per_image.csv", "environment.json", "dataset.csv")
-"""What every finished trial's run holds."""
-OPTIONAL = ("selection.csv", "predictions.png")
-"""What it holds where the trial made it."""
 
 _METRICS_A_BATCH = 1000
 _PARAMS_A_BATCH = 100
@@ -154,25 +151,21 @@ def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] 
     """Complete the run of a finished trial from its folder: history, scores, ``best_...``, artifacts, then FINISHED.
 
     Raises:
-        ValueError: the folder lacks a file of ``REQUIRED``.
+        ValueError: the folder lacks a file of a finished trial, or one is damaged.
     """
-    lacking = [name for name in REQUIRED if not (folder / name).is_file()]
-    if lacking:
-        raise ValueError(
-            f"{folder} is no finished trial, it lacks {', '.join(lacking)}: run the trial to its end first"
-        )
-    history = read_json(folder / "history.json")
+    trial = StageFolder(folder)
+    files = trial.records()
+    history = trial.history()
     log_history(uri, run_id, history)
     door = client(uri)
-    final = {**read_json(folder / "scores.json"), **_best(history)}
+    final = {**trial.scores(), **_best(history)}
     known = door.get_run(run_id).data.metrics
     step = max((int(report["step"]) for report in history), default=0)
     now = int(time.time() * 1000)
     points = [Metric(name, float(value), now, step) for name, value in final.items() if known.get(name) != value]
     for start in range(0, len(points), _METRICS_A_BATCH):
         door.log_batch(run_id, metrics=points[start : start + _METRICS_A_BATCH])
-    present = [folder / name for name in (*REQUIRED, *OPTIONAL) if (folder / name).is_file()]
-    finish_run(uri, run_id, [*present, *extra_files])
+    finish_run(uri, run_id, [*files, *extra_files])
 
 
 def finish_run(uri: str, run_id: str, files: Sequence[Path] = ()) -> None:
@@ -191,7 +184,7 @@ def fail_run(uri: str, run_id: str, message: str) -> None:
 
 
 def is_complete(uri: str, run_id: str) -> bool:
-    """Whether the run is there, not deleted, FINISHED and holds the files of ``REQUIRED``.
+    """Whether the run is there, not deleted, FINISHED and holds the files of ``RECORDS``.
 
     What is not can be repaired by ``ensure_run`` and ``log_result``.
     """
@@ -204,7 +197,7 @@ def is_complete(uri: str, run_id: str) -> bool:
         raise
     if run.info.lifecycle_stage == LifecycleStage.DELETED or run.info.status != "FINISHED":
         return False
-    return set(REQUIRED) <= {file.path for file in door.list_artifacts(run_id)}
+    return set(RECORDS) <= {file.path for file in door.list_artifacts(run_id)}
 
 
 def _finished_trial(door: MlflowClient, uri: str, run_id: str) -> Any:
@@ -222,7 +215,7 @@ def _finished_trial(door: MlflowClient, uri: str, run_id: str) -> Any:
         raise ValueError(f"{where} was deleted: restore it in the MLflow UI, or take another run")
     if KEY_TAG not in run.data.tags:
         raise ValueError(f"{where} is no trial of lchp (it has no tag {KEY_TAG}): take a nested run of a study")
-    lacking = sorted(set(REQUIRED) - {file.path for file in door.list_artifacts(run_id)})
+    lacking = sorted(set(RECORDS) - {file.path for file in door.list_artifacts(run_id)})
     if lacking:
         raise ValueError(
             f"{where} is no finished trial, its artifacts lack {', '.join(lacking)}: take a nested, finished run of a "
@@ -242,7 +235,7 @@ def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
     folder.mkdir(parents=True, exist_ok=True)
     for file in door.list_artifacts(run_id):
         door.download_artifacts(run_id, file.path, str(folder))
-    scores = read_json(folder / "scores.json")
+    scores = StageFolder(folder).scores()
     return StoredRun(
         run_id=run_id,
         experiment=str(door.get_experiment(run.info.experiment_id).name),

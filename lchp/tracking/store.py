@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import socket
 import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
-_SQLITE = "sqlite:///"
-_CONNECT_SECONDS = 10.0
-_REMEDY = (
-    "give --tracking-uri (or MLFLOW_TRACKING_URI) as sqlite:///ABSOLUTE/PATH/mlflow.db or as the http(s) address of a "
-    "running MLflow server, or leave both out for a SQLite store in the working folder"
-)
+from lchp.tracking.address import ARTIFACTS, REMEDY, is_server, resolved, shown, silence, sqlite_file
+
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow asks a server again for minutes: right for a study that runs, wrong for one that is about to start."""
 
 # MLflow announces every table it creates, and draws a bar for each artifact: neither says anything about a study.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-
-def shown(uri: str) -> str:
-    """``uri`` without the user name and password it may hold."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
-
-
-def is_server(uri: str) -> bool:
-    """Whether ``uri`` is the address of an MLflow server."""
-    return urlsplit(uri).scheme in ("http", "https")
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The absolute path of the SQLite file behind ``uri``; None for every other store."""
-    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
 
 
 def client(uri: str) -> MlflowClient:
@@ -61,6 +41,18 @@ def _alone(database: Path) -> Iterator[None]:
     with (database.parent / f"{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Ask a server once, for ten seconds, unless the user's own variables say otherwise."""
+    added = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _initialise(uri: str) -> None:
@@ -90,20 +82,17 @@ def open_store(uri: str | None, folder: Path) -> str:
     Raises:
         ValueError: the store cannot be reached or opened, or its kind is unknown; the message names a remedy.
     """
-    asked = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{folder.absolute() / 'mlflow.db'}"
-    database = sqlite_file(asked)
-    resolved = f"{_SQLITE}{database}" if database else asked
+    store = resolved(uri, folder)
+    reason = silence(store) if is_server(store) else None
+    if reason:
+        raise ValueError(f"tracking store {shown(store)!r} {reason}: {REMEDY}")
     try:
-        if is_server(resolved):
-            address = urlsplit(resolved)
-            # MLflow retries an address where nobody answers for minutes.
-            port = address.port or (443 if address.scheme == "https" else 80)
-            socket.create_connection((address.hostname or "", port), _CONNECT_SECONDS).close()
-        _initialise(resolved)
+        with _impatient():
+            _initialise(store)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"tracking store {shown(asked)!r} cannot be opened ({reason}): {_REMEDY}") from error
-    return resolved
+        raise ValueError(f"tracking store {shown(store)!r} cannot be opened ({reason}): {REMEDY}") from error
+    return store
 
 
 def ensure_experiment(uri: str, name: str) -> str:
@@ -116,7 +105,7 @@ def ensure_experiment(uri: str, name: str) -> str:
     """
     door = client(uri)
     database = sqlite_file(uri)
-    location = (database.parent / "mlartifacts" / name).as_uri() if database else None
+    location = (database.parent / ARTIFACTS / name).as_uri() if database else None
     try:
         found = door.get_experiment_by_name(name)
         if found is None:

@@ -12,16 +12,19 @@ import time
 import urllib.error
 import urllib.request
 
-from lchp.tracking.store import is_server, shown, sqlite_file
+from lchp.surroundings import unproxied
+from lchp.tracking.address import is_server, shown, sqlite_file
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 90.0
 _STOP_SECONDS = 10.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Loopback is never asked through a proxy (mlflow#11551)."""
 
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+        with _DIRECT.open(f"{address}/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -86,7 +89,7 @@ def serve(uri: str, port: int) -> int:
     }
     database = sqlite_file(uri)
     # Nothing of a study needs MLflow's job queue, and it would start helper processes.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**os.environ, **unproxied(os.environ), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = subprocess.Popen(
         _command(uri, port), cwd=database.parent if database else None, env=environment, start_new_session=True
     )

@@ -2,12 +2,11 @@
 
 A stage's result lies in a folder of the store that is named by what made it (``lchp.training.identity``), so that
 trials share an initialization, and a trial that was stopped, however it was, continues after its last finished epoch.
-``scores.json`` is the last file of a folder to be written: where it lies, the stage is done.
+A folder that is damaged (``lchp.store.folder``) is set aside, and its stage is trained again to the same bits.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -19,17 +18,17 @@ from typing import Any
 
 import torch
 
-from lchp.data.files import read_json, write_json, write_text
+from lchp.store.checks import Damaged
+from lchp.store.folder import StageFolder, StageResult
 from lchp.training import environment
-from lchp.training.checkpoint import load_tensors, save_tensors
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Measured, floors
 from lchp.training.initialization import Initialization, trained_networks
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
 
-CHECKPOINT, NETWORKS, DONE = "checkpoint.pt", "networks.pt", "scores.json"
-HISTORY, PER_IMAGE, SELECTION = "history.json", "per_image.csv", "selection.csv"
+Say = Callable[[str], None]
+"""Takes one line for people."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,19 @@ class TrialResult:
     scores: dict[str, float]
 
 
+def _silent(line: str) -> None:
+    """Says nothing."""
+
+
 def run_trial(
     config: TrialConfig,
     runtime: Runtime,
     report: Callable[[EpochReport], None],
     material: Material | None = None,
+    say: Say = _silent,
 ) -> TrialResult:
     """Trains and measures a trial, or continues it, or finds it done; ``report`` is called after every epoch, past
-    ones included.
+    ones included, and ``say`` for every damaged folder that is set aside.
 
     ``material``, here and in the functions below, is what :meth:`Material.prepare` gave for these data and this runtime
     (see :meth:`Material.serving`); without it the data are prepared, which on ImageNet takes minutes.
@@ -72,7 +76,7 @@ def run_trial(
             or image.
     """
     material = _material(config, runtime, material)
-    for epoch in trial_epochs(config, runtime, material):
+    for epoch in trial_epochs(config, runtime, material, say):
         report(epoch)
     result = finished_trial(config, runtime, material)
     assert result is not None, "a trial without further epochs is finished"
@@ -80,12 +84,14 @@ def run_trial(
 
 
 def finished_trial(config: TrialConfig, runtime: Runtime, material: Material | None = None) -> TrialResult | None:
-    """The result of a trial that the store holds already; None while it is not finished."""
-    folder = _material(config, runtime, material).trial_folder(config)
-    return TrialResult(folder, read_json(folder / DONE)) if (folder / DONE).exists() else None
+    """The result of a trial that the store holds already, whole; None while it is not finished."""
+    folder = StageFolder(_material(config, runtime, material).trial_folder(config))
+    return TrialResult(folder.path, folder.scores()) if folder.whole else None
 
 
-def trial_epochs(config: TrialConfig, runtime: Runtime, material: Material | None = None) -> Iterator[EpochReport]:
+def trial_epochs(
+    config: TrialConfig, runtime: Runtime, material: Material | None = None, say: Say = _silent
+) -> Iterator[EpochReport]:
     """The epochs of a trial, each yielded when it is finished and on disk; the trial is done when the iterator ends.
 
     Past epochs are read from files and come first. An initialization that another process is training is waited for,
@@ -96,12 +102,19 @@ def trial_epochs(config: TrialConfig, runtime: Runtime, material: Material | Non
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.compute.deterministic)
     material = _material(config, runtime, material)
-    first, folder = material.initialization_folder(config), material.trial_folder(config)
+    first, folder = StageFolder(material.initialization_folder(config)), StageFolder(material.trial_folder(config))
     evaluator = Evaluator(config, runtime.device, runtime.loader_workers)
-    with _locked(first):
-        yield from _initialize(config, material, evaluator, first)
-    with _locked(folder):
-        yield from _refine(config, material, evaluator, first, folder)
+    with folder.lock():
+        if _keeps(folder, say):
+            yield from _past(folder.history())
+            return
+        material.open_images()
+        with first.lock():
+            if _keeps(first, say):
+                yield from _past(first.history())
+            else:
+                yield from _initialize(config, material, evaluator, first, say)
+        yield from _refine(config, material, evaluator, first, folder, say)
 
 
 def _material(config: TrialConfig, runtime: Runtime, material: Material | None) -> Material:
@@ -119,20 +132,24 @@ def _naming_epoch(stage: Initialization | Refinement) -> Iterator[None]:
         raise FloatingPointError(f"{stage.name}, after epoch {stage.epoch}: {error}") from error
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds a stage's folder for this process; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _keeps(folder: StageFolder, say: Say) -> bool:
+    """Whether a folder, whose lock is held, has its stage done and whole. A damaged one is set aside."""
+    fault = folder.fault()
+    if fault is not None:
+        say(f"{folder.path}: {fault}: set aside as {folder.set_aside().name}, trained again")
+    return folder.done
 
 
-def _continued(stage: Initialization | Refinement, folder: Path) -> list[EpochReport]:
-    """Continues a stage from its checkpoint, if there is one; gives its past epochs."""
-    if not (folder / CHECKPOINT).exists():
+def _continued(stage: Initialization | Refinement, folder: StageFolder, say: Say) -> list[EpochReport]:
+    """Continues a stage from its checkpoint, if there is a whole one; gives its past epochs."""
+    if not folder.has_checkpoint:
         return []
-    checkpoint = load_tensors(folder / CHECKPOINT)
+    try:
+        checkpoint = folder.checkpoint()
+    except Damaged as damage:
+        aside = folder.set_aside().name
+        say(f"{folder.path}: {damage.fault}: set aside as {aside}, the stage starts from its beginning")
+        return []
     stage.load_state(checkpoint["state"])
     return _past(json.loads(checkpoint["history"]))
 
@@ -147,12 +164,17 @@ def _plain(history: list[EpochReport]) -> list[dict[str, Any]]:
 
 
 def _train(
-    stage: Initialization | Refinement, before: int, material: Material, evaluator: Evaluator, folder: Path
+    stage: Initialization | Refinement,
+    before: int,
+    material: Material,
+    evaluator: Evaluator,
+    folder: StageFolder,
+    say: Say,
 ) -> Iterator[EpochReport]:
     """Trains a stage from wherever it stands to its last epoch, one checkpoint an epoch. Past epochs are yielded
     first; ``before`` epochs lie before the stage.
     """
-    history = _continued(stage, folder)
+    history = _continued(stage, folder, say)
     yield from history
     while stage.epoch < stage.epochs:
         started = time.monotonic()
@@ -163,68 +185,62 @@ def _train(
                 metrics.update(stage.measure(evaluator, [material.val]).scores)
         seconds = time.monotonic() - started
         history.append(EpochReport(stage.name, stage.epoch, before + stage.epoch, metrics, seconds))
-        save_tensors(folder / CHECKPOINT, {"state": stage.state(), "history": json.dumps(_plain(history))})
+        folder.save_checkpoint({"state": stage.state(), "history": json.dumps(_plain(history))})
         yield history[-1]
 
 
-def _initialize(config: TrialConfig, material: Material, evaluator: Evaluator, folder: Path) -> Iterator[EpochReport]:
-    """The initialization stage in its folder, trained, continued or found done."""
-    if (folder / DONE).exists():
-        yield from _past(read_json(folder / HISTORY))
-        return
-    material.open_images()
+def _initialize(
+    config: TrialConfig, material: Material, evaluator: Evaluator, folder: StageFolder, say: Say
+) -> Iterator[EpochReport]:
+    """The initialization stage in its folder, trained or continued."""
     stage = Initialization(config, len(material.dataset.classes), material.runtime.device)
     history = []
-    for epoch in _train(stage, 0, material, evaluator, folder):
+    for epoch in _train(stage, 0, material, evaluator, folder, say):
         history.append(epoch)
         yield epoch
     networks = stage.networks
     with _naming_epoch(stage):
         measured = stage.measure(evaluator, material.measured, floors(material.train_split))
         selection = evaluator.select(networks.momentum, networks.regressor, material.train_split)
-    if selection is not None:
-        write_text(folder / SELECTION, selection)
-    save_tensors(
-        folder / NETWORKS, {"momentum": networks.momentum.state_dict(), "regressor": networks.regressor.state_dict()}
-    )
-    _finish(folder, measured, history, config, material)
+    weights = {"momentum": networks.momentum.state_dict(), "regressor": networks.regressor.state_dict()}
+    folder.finish(_result(config, material, history, measured, selection, weights))
 
 
 def _refine(
-    config: TrialConfig, material: Material, evaluator: Evaluator, first: Path, folder: Path
+    config: TrialConfig, material: Material, evaluator: Evaluator, first: StageFolder, folder: StageFolder, say: Say
 ) -> Iterator[EpochReport]:
-    """The refinement stage in its folder, trained, continued or found done; then the files of the whole trial, those of
-    the initialization in ``first`` included.
+    """The refinement stage in its folder, trained or continued; then the files of the whole trial, those of the
+    initialization in ``first`` included.
     """
-    before = config.initialization.epochs
-    if (folder / DONE).exists():
-        yield from _past(read_json(folder / HISTORY))[before:]
-        return
-    material.open_images()
-    networks = trained_networks(config, len(material.dataset.classes), load_tensors(first / NETWORKS))
+    networks = trained_networks(config, len(material.dataset.classes), first.networks())
     stage = Refinement(config, networks, material.runtime.device)
-    history = _past(read_json(first / HISTORY))
-    for epoch in _train(stage, before, material, evaluator, folder):
+    history = _past(first.history())
+    for epoch in _train(stage, config.initialization.epochs, material, evaluator, folder, say):
         history.append(epoch)
         yield epoch
-    measured = Measured.read(read_json(first / DONE), (first / PER_IMAGE).read_text(encoding="utf-8"))
+    measured = Measured.read(first.scores(), first.per_image_text())
     with _naming_epoch(stage):
         measured.add(stage.measure(evaluator, material.measured))
-    if (first / SELECTION).exists():
-        write_text(folder / SELECTION, (first / SELECTION).read_text(encoding="utf-8"))
-    save_tensors(folder / NETWORKS, {"regressor": stage.regressor.state_dict()})
-    _finish(folder, measured, history, config, material)
+    weights = {"regressor": stage.regressor.state_dict()}
+    folder.finish(_result(config, material, history, measured, first.selection_text(), weights))
 
 
-def _finish(
-    folder: Path, measured: Measured, history: list[EpochReport], config: TrialConfig, material: Material
-) -> None:
-    """Writes what a finished stage leaves; ``scores.json`` last."""
-    write_json(folder / "config.json", config.model_dump(mode="json"))
-    write_json(folder / "environment.json", environment.describe(material.runtime.device))
-    write_json(folder / HISTORY, _plain(history))
-    write_text(folder / PER_IMAGE, measured.per_image_csv())
-    files = (f"{path},{digest}" for path, digest in material.digest.files.items())
-    write_text(folder / "dataset.csv", "\n".join(("path,sha256", *files)) + "\n")
-    write_json(folder / DONE, measured.scores)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+def _result(
+    config: TrialConfig,
+    material: Material,
+    history: list[EpochReport],
+    measured: Measured,
+    selection: str | None,
+    networks: dict[str, Any],
+) -> StageResult:
+    """What a finished stage leaves, as plain values."""
+    return StageResult(
+        config=config.model_dump(mode="json"),
+        environment=environment.describe(material.runtime.device),
+        history=_plain(history),
+        scores=measured.scores,
+        per_image=measured.per_image_csv(),
+        selection=selection,
+        dataset=material.digest.files,
+        networks=networks,
+    )

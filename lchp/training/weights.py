@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.models import Inception_V3_Weights, MobileNet_V2_Weights, ResNet50_Weights, VGG19_BN_Weights
 
 from lchp.method.networks import BapClassifier, BoxRegressor
-from lchp.training.checkpoint import reading_fault
+from lchp.store.tensors import reading_fault
 from lchp.training.config import WeightsFile
 
 IMAGENET = {

@@ -57,7 +57,7 @@ def _train(trial: ResolvedTrial, session: Session, recorder: Recorder) -> dict[s
     result: dict[str, Any] = {"done": False}
     while not result["done"]:
         result = trainable.step()
-        recorder.epochs(trial, result["global_epoch"], result["reports"])
+        recorder.epochs(trial, result["global_epoch"], result["reports"], result["notes"])
     trainable.stop()
     recorder.complete(trial)
     return result

@@ -27,6 +27,10 @@ HISTORY = [
 SCORES = {"lchp_i/val/gt_known": 0.5, "lchp_i/test/gt_known": 1 / 3, "whole_image/test/mean_iou": 0.1 + 0.2}
 
 
+PICTURE = b"\x89PNG\r\n\x1a\n...IEND\xaeB`\x82"
+"""As much of a PNG file as is looked at."""
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One real SQLite store for all tests: making one costs seconds."""
@@ -49,7 +53,7 @@ def finished(tmp_path: Path) -> Callable[[], Path]:
             (folder / name).write_text(json.dumps(value), encoding="utf-8")
         (folder / "per_image.csv").write_text("path,label\na.png,0\n", encoding="utf-8")
         (folder / "dataset.csv").write_text("path,sha256\na.png,00\n", encoding="utf-8")
-        (folder / "predictions.png").write_bytes(b"picture")
+        (folder / "predictions.png").write_bytes(PICTURE)
         return folder
 
     return write

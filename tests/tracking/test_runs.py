@@ -18,7 +18,7 @@ from lchp.tracking.runs import (
     read_run,
 )
 from lchp.tracking.store import client, ensure_experiment
-from tests.tracking.conftest import HISTORY, SCORES
+from tests.tracking.conftest import HISTORY, PICTURE, SCORES
 
 PARAMS = {"delta": 0.7, "refinement": {"epochs": 4, "teacher": "online"}, "weights": {"sha256": None}}
 
@@ -121,7 +121,7 @@ def test_log_result_twice_has_every_number_once_and_reads_back(
     assert (stored.experiment, stored.name, stored.tags["lchp.key"]) == ("result", "run trial", "trial")
     assert stored.params["refinement.teacher"] == "online"
     assert {file.name for file in stored.folder.iterdir()} == {*(file.name for file in folder.iterdir()), "note.txt"}
-    assert (stored.folder / "predictions.png").read_bytes() == b"picture"
+    assert (stored.folder / "predictions.png").read_bytes() == PICTURE
 
 
 def test_log_result_lost_artifact_is_noticed_and_repaired(

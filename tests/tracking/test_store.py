@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lchp.tracking.store import client, ensure_experiment, open_store, shown, sqlite_file
+from lchp.tracking.address import shown, sqlite_file
+from lchp.tracking.store import client, ensure_experiment, open_store
 
 
 def test_open_store_without_uri_is_an_absolute_sqlite_file(store: str) -> None:

@@ -354,7 +354,7 @@ def test_trial_leaves_every_file_and_no_checkpoint(finished: TrialConfig, shared
     names = {"config.json", "environment.json", "history.json", "per_image.csv", "dataset.csv", "scores.json"}
     for folder in folders(finished, shared):
         found = {path.name for path in folder.iterdir()}
-        assert found == {*names, "networks.pt", "selection.csv", ".lock"}
+        assert found == {*names, "networks.pt", "selection.csv", "manifest.json", ".lock"}
     config = json.loads((folders(finished, shared)[1] / "config.json").read_text(encoding="utf-8"))
     assert TrialConfig(**config) == finished
 

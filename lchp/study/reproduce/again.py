@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 import uuid
@@ -14,11 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from lchp.data.digest import changed
-from lchp.data.files import read_json
 from lchp.data.fingerprint import canonical, flatten
 from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
-from lchp.study.run.options import Machine, epoch_line, require_writable
+from lchp.study.run.fitness import look
+from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.recorder import WEIGHTS_TAG
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source, options
@@ -56,7 +56,7 @@ def reproduce(
     Raises:
         Refusal: no such finished run, its data or weights are not there, or an option for anything but a path.
     """
-    require_writable(output, "--output")
+    look({"--output": output})
     with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
         try:
             uri = open_store(tracking_uri, Path.cwd())
@@ -64,7 +64,7 @@ def reproduce(
         except ValueError as error:
             raise Refusal(str(error)) from error
         config = _config(stored, sets, data)
-        there = read_json(stored.folder / "environment.json")
+        there = StageFolder(stored.folder).environment()
         runtime = _like(there, machine).runtime(Path(scratch))
         here = environment.describe(runtime.device)
         for line in _other_environment(there, here):
@@ -94,7 +94,7 @@ def reproduce(
 
 def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialConfig:
     """The configuration of the stored trial, with the paths of this machine."""
-    plain = read_json(stored.folder / "config.json")
+    plain = StageFolder(stored.folder).config()
     moved = options([*sets, *([f"dataset.path={json.dumps(str(data))}"] if data is not None else [])])
     for key, value in flatten(moved.values).items():
         if key not in PATHS:
@@ -163,9 +163,7 @@ def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
 
 def _other_data(stored: StoredRun, material: Material) -> list[str]:
     """The images that are not those of the stored run, by name."""
-    with (stored.folder / "dataset.csv").open(encoding="utf-8", newline="") as file:
-        old = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
-    lines = changed(old, material.digest.files)
+    lines = changed(StageFolder(stored.folder).dataset_digests(), material.digest.files)
     more = [f"dataset: ... and {len(lines) - _NAMED} more images"] if len(lines) > _NAMED else []
     return [*(f"dataset: {line}" for line in lines[:_NAMED]), *more]
 

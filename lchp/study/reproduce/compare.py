@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from lchp.data.files import read_json
 from lchp.data.records import PixelBoxes
+from lchp.store.folder import StageFolder
 from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
 from lchp.tracking.runs import StoredRun
 from lchp.vocabulary import GT_KNOWN, METRICS, SELECTED
@@ -18,9 +18,11 @@ METRIC_TOLERANCE = 0.05
 BOX_TOLERANCE = 0.8
 """Where equal bits are not promised: the smallest mean IoU of a method's boxes with the stored ones."""
 
-SELECTION = "selection.csv"
 _NAMED = 20
 _KEY = ("path", "split", "method")
+
+Selection = list[dict[str, str]]
+"""The rows of selection.csv."""
 
 
 @dataclass(frozen=True)
@@ -113,34 +115,30 @@ def compare(stored: StoredRun, again: Path, exact: bool, true_boxes: PixelBoxes 
     itself: scores.json with MLflow's metrics and with per_image.csv, and the IoU of every stored box with
     ``true_boxes``, where those are given.
     """
-    scores = read_json(again / "scores.json")
+    old, new = StageFolder(stored.folder), StageFolder(again)
+    scores = new.scores()
     metrics = tuple(
         _metric(name, stored.scores.get(name), stored.metrics.get(name), scores.get(name), exact)
         for name in {**stored.scores, **scores}
     )
-    boxes, examples = _boxes(_rows(stored.folder / "per_image.csv"), _rows(again / "per_image.csv"), exact)
-    selection = _selection(stored.folder / SELECTION, again / SELECTION, exact)
-    contradictions = contradicting(_rows(stored.folder / "per_image.csv"), stored.scores, true_boxes)
+    boxes, examples = _boxes(_rows(old), _rows(new), exact)
+    selection = _selection(old.selection(), new.selection(), exact)
+    contradictions = contradicting(_rows(old), stored.scores, true_boxes)
     return Comparison(exact, metrics, boxes, examples, selection, tuple(contradictions))
 
 
-def _selection(stored: Path, again: Path, exact: bool) -> tuple[str, ...]:
+def _selection(stored: Selection | None, again: Selection | None, exact: bool) -> tuple[str, ...]:
     """The thresholds whose number of selected boxes, or whose GT-Known, differs; within tolerance as shares."""
-    if not stored.exists() and not again.exists():
+    if stored is None and again is None:
         return ()
-    if not stored.exists() or not again.exists():
-        return (f"selection: {'not stored' if not stored.exists() else 'not measured again'}",)
-    old, new = (_by_tau(file) for file in (stored, again))
+    if stored is None or again is None:
+        return (f"selection: {'not stored' if stored is None else 'not measured again'}",)
+    old, new = ({row["tau"]: row for row in rows} for rows in (stored, again))
     return tuple(
         f"selection tau={tau}: {_words(old.get(tau))} -> {_words(new.get(tau))}"
         for tau in {**old, **new}
         if not (old.get(tau) == new.get(tau) or (not exact and _near(old.get(tau), new.get(tau))))
     )
-
-
-def _by_tau(file: Path) -> dict[str, dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as stream:
-        return {row["tau"]: row for row in csv.DictReader(stream)}
 
 
 def _near(old: dict[str, str] | None, new: dict[str, str] | None) -> bool:
@@ -164,9 +162,8 @@ def _metric(name: str, stored: float | None, shown: float | None, again: float |
     return MetricLine(name, stored, shown, again, close and stored == shown and stored is not None)
 
 
-def _rows(file: Path) -> Rows:
-    with file.open(encoding="utf-8", newline="") as stream:
-        return {tuple(row[key] for key in _KEY): row for row in csv.DictReader(stream)}
+def _rows(folder: StageFolder) -> Rows:
+    return {tuple(row[key] for key in _KEY): row for row in folder.per_image()}
 
 
 def _boxes(stored: Rows, again: Rows, exact: bool) -> tuple[tuple[BoxLine, ...], tuple[str, ...]]:

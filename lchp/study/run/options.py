@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 
 from lchp.errors import Refusal
+from lchp.study.run.fitness import cluster_address, look
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
 from lchp.training.trial import EpochReport
@@ -31,11 +30,11 @@ class Machine:
         Raises:
             Refusal: CUDA is asked for and not there, or a folder cannot be written.
         """
+        look({"--output": output, "--cache": self.cache}, self.device, self.workers)
         there = torch.cuda.is_available()
-        if self.device == "cuda" and not there and not os.environ.get("RAY_ADDRESS"):
-            raise Refusal("--device cuda: this machine has no usable CUDA device: use --device cpu")
-        require_writable(output, "--output")
-        require_writable(self.cache, "--cache")
+        if self.device == "cuda" and not there and cluster_address() is None:
+            # The driver shows a device, or none was looked for: this build of torch cannot use it.
+            raise Refusal("--device cuda: torch finds no usable CUDA device on this machine: use --device cpu")
         device = ("cuda" if there else "cpu") if self.device == "auto" else self.device
         return Runtime(output.absolute() / ".store", self.cache.absolute(), device, self.workers)
 
@@ -59,19 +58,3 @@ def epoch_line(report: EpochReport | dict[str, Any]) -> str:
         parts.append(f"{VAL} {METRICS[GT_KNOWN].title} {', '.join(shown)}")
     parts.append("reused" if values["reused"] else f"{values['seconds']:.1f} s")
     return "  ".join(parts)
-
-
-def require_writable(folder: Path, option: str) -> None:
-    """Make ``folder`` where it is missing and write into it, once, for trial.
-
-    Raises:
-        Refusal: that cannot be done; names the option, the folder and what the system says.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise Refusal(
-            f"{option} {folder}: is no folder that can be written ({error.strerror or error}): "
-            f"give another with {option} DIR"
-        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lchp.data.files import write_text
 from lchp.data.fingerprint import differences, fingerprint
 from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import FILE, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.values import without_paths
@@ -108,12 +108,9 @@ def _changed_images(study: Study, folder: Path, materials: Materials) -> list[st
 
     configs, lines = _configs(study), dict[str, None]()
     for entry in read(folder) if (folder / FILE).exists() else ():
-        table = materials.runtime.store / entry.folder / "dataset.csv"
+        stage = StageFolder(materials.runtime.store / entry.folder)
         config = configs.get(entry.name) or configs.get("")
-        if config is None or not table.exists():
-            continue
-        with table.open(encoding="utf-8", newline="") as file:
-            old = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
-        lines.update(dict.fromkeys(changed(old, materials.of(config).digest.files)))
+        if config is not None and stage.whole:
+            lines.update(dict.fromkeys(changed(stage.dataset_digests(), materials.of(config).digest.files)))
     named = list(lines)[:_NAMED]
     return named + ([f"... and {len(lines) - _NAMED} more images"] if len(lines) > _NAMED else [])

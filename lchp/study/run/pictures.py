@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+from lchp.store.folder import StageFolder
 from lchp.training.material import Material
-
-PICTURE = "predictions.png"
 
 
 def draw_predictions(material: Material, folder: Path) -> None:
-    """Draw ``predictions.png`` into the folder of a finished trial, if it is not there."""
-    if (folder / PICTURE).exists():
+    """Draw the picture into the folder of a finished trial, if it is not there or damaged."""
+    trial = StageFolder(folder)
+    if trial.picture is not None:
         return
     import pandas as pd
 
@@ -20,4 +21,5 @@ def draw_predictions(material: Material, folder: Path) -> None:
     boxes = material.pixel_boxes(material.splits.test)
     rows = [(path, *box) for path, several in (boxes or {}).items() for box in several]
     truth = pd.DataFrame(rows, columns=["path", "x1", "y1", "x2", "y2"]) if rows else None
-    predictions(pd.read_csv(folder / "per_image.csv"), material.dataset.root, folder / PICTURE, truth=truth)
+    with trial.drawing() as picture:
+        predictions(pd.read_csv(io.StringIO(trial.per_image_text())), material.dataset.root, picture, truth=truth)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from itertools import product
 
 from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Range
 from lchp.training.config import TrialConfig
 from lchp.training.initialization import make_networks
 from lchp.training.material import Material, Runtime
-from lchp.training.trial import DONE
 from lchp.vocabulary import METRICS, TOP1_CLS
 
 
@@ -70,7 +70,7 @@ def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
     for config, material in trials:
         key = (config.classifier, config.backbone, config.weights)
         plain = config.weights.classifier == "none" and config.weights.regressor in ("none", "classifier")
-        if plain or key in tried or (material.initialization_folder(config) / DONE).exists():
+        if plain or key in tried or StageFolder(material.initialization_folder(config)).done:
             continue
         tried.add(key)
         try:

@@ -1,13 +1,9 @@
-"""Trials under Ray Tune: the cluster, the resources of a trial, and what the driver records of every epoch."""
+"""Trials under Ray Tune: how many at once, and what the driver records of every epoch."""
 
 from __future__ import annotations
 
-import logging
-import math
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,58 +11,12 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from lchp.errors import Refusal
+from lchp.study.run.cluster import cluster
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.recorder import Recorder
-from lchp.study.run.stopping import listen
 from lchp.study.run.trainable import Session, TrialTrainable
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
-
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-}
-"""Ray sends no usage statistics, prints no tables, leaves Ctrl-C to us and hands every epoch over at once."""
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def cluster(study: Study, device: str) -> Iterator[dict[str, float]]:
-    """A Ray cluster, the one at RAY_ADDRESS or one of this machine; gives the resources of a trial.
-
-    Raises:
-        Refusal: the cluster has fewer GPUs, or at RAY_ADDRESS fewer cores, than one trial takes.
-    """
-    cpus = study.resources.cpus or study.base.compute.cpu_threads
-    wanted = {"cpu": float(cpus), "gpu": study.resources.gpus if device.startswith("cuda") else 0.0}
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    # Failed trials are told by the recorder, with their whole traceback in MLflow.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # A machine with fewer cores than one trial asks for trains it nevertheless, only slower.
-    local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": max(cores(), math.ceil(cpus))}
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
-    listen()  # Ray has taken the signals.
-    try:
-        there = ray.cluster_resources()
-        for name, amount in wanted.items():
-            if amount > there.get(name.upper(), 0.0):
-                raise Refusal(
-                    f"resources.{name}s = {amount:g}: the machine has {there.get(name.upper(), 0.0):g}: "
-                    f"lower it with --set resources.{name}s=..." + (", or --device cpu" if name == "gpu" else "")
-                )
-        yield wanted
-    finally:
-        ray.shutdown()
 
 
 def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
@@ -136,7 +86,8 @@ class _Recording(tune.Callback):  # type: ignore[misc]
         self.recorder.start(trial.config["trial"])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        self.recorder.epochs(trial.config["trial"], int(result["global_epoch"]), result.get("reports", []))
+        reports, notes = result.get("reports", []), result.get("notes", [])
+        self.recorder.epochs(trial.config["trial"], int(result["global_epoch"]), reports, notes)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self.recorder.complete(trial.config["trial"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lchp.reporting.frame import read_json
+from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import draw_predictions
@@ -22,7 +22,6 @@ from lchp.study.spec.trials import ResolvedTrial, suggestion_name
 from lchp.tracking.runs import ensure_run, fail_run, find_run, is_complete, log_history, log_result
 from lchp.training import environment
 from lchp.training.material import Material
-from lchp.training.trial import DONE
 
 WEIGHTS_TAG = "lchp.weights."
 """Before a role: the tag that holds the sha256 of its weight file."""
@@ -67,8 +66,8 @@ class Recorder:
         return self.ledger.entries[folder]
 
     def is_finished(self, trial: ResolvedTrial) -> bool:
-        """Whether the trial's files are complete."""
-        return (self.store / self.entry(trial).folder / DONE).exists()
+        """Whether the trial's files are complete and whole."""
+        return StageFolder(self.store / self.entry(trial).folder).whole
 
     def keep(self, trial: ResolvedTrial) -> None:
         """Record a trial whose files are complete; its MLflow run is mended where it is not."""
@@ -104,18 +103,21 @@ class Recorder:
 
     def _environment(self, entry: Entry) -> dict[str, Any]:
         """What the trial was made with, or will be: a finished one says so itself."""
-        folder = self.store / entry.folder
-        if (folder / DONE).exists():
-            made: dict[str, Any] = read_json(folder, "environment.json")
-            return made
+        folder = StageFolder(self.store / entry.folder)
+        if folder.whole:
+            return folder.environment()
         return environment.describe(self.materials.runtime.device)
 
-    def epochs(self, trial: ResolvedTrial, step: int, reports: Sequence[dict[str, Any]]) -> None:
-        """Some epochs ended, the last of them being ``step`` over both stages."""
+    def epochs(
+        self, trial: ResolvedTrial, step: int, reports: Sequence[dict[str, Any]], notes: Sequence[str] = ()
+    ) -> None:
+        """Some epochs ended, the last of them being ``step`` over both stages; ``notes`` tell of damaged files."""
         entry = self.entry(trial)
         assert entry.run_id is not None, "a trial that reports was started"
         log_history(self.tracker.uri, entry.run_id, reports)
         self.ledger.change(entry.folder, epochs=step)
+        for note in notes:
+            self._say(entry, note)
         reused = sum(bool(report["reused"]) for report in reports)
         if reused:
             self._say(entry, f"{reused} epochs reused")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 import ray
 import ray.tune
 
+from lchp.store.folder import StageFolder
 from lchp.study.run.options import total_epochs
 from lchp.study.run.pictures import draw_predictions
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.training.trial import CHECKPOINT, DONE, EpochReport, TrialResult, finished_trial, trial_epochs
+from lchp.training.trial import EpochReport, TrialResult, finished_trial, trial_epochs
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self.trial: ResolvedTrial = config["trial"]
         self.material = session.material(self.trial.config)
         self.epochs: Iterator[EpochReport] | None = None
+        self.notes: list[str] = []
         self.last = EpochReport("initialization", 0, 0, {}, 0.0)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -64,7 +65,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
             ValueError, FloatingPointError: as ``lchp.training.trial.trial_epochs``.
         """
         config, runtime = self.trial.config, self.session.runtime
-        self.epochs = self.epochs or trial_epochs(config, runtime, self.material)
+        self.epochs = self.epochs or trial_epochs(config, runtime, self.material, self.notes.append)
         reports = []
         for report in self.epochs:
             reports.append(report)
@@ -81,7 +82,9 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
             "global_epoch": self.last.step,
             "done": result is not None,
             "reports": [asdict(report) for report in reports],
+            "notes": [*self.notes],
         }
+        self.notes.clear()
         key = self.session.objective
         if key is not None:
             known = result.scores if result else self.last.metrics
@@ -93,23 +96,19 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy the checkpoint of the stage in which the trial is."""
         for stage, folder in self._stages().items():
-            if (folder / CHECKPOINT).exists():
-                shutil.copyfile(folder / CHECKPOINT, Path(checkpoint_dir) / stage)
+            folder.copy_checkpoint(Path(checkpoint_dir) / stage)
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Put back what the store lacks; the store's own files are never older."""
         for stage, folder in self._stages().items():
-            saved = Path(checkpoint) / stage
-            if saved.exists() and not any((folder / name).exists() for name in (CHECKPOINT, DONE)):
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(saved, folder / CHECKPOINT)
+            folder.take_checkpoint(Path(checkpoint) / stage)
         self.epochs = None
 
-    def _stages(self) -> dict[str, Path]:
+    def _stages(self) -> dict[str, StageFolder]:
         config = self.trial.config
         return {
-            "initialization": self.material.initialization_folder(config),
-            "refinement": self.material.trial_folder(config),
+            "initialization": StageFolder(self.material.initialization_folder(config)),
+            "refinement": StageFolder(self.material.trial_folder(config)),
         }
 
     def cleanup(self) -> None:

@@ -24,4 +24,4 @@ def run_single(config: TrialConfig, runtime: Runtime, echo: Callable[[str], None
     except (ValueError, OSError) as error:
         raise Refusal(str(error)) from error
     require_weights([(config, material)])
-    return run_trial(config, runtime, lambda report: echo(epoch_line(report)), material)
+    return run_trial(config, runtime, lambda report: echo(epoch_line(report)), material, echo)

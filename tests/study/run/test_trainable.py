@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import tests.study.small as small
+from lchp.store.folder import StageFolder
 from lchp.study.run.pictures import draw_predictions
 from lchp.study.run.ray_tune import TrialQueue
 from lchp.study.run.trainable import Session, TrialTrainable
@@ -97,6 +98,22 @@ def test_trial_that_ray_carries_holds_its_own_configuration_alone(tmp_path: Path
 
 
 def test_draw_predictions_of_a_drawn_folder_keeps_the_picture(tmp_path: Path, cache: Path) -> None:
-    (tmp_path / "predictions.png").write_bytes(b"there")
+    picture = b"\x89PNG\r\n\x1a\nthereIEND\xaeB`\x82"
+    (tmp_path / "predictions.png").write_bytes(picture)
     draw_predictions(session(tmp_path, cache).material(only(tmp_path).config), tmp_path)
-    assert (tmp_path / "predictions.png").read_bytes() == b"there"
+    assert (tmp_path / "predictions.png").read_bytes() == picture
+
+
+def test_draw_predictions_damaged_picture_is_drawn_again_to_the_same_bytes(tmp_path: Path, cache: Path) -> None:
+    shared, trial = session(tmp_path, cache), only(tmp_path)
+    steps(small.trainable_of(trial, shared))
+    folder = StageFolder(shared.material(trial.config).trial_folder(trial.config))
+    picture = folder.picture
+    assert picture is not None
+    drawn = picture.read_bytes()
+    for damaged in (drawn[: len(drawn) // 2], drawn[:500] + bytes([drawn[500] ^ 1]) + drawn[501:]):
+        picture.write_bytes(damaged)
+        assert folder.picture is None
+        draw_predictions(shared.material(trial.config), folder.path)
+        assert picture.read_bytes() == drawn
+    assert folder.whole

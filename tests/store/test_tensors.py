@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from lchp.training import checkpoint
-from lchp.training.checkpoint import load_tensors, save_tensors
+from lchp.store.checks import Damaged
+from lchp.store.tensors import load_tensors, save_tensors
 
 
 def names(folder: Path) -> list[str]:
@@ -34,14 +34,14 @@ def test_save_tensors_interrupted_leaves_the_old_file_whole(tmp_path: Path, monk
         to.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.torch, "save", dying)
+    monkeypatch.setattr(torch, "save", dying)
     with pytest.raises(KeyboardInterrupt):
         save_tensors(path, {"epoch": 2})
     assert load_tensors(path) == {"epoch": 1}
     assert names(tmp_path) == ["checkpoint.pt"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing", "pickled"])
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing", "pickled", "flipped"])
 def test_load_tensors_of_a_damaged_file_is_refused_with_the_remedy(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_tensors(path, {"weights": torch.randn(1000)})
@@ -50,10 +50,12 @@ def test_load_tensors_of_a_damaged_file_is_refused_with_the_remedy(damage: str, 
         path.unlink()
     elif damage == "pickled":
         torch.save({"path": tmp_path}, path)
+    elif damage == "flipped":
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     else:
         path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"this is no checkpoint", "empty": b""}[damage])
-    with pytest.raises(
-        ValueError, match=r"checkpoint\.pt cannot be read .*: delete it, and the stage is trained again"
-    ) as caught:
+    fault = r"is not what was written \(the checksum" if damage == "flipped" else r"cannot be read \(\w"
+    with pytest.raises(Damaged, match=rf"checkpoint\.pt {fault}.*: run the study again") as caught:
         load_tensors(path)
     assert "weights_only" not in str(caught.value)

@@ -1,0 +1,290 @@
+"""The folder of a stage or of a whole trial: the only place that names, writes, reads and checks its files.
+
+``manifest.json`` is the last file to be written, and lists every other with its size and digest: where it lies, the
+stage is done. Before version 0.2 there was none, and ``scores.json`` was the last; such a folder is checked by the
+structure of its files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from lchp.data.files import replacing, write_json, write_text
+from lchp.store.checks import (
+    Damaged,
+    check_listed,
+    check_picture,
+    described,
+    read_object,
+    read_objects,
+    read_text,
+    rows_of,
+)
+from lchp.store.tensors import check_tensors, load_tensors, save_tensors
+
+_CONFIG, _ENVIRONMENT, _HISTORY, _SCORES = "config.json", "environment.json", "history.json", "scores.json"
+_PER_IMAGE, _DATASET, _SELECTION = "per_image.csv", "dataset.csv", "selection.csv"
+_NETWORKS, _CHECKPOINT, _MANIFEST, _PICTURE, _LOCK = (
+    "networks.pt", "checkpoint.pt", "manifest.json", "predictions.png", ".lock"
+)  # fmt: skip
+
+RECORDS = (_CONFIG, _SCORES, _HISTORY, _PER_IMAGE, _ENVIRONMENT, _DATASET)
+"""What a tracking store keeps of every finished trial; beside them selection and picture, where there are such."""
+
+_REQUIRED = frozenset((*RECORDS, _NETWORKS))
+_EPOCH = frozenset(("stage", "epoch", "step", "metrics", "seconds"))
+
+_checked: dict[tuple[Path, bool], tuple[object, str | None]] = {}
+"""What was found of a folder whose files had certain sizes and times: digests are computed once in a process."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a finished stage leaves: plain values for JSON, text of CSV files, state dicts.
+
+    ``history`` holds one mapping an epoch, ``dataset`` the SHA-256 of every image by its path; ``selection`` is None
+    where no image has true boxes.
+    """
+
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    scores: Mapping[str, float]
+    per_image: str
+    selection: str | None
+    dataset: Mapping[str, str]
+    networks: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """The folder of a stage, or of a whole trial, or a tracking store's copy of one (which has no networks).
+
+    What reads a file raises :class:`Damaged` where it is missing, cut or changed.
+    """
+
+    path: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage was trained and measured to its end; :meth:`fault` tells whether its files still are so."""
+        # Without a manifest a checkpoint tells of a process that ended between scores.json and its last step.
+        return self._has(_MANIFEST) or (self._has(_SCORES) and not self.has_checkpoint)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to continue from."""
+        return self._has(_CHECKPOINT)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the stage is done and every file is what was written."""
+        return self.done and self.fault() is None
+
+    def fault(self, networks: bool = True) -> str | None:
+        """Which file is damaged, and how; None for a folder that is whole, or whose stage is under way.
+
+        Every file is compared with its digest; the networks, the only large ones, by their size alone where
+        ``networks`` is false: for who does not read them.
+        """
+        state = self._state()
+        found = _checked.get((self.path, networks))
+        if found is None or found[0] != state:
+            try:
+                self._check(networks)
+                fault = None
+            except Damaged as error:
+                fault = error.fault
+            found = _checked[self.path, networks] = (state, fault)
+        return found[1]
+
+    def set_aside(self) -> Path:
+        """Moves every file but the lock, which the caller holds, into ``<folder>.damaged-<N>`` beside; gives that."""
+        places = (self.path.with_name(f"{self.path.name}.damaged-{number}") for number in count(1))
+        aside = next(place for place in places if not place.exists())
+        aside.mkdir()
+        # What says that the stage is done goes last: after a kill in between the rest follows.
+        for file in sorted(self.path.iterdir(), key=lambda file: file.name in (_SCORES, _MANIFEST)):
+            if file.name != _LOCK:
+                file.rename(aside / file.name)
+        return aside
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the folder, which is made, for this process; the lock goes with the process, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / _LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def finish(self, result: StageResult) -> None:
+        """Writes what a finished stage leaves, the manifest last; its checkpoint goes."""
+        self._write_optional(_SELECTION, result.selection)
+        save_tensors(self.path / _NETWORKS, result.networks)
+        write_json(self.path / _CONFIG, result.config)
+        write_json(self.path / _ENVIRONMENT, result.environment)
+        write_json(self.path / _HISTORY, result.history)
+        write_text(self.path / _PER_IMAGE, result.per_image)
+        lines = (f"{path},{digest}" for path, digest in result.dataset.items())
+        write_text(self.path / _DATASET, "\n".join(("path,sha256", *lines)) + "\n")
+        write_json(self.path / _SCORES, result.scores)
+        names = [*_REQUIRED, *([] if result.selection is None else [_SELECTION])]
+        write_json(self.path / _MANIFEST, {name: described(self.path / name) for name in sorted(names)})
+        (self.path / _CHECKPOINT).unlink(missing_ok=True)
+
+    def config(self) -> dict[str, Any]:
+        """The configuration that the stage was trained with."""
+        return read_object(self.path / _CONFIG)
+
+    def environment(self) -> dict[str, Any]:
+        """Commit, versions and hardware that the stage was trained with."""
+        return read_object(self.path / _ENVIRONMENT)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The finished epochs, those of both stages in the folder of a trial."""
+        return read_objects(self.path / _HISTORY, _EPOCH)
+
+    def scores(self) -> dict[str, float]:
+        """The final scores by ``<method>/<split>/<metric>``."""
+        scores = read_object(self.path / _SCORES)
+        wrong = [name for name, value in scores.items() if not isinstance(value, int | float)]
+        if wrong:
+            raise Damaged(self.path / _SCORES, f"cannot be read ({wrong[0]} is no number)")
+        return scores
+
+    def per_image_text(self) -> str:
+        """One line for every image, split and method, under a header: boxes in pixels, IoU, Top-1 and Top-5 hits."""
+        return read_text(self.path / _PER_IMAGE)
+
+    def per_image(self) -> list[dict[str, str]]:
+        """The rows of :meth:`per_image_text`."""
+        return rows_of(self.path / _PER_IMAGE, self.per_image_text())
+
+    def selection_text(self) -> str | None:
+        """How many boxes of the training images pass each tau, and their GT-Known; None where no true box is known."""
+        return read_text(self.path / _SELECTION) if self._has(_SELECTION) else None
+
+    def selection(self) -> list[dict[str, str]] | None:
+        """The rows of :meth:`selection_text`."""
+        text = self.selection_text()
+        return None if text is None else rows_of(self.path / _SELECTION, text)
+
+    def dataset_digests(self) -> dict[str, str]:
+        """The SHA-256 of every image that the stage read, by its path in the dataset."""
+        path = self.path / _DATASET
+        try:
+            return {row["path"]: row["sha256"] for row in rows_of(path, read_text(path))}
+        except KeyError as error:
+            raise Damaged(path, f"cannot be read (it has no column {error})") from error
+
+    def networks(self) -> dict[str, Any]:
+        """The state dicts of the networks that the stage trained, on the CPU."""
+        return load_tensors(self.path / _NETWORKS)
+
+    def save_checkpoint(self, payload: dict[str, Any]) -> None:
+        """Keeps everything that the stage's next epoch depends on."""
+        save_tensors(self.path / _CHECKPOINT, payload)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What :meth:`save_checkpoint` kept last, on the CPU."""
+        return load_tensors(self.path / _CHECKPOINT)
+
+    def copy_checkpoint(self, to: Path) -> None:
+        """Copies the checkpoint to another file, if there is one."""
+        if self.has_checkpoint:
+            with replacing(to) as part:
+                part.write_bytes((self.path / _CHECKPOINT).read_bytes())
+
+    def take_checkpoint(self, copy: Path) -> None:
+        """Puts back a copy of the checkpoint where the folder has nothing; its own files are never older."""
+        if copy.exists() and not self.has_checkpoint and not self.done:
+            with replacing(self.path / _CHECKPOINT) as part:
+                part.write_bytes(copy.read_bytes())
+
+    @property
+    def picture(self) -> Path | None:
+        """The picture of predictions; None where it was not drawn, or is not what was drawn."""
+        path = self.path / _PICTURE
+        try:
+            if not path.is_file():
+                return None
+            if not self._has(_MANIFEST):
+                check_picture(path)
+            else:
+                listed = self._manifest().get(_PICTURE)
+                if listed is None:
+                    return None
+                check_listed(path, listed, digest=True)
+        except Damaged:
+            return None
+        return path
+
+    @contextmanager
+    def drawing(self) -> Iterator[Path]:
+        """A path to draw the picture to, which becomes part of the folder when the block ends."""
+        with replacing(self.path / _PICTURE) as part:
+            yield part
+        if self._has(_MANIFEST):
+            write_json(self.path / _MANIFEST, {**self._manifest(), _PICTURE: described(self.path / _PICTURE)})
+
+    def records(self) -> list[Path]:
+        """The files that a tracking store keeps.
+
+        Raises:
+            ValueError: one is missing that every finished trial has.
+        """
+        lacking = [name for name in RECORDS if not self._has(name)]
+        if lacking:
+            raise ValueError(
+                f"{self.path} is no finished trial, it lacks {', '.join(lacking)}: run the trial to its end first"
+            )
+        made = [self.path / _SELECTION] if self._has(_SELECTION) else []
+        return [*(self.path / name for name in RECORDS), *made, *([self.picture] if self.picture else [])]
+
+    def _has(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def _write_optional(self, name: str, text: str | None) -> None:
+        if text is None:
+            (self.path / name).unlink(missing_ok=True)
+        else:
+            write_text(self.path / name, text)
+
+    def _state(self) -> object:
+        """What changes whenever a file of the folder is written."""
+        found = {}
+        for name in (*_REQUIRED, _SELECTION, _MANIFEST, _CHECKPOINT):
+            with suppress(OSError):
+                stat = (self.path / name).stat()
+                found[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return found
+
+    def _manifest(self) -> dict[str, Any]:
+        path = self.path / _MANIFEST
+        manifest = read_object(path)
+        if not all(isinstance(listed, dict) and {"bytes", "sha256"} == listed.keys() for listed in manifest.values()):
+            raise Damaged(path, "cannot be read (it lists no sizes and digests)")
+        if not manifest.keys() >= _REQUIRED:
+            raise Damaged(path, f"does not list {', '.join(sorted(_REQUIRED - manifest.keys()))}")
+        return manifest
+
+    def _check(self, networks: bool) -> None:
+        if not self.done:
+            left = [name for name in (*_REQUIRED, _SELECTION) if self._has(name)]
+            if left and not self.has_checkpoint:
+                raise Damaged(self.path / _SCORES, "is missing")
+        elif self._has(_MANIFEST):
+            for name, listed in self._manifest().items():
+                if name != _PICTURE:
+                    check_listed(self.path / name, listed, digest=networks or name != _NETWORKS)
+        else:
+            for read in (self.config, self.environment, self.history, self.scores, self.per_image, self.selection):
+                read()
+            self.dataset_digests()
+            check_tensors(self.path / _NETWORKS, checksums=networks)

@@ -1,0 +1,186 @@
+"""One look at the environment before anything starts.
+
+It takes a second where all is well, imports neither torch nor Ray nor MLflow, and tells all that stands in the way at
+once, each with its remedy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lchp.data.files import unwritable
+from lchp.errors import Refusal
+from lchp.tracking.address import obstacles, resolved, sqlite_file
+
+_SPACE = 200 << 20
+"""Bytes that must be free in every folder: less holds no initialization's checkpoint."""
+_SOCKET = 107
+"""Bytes that the path of a socket may have on Linux."""
+_SESSION = len("/lchp-12345678/session_2026-11-25_20-54-27_179841_4194304/sockets/plasma_store")
+"""Bytes of the longest path of a socket below Ray's temporary folder."""
+_WORKER = len("/pymp-12345678/listener-12345678")
+"""The same for processes that decode images."""
+_CONNECT_SECONDS = 5.0
+
+
+def look(
+    folders: Mapping[str, Path],
+    device: str = "auto",
+    workers: int = 0,
+    *,
+    tracked: bool = False,
+    tracking_uri: str | None = None,
+    in_ray: bool = False,
+) -> None:
+    """See that a command can do what it is about to do.
+
+    Args:
+        folders: the folders that it writes, by the option that names them; they are made where they are missing.
+        device: as of ``--device``.
+        workers: processes that decode images.
+        tracked: whether it writes runs, into the store at ``tracking_uri`` (None as for ``resolved``).
+        in_ray: whether it trains under Ray.
+
+    Raises:
+        Refusal: something stands in the way; one line for each thing, with its remedy.
+    """
+    written: dict[str, Path] = dict(folders)
+    lines: list[str] = []
+    if tracked:
+        store = resolved(tracking_uri, Path.cwd())
+        lines += obstacles(store)
+        database = sqlite_file(store)
+        if database is not None:
+            written["--tracking-uri"] = database.parent
+    told = [
+        *_about_folders(folders),
+        *lines,
+        *_about_space(written),
+        *_about_device(device),
+        *_about_temporary(workers),
+    ]
+    if in_ray:
+        told += _about_ray()
+    if told:
+        raise Refusal(told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} things stand in the way:", *told]))
+
+
+def cluster_address() -> str | None:
+    """The Ray cluster that somebody has started, as ``--address`` or RAY_ADDRESS gives it; None for one of our own."""
+    address = os.environ.get("RAY_ADDRESS")
+    return address if address and address != "local" else None
+
+
+def short_folder() -> Path:
+    """A folder for Ray's session whose sockets' paths are short enough: RAY_TMPDIR alone where that is set.
+
+    Raises:
+        Refusal: there is none.
+    """
+    asked = os.environ.get("RAY_TMPDIR")
+    tried = [asked] if asked else [os.environ.get("TMPDIR"), "/tmp", "/dev/shm", os.environ.get("XDG_RUNTIME_DIR")]
+    reasons = []
+    for folder in dict.fromkeys(Path(name).absolute() for name in tried if name):
+        length = len(os.fsencode(folder))
+        too_long = length > _SOCKET - _SESSION
+        reason = f"{length} bytes, {_SOCKET - _SESSION} at most" if too_long else unwritable(folder)
+        if reason is None:
+            return folder
+        reasons.append(f"{folder}: {reason}")
+    raise Refusal(
+        f"Ray needs a temporary folder with a short path that can be written ({'; '.join(reasons)}): "
+        "set RAY_TMPDIR to one"
+    )
+
+
+def _about_folders(folders: Mapping[str, Path]) -> Iterator[str]:
+    for option, folder in folders.items():
+        reason = unwritable(folder)
+        if reason:
+            yield f"{option} {folder}: is no folder that can be written ({reason}): give another with {option} DIR"
+
+
+def _about_space(folders: Mapping[str, Path]) -> Iterator[str]:
+    """One line for each nearly full file system."""
+    seen = set()
+    for option, folder in folders.items():
+        if not folder.is_dir() or folder.stat().st_dev in seen:
+            continue
+        seen.add(folder.stat().st_dev)
+        usage = shutil.disk_usage(folder)
+        # Some network file systems tell no size at all.
+        if usage.total and usage.free < _SPACE:
+            yield (
+                f"{option} {folder}: {usage.free >> 20} MB are free on its file system, a study wants at least "
+                f"{_SPACE >> 20} MB: make room, or give another with {option}"
+            )
+
+
+def _about_device(device: str) -> Iterator[str]:
+    # The workers of somebody's cluster have devices of their own.
+    if device == "cuda" and cluster_address() is None and _cuda_devices() == 0:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        shown = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES = {hidden!r})"
+        yield f"--device cuda: this machine has no usable CUDA device{shown}: use --device cpu"
+
+
+def _cuda_devices() -> int | None:
+    """The CUDA devices that the driver shows to this process; None where torch alone can tell."""
+    if Path("/dev/kfd").exists():
+        # AMD's devices are called cuda, too.
+        return None
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0 if os.uname().sysname == "Linux" else None
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _about_temporary(workers: int) -> Iterator[str]:
+    """Processes that decode images hand them over through sockets in the temporary folder."""
+    try:
+        folder = tempfile.gettempdir()
+    except OSError as error:
+        yield f"no temporary folder can be written ({error.strerror or error}): set TMPDIR to one"
+        return
+    if workers and len(os.fsencode(folder)) > _SOCKET - _WORKER:
+        yield (
+            f"--workers {workers}: TMPDIR = {folder} is too long for their sockets, {_SOCKET - _WORKER} bytes at most: "
+            "set TMPDIR to a shorter folder, or use --workers 0"
+        )
+
+
+def _about_ray() -> Iterator[str]:
+    address = cluster_address()
+    if address is None:
+        try:
+            short_folder()
+        except Refusal as error:
+            yield str(error)
+    elif address != "auto":
+        reason = _unreachable(address.partition("://")[2] or address)
+        if reason:
+            yield (
+                f"Ray cluster {address}: {reason}: start one with `ray start --head` and give its HOST:PORT, or leave "
+                "--address and RAY_ADDRESS out for a cluster of this study's own"
+            )
+
+
+def _unreachable(address: str) -> str | None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        return "is no HOST:PORT"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        return f"cannot be reached ({error.strerror or error})"
+    return None

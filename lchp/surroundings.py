@@ -1,0 +1,55 @@
+"""What every command and its child processes want of their environment variables: a home folder, and no proxy in
+front of this machine itself.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def settle(environment: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Put into ``environment`` what is missing; gives what a person should know of it, one line each."""
+    environment.update(unproxied(environment))
+    # An empty HOME means the root folder to Python, and the user's own to nobody.
+    if not environment.get("HOME"):
+        environment.pop("HOME", None)
+        if _home_of_user() is None:
+            home = _own_folder()
+            environment["HOME"] = str(home)
+            return [f"no home folder: HOME is unset and the user unknown: using {home} (set HOME to choose another)"]
+    return []
+
+
+def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that keep requests to loopback from going through a proxy; none where no proxy is set."""
+    if not any(name.lower().endswith("_proxy") and value for name, value in environment.items()):
+        return {}
+    known = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in known.split(",") if host.strip()]
+    joined = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
+    # gRPC reads the small name alone.
+    return {"no_proxy": joined, "NO_PROXY": joined}
+
+
+def _home_of_user() -> Path | None:
+    try:
+        return Path("~").expanduser()
+    except RuntimeError:
+        return None
+
+
+def _own_folder() -> Path:
+    """``lchp-<uid>`` in the temporary folder, the same at every start; a fresh one where that is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"lchp-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        there = folder.lstat()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="lchp-"))
+    is_own = there.st_uid == os.getuid() and not there.st_mode & 0o022 and not folder.is_symlink()
+    return folder if is_own else Path(tempfile.mkdtemp(prefix="lchp-"))

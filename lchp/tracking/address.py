@@ -1,0 +1,137 @@
+"""Where the runs are kept, and whether that place can be reached and written, told in seconds and without MLflow."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import sqlite3
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from lchp.data.files import unwritable
+from lchp.surroundings import LOOPBACK
+
+SQLITE = "sqlite:///"
+REMEDY = (
+    "give --tracking-uri (or MLFLOW_TRACKING_URI) as sqlite:///ABSOLUTE/PATH/mlflow.db or as the http(s) address of a "
+    "running MLflow server, or leave both out for a SQLite store in the working folder"
+)
+ARTIFACTS = "mlartifacts"
+"""The folder beside a SQLite store that holds the files of its runs."""
+_ANSWER_SECONDS = 10.0
+_LOCKED_SECONDS = 10.0
+
+
+def shown(uri: str) -> str:
+    """``uri`` without the user name and password it may hold."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+def is_server(uri: str) -> bool:
+    """Whether ``uri`` is the address of an MLflow server."""
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The absolute path of the SQLite file behind ``uri``; None for every other store."""
+    return Path(uri.removeprefix(SQLITE)).absolute() if uri.startswith(SQLITE) else None
+
+
+def resolved(uri: str | None, folder: Path) -> str:
+    """The URI that is meant: the one asked for, else MLFLOW_TRACKING_URI, else ``mlflow.db`` in ``folder``.
+
+    The path of a SQLite store is absolute, since trials run elsewhere.
+    """
+    asked = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{folder.absolute() / 'mlflow.db'}"
+    database = sqlite_file(asked)
+    return f"{SQLITE}{database}" if database else asked
+
+
+def obstacles(uri: str) -> list[str]:
+    """What keeps the runs of a study from being written to a resolved store, one line each with its remedy.
+
+    A server is asked whether it lives; of other kinds of store MLflow alone knows.
+    """
+    database = sqlite_file(uri)
+    if database is not None:
+        return _obstacles_of_file(database)
+    reason = silence(uri) if is_server(uri) else None
+    return [f"tracking store {shown(uri)!r} {reason}: {REMEDY}"] if reason else []
+
+
+def silence(uri: str) -> str | None:
+    """Why the server at ``uri`` cannot be used, as the end of a sentence; None where it answers.
+
+    MLflow would ask again for minutes. What answers with a refusal of this request (4xx) is left to MLflow, which asks
+    as the user.
+    """
+    request = urllib.request.Request(_without_user(uri).rstrip("/") + "/health", headers=_authorization(uri))
+    direct = [urllib.request.ProxyHandler({})] if urlsplit(uri).hostname in LOOPBACK else []
+    try:
+        urllib.request.build_opener(*direct).open(request, timeout=_ANSWER_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"answers {error.code} {error.reason}".rstrip() if error.code >= 500 else None
+    except TimeoutError:
+        return f"does not answer within {_ANSWER_SECONDS:.0f} s"
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, TimeoutError):
+            return f"does not answer within {_ANSWER_SECONDS:.0f} s"
+        return f"cannot be reached ({reason})"
+    return None
+
+
+def _without_user(uri: str) -> str:
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _authorization(uri: str) -> dict[str, str]:
+    parts = urlsplit(uri)
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def _obstacles_of_file(database: Path) -> list[str]:
+    name = f"tracking store '{SQLITE}{database}'"
+    lines = []
+    reason = unwritable(database.parent)
+    if reason:
+        lines.append(f"{name}: {database.parent} is no folder that can be written ({reason}): {REMEDY}")
+    else:
+        artifacts = database.parent / ARTIFACTS
+        reason = unwritable(artifacts)
+        if reason:
+            lines.append(
+                f"{artifacts}: is no folder that can be written ({reason}), and the files of the runs in {database} go "
+                "there: make it one, or give another store with --tracking-uri"
+            )
+        reason = _unusable(database)
+        if reason:
+            lines.append(f"{name} cannot be opened ({reason}): {REMEDY}")
+    return lines
+
+
+def _unusable(database: Path) -> str | None:
+    """What SQLite says against writing into ``database``; None where nothing is there yet."""
+    if not database.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(database, timeout=_LOCKED_SECONDS, isolation_level=None)) as connection:
+            connection.execute("PRAGMA schema_version")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return f"another process has held it for {_LOCKED_SECONDS:.0f} s: end that one, `fuser {database}` names it"
+        return str(error)
+    except sqlite3.Error as error:
+        return str(error)
+    return None
