@@ -2,21 +2,25 @@
 
 Of packages only click is imported before a command is known, so that ``lchp --help`` answers at once.
 
-Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C,
+141 the reader of the output went away.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lchp.data.kinds import KINDS
+from lchp.errors import answer, refusing
 from lchp.surroundings import settle
 
 if TYPE_CHECKING:
@@ -39,18 +43,55 @@ def _with(*decorators: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
-_FILE = click.argument("file", type=click.Path(path_type=Path))
+class _Path(click.ParamType[Path]):
+    """A path; an empty word, as an unset variable of the shell leaves it, is none."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if value == "":
+            self.fail("the path is empty: give one, or leave it out", param, ctx)
+        return Path(value)
+
+
+class _Command(click.Command):
+    """A command that takes an option once, unless it may be repeated: no value is dropped without a word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = self.make_parser(ctx).parse_args(list(args))[2]
+        for option in given:
+            if isinstance(option, click.Option) and not (option.multiple or option.is_flag) and given.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} is given {given.count(option)} times: keep one", ctx)
+        return super().parse_args(ctx, args)
+
+
+class _Group(click.Group):
+    command_class = _Command
+    group_class = type
+
+
+def _not_empty(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("is empty: give one, or leave the option out", param=parameter)
+    return value
+
+
+def _run_id(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}", value):
+        raise click.BadParameter(f"{value!r} is no run id: copy it from the MLflow UI, or from trials.json of a study")
+    return value
+
+
+_FILE = click.argument("file", type=_Path())
 _OUTPUT = click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("analysis"), show_default=True, metavar="DIR",
+    "--output", type=_Path(), default=Path("analysis"), show_default=True, metavar="DIR",
     help="Folder that holds one folder per study, and the store of trained stages.",
 )  # fmt: skip
 _TRACKING = click.option(
-    "--tracking-uri", metavar="URI",
+    "--tracking-uri", metavar="URI", callback=_not_empty,
     help="MLflow store. [default: MLFLOW_TRACKING_URI, else mlflow.db in the working folder]",
 )  # fmt: skip
-_DATA = click.option(
-    "--data", type=click.Path(path_type=Path), metavar="PATH", help="Where the dataset lies: sets dataset.path."
-)
+_DATA = click.option("--data", type=_Path(), metavar="PATH", help="Where the dataset lies: sets dataset.path.")
 _SET = click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a dotted key of the file. May be repeated."
 )
@@ -59,7 +100,7 @@ _MOVED = click.option(
     help="Where a weight file lies now: weights.classifier.file or weights.regressor.file.",
 )  # fmt: skip
 _CACHE = click.option(
-    "--cache", type=click.Path(path_type=Path), metavar="DIR",
+    "--cache", type=_Path(), metavar="DIR",
     help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
 )  # fmt: skip
 _DEVICE = click.option(
@@ -77,7 +118,7 @@ _CONFIGURED = _with(_FILE, _DATA, _SET)
 _COMPUTED = _with(_CACHE, _DEVICE, _WORKERS)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lchp")
 def app() -> None:
     """Weakly supervised object localization with LCHP: studies, trials, data and results."""
@@ -210,7 +251,7 @@ def data() -> None:
 
 
 _DATASET = _with(
-    click.argument("file", type=click.Path(path_type=Path), required=False),
+    click.argument("file", type=_Path(), required=False),
     click.option("--kind", type=click.Choice(list(KINDS)), help="The dataset's kind, where no FILE says it."),
     _DATA,
     _SET,
@@ -232,14 +273,11 @@ def _dataset(
 @contextmanager
 def _refusing(cache: Path | None) -> Iterator[None]:
     """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
-    from lchp.errors import Refusal
     from lchp.study.run.fitness import look
 
     look({"--cache": cache or _default_cache()})
-    try:
+    with refusing():
         yield
-    except (ValueError, OSError) as error:
-        raise Refusal(_message(error)) from error
 
 
 @data.command("check")
@@ -259,9 +297,7 @@ def data_check(
 
 @data.command("show")
 @_DATASET
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("samples.png"), show_default=True, help="PNG to draw."
-)
+@click.option("--output", type=_Path(), default=Path("samples.png"), show_default=True, help="PNG to draw.")
 def data_show(
     file: Path | None,
     kind: str | None,
@@ -281,7 +317,7 @@ def data_show(
 
 
 @app.command()
-@click.argument("run_id")
+@click.argument("run_id", callback=_run_id)
 @_with(_TRACKING, _DATA, _MOVED, _OUTPUT, _COMPUTED)
 def reproduce(
     run_id: str,
@@ -311,47 +347,70 @@ def reproduce(
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
-    from lchp.errors import Refusal
     from lchp.tracking.address import resolved
     from lchp.tracking.ui import require_free, serve
 
-    try:
+    with refusing():
         require_free(resolved(tracking_uri, Path.cwd()), port)
 
         from lchp.tracking.store import open_store
 
         store = open_store(tracking_uri, Path.cwd())
-    except ValueError as error:
-        raise Refusal(str(error)) from error
     return serve(store, port)
-
-
-def _message(error: Exception) -> str:
-    """An error in one line for people: a file that the system refuses is named."""
-    if isinstance(error, OSError) and error.filename is not None:
-        reason = error.strerror or type(error).__name__
-        return f"{error.filename}: {reason}: make it readable and writable, or name another place"
-    return str(error) or type(error).__name__
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit code; every failure is one message on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a letter shows its number instead of ending the command.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app.main(list(arguments), prog_name="lchp", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped: the same command continues", err=True)
         return 130
-    except (ValueError, FloatingPointError, OSError) as error:
-        from lchp.errors import Refusal
-
-        click.echo(f"lchp: {_message(error)}", err=True)
-        return 2 if isinstance(error, Refusal) else 1
+    except (Exception, SystemExit) as error:
+        if _reader_is_gone(error):
+            return 141
+        text, code = answer(error)
+        click.echo(f"lchp: {text}", err=True)
     return code if isinstance(code, int) else 0
+
+
+def _reader_is_gone(error: BaseException) -> bool:
+    """Whether ``error`` says that whoever read the output does so no longer, as ``head`` does after ten lines.
+
+    click makes a SystemExit of every broken pipe: only the output itself tells whether it was its own.
+    """
+    if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+        return False
+    try:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def main() -> None:
     """The entry point of the command ``lchp``."""
-    sys.exit(run(sys.argv[1:]))
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # A standard stream that is closed (`>&-`) would give its number to the next file that is opened.
+            os.open(os.devnull, os.O_RDWR)
+    code = run(sys.argv[1:])
+    try:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+    except OSError:
+        # What cannot be written now cannot be when Python ends either: it would say so with a traceback.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = code or 1
+    sys.exit(code)

@@ -1,7 +1,130 @@
-"""What every floor may say to a person: a refusal."""
+"""What every floor may say to a person: a refusal, and the one place that turns any exception into a message."""
 
 from __future__ import annotations
+
+import errno
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_REMEDIES = {
+    errno.ENOSPC: "free space there, or name another place",
+    errno.EDQUOT: "free space there, or name another place",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "allow more open files (ulimit -n)",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ENOENT: "bring it back, or name another place",
+}
+_DETAILS = "lchp_details"
 
 
 class Refusal(ValueError):
     """What the user asked for cannot be done, and nothing was started: exit code 2."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what goes wrong before anything has started into a refusal.
+
+    Raises:
+        Refusal: in place of ValueError and OSError.
+    """
+    try:
+        yield
+    except Refusal:
+        raise
+    except (ValueError, OSError) as error:
+        raise Refusal(message(error)) from error
+
+
+@contextmanager
+def traced(log: Path) -> Iterator[None]:
+    """Append the traceback of an error that leaves the block to ``log``, which :func:`answer` then names."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, Refusal):
+            keep_traceback(error, log)
+        raise
+
+
+def keep_traceback(error: BaseException, log: Path) -> None:
+    """Append the traceback of ``error`` to ``log``, and remember with the error that it is there.
+
+    Where ``log`` cannot be written the error stays without details: it must not be hidden by another.
+    """
+    try:
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return
+    setattr(error, _DETAILS, log)
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether an error is none that a person can mend.
+
+    Plain ValueErrors are written for people. A subclass is a library's, which knows neither file nor remedy:
+    ``json.JSONDecodeError``, ``UnicodeDecodeError``, pydantic's.
+    """
+    meant = type(error) in (ValueError, Refusal) or isinstance(error, OSError | FloatingPointError | KeyboardInterrupt)
+    return not meant and not _is_out_of_memory(error)
+
+
+def message(error: BaseException) -> str:
+    """An error in one line for people; the several lines of a refusal stay."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return _of_file(error)
+    if _is_out_of_memory(error):
+        shown = f" ({_one_line(text)})" if text else ""
+        return f"out of memory{shown}: make the batch sizes, view.crop or resources.concurrent smaller"
+    if is_bug(error):
+        shown = f": {_one_line(text)}" if text else ""
+        return f"internal error: {type(error).__name__}{shown}: this is a bug of lchp"
+    return text or type(error).__name__
+
+
+def answer(error: BaseException) -> tuple[str, int]:
+    """The message of an error that ends a command, and the exit code: 2 for a refusal, else 1.
+
+    The traceback of a bug is kept in a file, which the message names.
+    """
+    if not is_bug(error):
+        return message(error), 2 if isinstance(error, Refusal) else 1
+    if getattr(error, _DETAILS, None) is None:
+        keep_traceback(error, _temporary_file())
+    log = getattr(error, _DETAILS, None)
+    return f"{message(error)}; details: {log or 'could not be written'}", 1
+
+
+def _temporary_file() -> Path:
+    try:
+        with tempfile.NamedTemporaryFile(prefix="lchp-", suffix=".txt", delete=False) as file:
+            return Path(file.name)
+    except OSError:
+        return Path("lchp-error.txt")
+
+
+def _of_file(error: OSError) -> str:
+    remedy = _REMEDIES.get(error.errno or 0, "make it readable and writable, or name another place")
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror or type(error).__name__}: {remedy}"
+    if error.errno in _REMEDIES:
+        return f"{error.strerror}: {remedy}"
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's own error, or torch's: a RuntimeError on the CPU, a subclass on CUDA."""
+    if isinstance(error, MemoryError):
+        return True
+    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return named and isinstance(error, RuntimeError)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:297]}..."

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lchp.data.kinds import KINDS
-from lchp.study.spec.source import Location, Source
+from lchp.study.spec.parse import Location
+from lchp.study.spec.source import Source
 
 Model = TypeVar("Model", bound=BaseModel)
 

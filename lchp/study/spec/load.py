@@ -96,7 +96,7 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
         wrong.append(f"{source.place(('seed',))}: seed: a study takes a list: write `seeds: [0]`")
     if config is None or keys is None:
         raise Refusal("\n".join(wrong))
-    varied, grid, wrong_vary = ((), {}, []) if keys.search else expand(base, own)
+    varied, grid, wrong_vary = ((), {}, []) if keys.search else expand(base, own, len(keys.seeds))
     wrong += wrong_vary
     search = keys.search
     if search:

@@ -51,7 +51,7 @@ class Objective(Config):
 class Search(Config):
     """An Optuna search over dotted keys of the trial."""
 
-    trials: int = Field(ge=1, description="number of suggestions")
+    trials: int = Field(ge=1, le=10_000, description="number of suggestions")
     sampler: Literal["tpe", "random"] = Field("tpe", description="Optuna's sampler")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the sampler")
     space: dict[str, Range | Annotated[tuple[Choice, ...], Field(min_length=1)]] = Field(
@@ -76,9 +76,13 @@ class Table(Config):
 class Resources(Config):
     """What one trial takes of the machine."""
 
-    cpus: float | None = Field(None, gt=0, description="CPU cores a trial; unset: compute.cpu_threads")
-    gpus: float = Field(1, gt=0, description="GPUs a trial where it trains on CUDA; 0.5 puts two trials on one")
-    concurrent: int | None = Field(None, ge=1, description="most trials at once; unset: as many as the machine holds")
+    cpus: float | None = Field(None, gt=0, le=4096, description="CPU cores a trial; unset: compute.cpu_threads")
+    gpus: float = Field(
+        1, gt=0, le=4096, description="GPUs a trial where it trains on CUDA; 0.5 puts two trials on one"
+    )
+    concurrent: int | None = Field(
+        None, ge=1, le=4096, description="most trials at once; unset: as many as the machine holds"
+    )
 
 
 class StudyKeys(Config):

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import codecs
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lchp.errors import Refusal
+from lchp.study.spec.parse import MOST_LEVELS, Location, parse, shortened
 
-Location = tuple[str | int, ...]
-"""The keys and list indices that lead to a value."""
-
-_MOST_VALUES = 100_000
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe values, with ``2e-3`` read as the number it is (YAML 1.1 wants ``2.0e-3``)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\.\d+|\d+(?:\.\d*)?)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+_MOST_BYTES = 1_000_000
+"""A grid of 10,000 values takes a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +28,12 @@ class Source:
     whole: str
 
     def place(self, location: Location) -> str:
-        """The place of the value at ``location``, or of the nearest thing around it."""
+        """The place of the value at ``location``, or of the nearest thing around it or in it."""
         for length in range(len(location), 0, -1):
             if location[:length] in self.places:
                 return self.places[location[:length]]
-        return self.whole
+        inside = (place for at, place in self.places.items() if location and at[: len(location)] == location)
+        return next(inside, self.whole)
 
     def pick(self, keys: Callable[[str], bool]) -> Source:
         """The same source with only the top-level keys for which ``keys`` holds."""
@@ -84,86 +74,40 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-class _Walk:
-    """One pass over a YAML tree: its values, and the line of each."""
-
-    def __init__(self, loader: _Loader, name: str) -> None:
-        self.loader, self.name, self.count = loader, name, 0
-        self.places: dict[Location, str] = {}
-
-    def line(self, node: yaml.Node) -> str:
-        return f"{self.name}:{node.start_mark.line + 1}"
-
-    def value(self, node: yaml.Node, location: Location, around: tuple[int, ...]) -> Any:
-        self.count += 1
-        if id(node) in around or self.count > _MOST_VALUES:
-            raise Refusal(f"{self.line(node)}: an anchor repeats itself without end: write the values out")
-        if not isinstance(node, yaml.ScalarNode) and node.tag not in {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
-            raise Refusal(f"{self.line(node)}: no readable YAML: the tag {node.tag} is unknown: write plain values")
-        around = (*around, id(node))
-        if isinstance(node, yaml.SequenceNode):
-            items = []
-            for index, item in enumerate(node.value):
-                self.places[(*location, index)] = self.line(item)
-                items.append(self.value(item, (*location, index), around))
-            return items
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, location, around)
-        return self.loader.construct_object(node)
-
-    def mapping(self, node: yaml.MappingNode, location: Location, around: tuple[int, ...]) -> dict[str, Any]:
-        written: set[str] = set()
-        for key, _ in node.value:
-            if key.value in written and key.tag != "tag:yaml.org,2002:merge":
-                raise Refusal(f"{self.line(key)}: the key `{key.value}` is written twice: keep one")
-            written.add(key.value)
-        self.loader.flatten_mapping(node)
-        values: dict[str, Any] = {}
-        for key, item in node.value:
-            name = self.loader.construct_object(key)
-            if not isinstance(name, str):
-                raise Refusal(f"{self.line(key)}: the key {name!r} is no text: keys are words")
-            self.places[(*location, name)] = self.line(key)
-            values[name] = self.value(item, (*location, name), around)
-        return values
-
-
-def _parse(text: str, name: str, option: bool = False) -> tuple[Any, dict[Location, str]]:
-    """The value that ``text`` writes, and its places; ``name`` is the file's, or ``--set key`` of an ``option``."""
-    try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            walk = _Walk(loader, name)
-            return (None if node is None else walk.value(node, (), ())), walk.places
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, Refusal):
-            raise
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
-        if option:
-            remedy = "close its brackets, or put text into quotes"
-            raise Refusal(f"{name}: the value `{text}` is no readable YAML ({problem}): {remedy}") from error
-        place = f"{name}:{mark.line + 1}" if mark else name
-        raise Refusal(f"{place}: no readable YAML: {problem}") from error
-
-
 def read(path: Path) -> Source:
     """The values of a YAML file with their lines.
 
     Raises:
         Refusal: a file that cannot be read, that is no YAML mapping, or that writes a key twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: cannot be read as a text file ({error}): give the path of a YAML file") from error
-    values, places = _parse(text, str(path))
+    values, places = parse(_text(path), str(path))
     if not isinstance(values, dict):
         raise Refusal(f"{path}:1: holds no keys: write `key: value` lines")
     return Source(values, places, str(path))
+
+
+def _text(path: Path) -> str:
+    """The text of a regular file: a device or a pipe might never end."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise Refusal(f"{path}: is {what}: give the path of a YAML file")
+        if status.st_size > _MOST_BYTES:
+            raise Refusal(f"{path}: holds {status.st_size} bytes, a YAML file at most {_MOST_BYTES}: give another")
+        data = path.read_bytes()
+    except OSError as error:
+        raise Refusal(f"{path}: cannot be read ({error.strerror}): give the path of a YAML file") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Refusal(f"{path}:1: is text in UTF-16: save it in UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Refusal(
+            f"{path}:{line}: the byte 0x{data[error.start]:02x} is no text in UTF-8: "
+            "save the file in UTF-8, or give the path of a YAML file"
+        ) from error
 
 
 def options(sets: Sequence[str]) -> Source:
@@ -175,11 +119,13 @@ def options(sets: Sequence[str]) -> Source:
     source = Source({}, {}, "--set")
     for option in sets:
         key, equals, text = option.partition("=")
-        parts = tuple(key.strip().split("."))
-        place = f"--set {option}"
+        parts = tuple(part.strip() for part in key.split("."))
+        place = f"--set {shortened(option)}"
         if not equals or not all(parts):
             raise Refusal(f"{place}: write it as dotted.key=value")
-        value, _ = _parse(text, f"--set {key.strip()}", option=True)
+        if len(parts) > MOST_LEVELS:
+            raise Refusal(f"{place}: the key has {len(parts)} parts: no key of a study has more than {MOST_LEVELS}")
+        value, _ = parse(text, f"--set {shortened('.'.join(parts))}", option=True)
         source = source.put(parts, value, place)
     return source
 

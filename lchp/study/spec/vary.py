@@ -3,78 +3,95 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import product
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, product
 from typing import Any
 
 from lchp.study.spec.complaints import check
+from lchp.study.spec.parse import Location
 from lchp.study.spec.schema import Choice, Range, Search, StudyKeys
-from lchp.study.spec.source import Location, Source
+from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.training.config import TrialConfig
 
-_MOST_TRIALS = 10_000
+MOST_TRIALS = 10_000
+_MOST_COMBINATIONS = 2_000
+_SHOWN = 5
 
 
-def expand(base: Source, own: Source) -> tuple[tuple[str, ...], dict[TrialConfig, Source], list[str]]:
-    """The varied keys, the distinct configurations with what was written for each, and what is wrong with ``vary``."""
+def expand(base: Source, own: Source, seeds: int) -> tuple[tuple[str, ...], dict[TrialConfig, Source], list[str]]:
+    """The varied keys, the distinct configurations with what was written for each, and what is wrong with ``vary``.
+
+    Every configuration is trained with so many ``seeds``.
+    """
     vary = own.values.get("vary")
-    listed = isinstance(vary, list)
-    grids: list[Any] = vary if listed and vary is not None else [{} if vary is None else vary]
-    wrong: list[str] = []
-    varied: dict[str, None] = {}
-    found: dict[TrialConfig, Source] = {}
-    for index, grid in enumerate(grids):
-        at: Location = ("vary", index) if listed else ("vary",)
-        if not isinstance(grid, dict) or not grids:
-            wrong.append(f"{own.place(at)}: vary: must map dotted keys to lists of values")
-            continue
-        lists = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
-        wrong_grid = _wrong_grid(lists, at, own)
-        if wrong_grid:
-            wrong += wrong_grid
-            continue
-        varied.update(dict.fromkeys(lists))
-        for choice in product(*(range(len(values)) for values in lists.values())):
+    if vary == []:
+        return (), {}, [f"{own.place(('vary',))}: vary: is empty: name a key and its values, or leave it out"]
+    grids, wrong = _grids(vary, own)
+    count = sum(math.prod(map(len, grid.values())) for grid in grids.values())
+    if count * seeds > MOST_TRIALS:
+        trials = f", {count * seeds} trials with {seeds} seeds" if seeds > 1 else ""
+        place = own.place(("vary",) if vary else ("seeds",))
+        return (), {}, [*wrong, f"{place}: vary: makes {count} configurations{trials}: plan at most {MOST_TRIALS}"]
+    configs: dict[TrialConfig, Source] = {}
+    for at, grid in grids.items():
+        for choice in product(*(range(len(values)) for values in grid.values())):
             trial = base
-            for (key, values), position in zip(lists.items(), choice, strict=True):
-                place = own.place((*at, key, position))
-                trial = trial.put(tuple(key.split(".")), values[position], place)
+            for (key, values), position in zip(grid.items(), choice, strict=True):
+                trial = trial.put(tuple(key.split(".")), values[position], own.place((*at, key, position)))
             config, complaints = check(TrialConfig, trial)
             wrong += complaints
             if config is not None:
-                found.setdefault(config, trial)
-    if vary == []:
-        wrong.append(f"{own.place(('vary',))}: vary: is empty: name a key and its values, or leave it out")
-    return tuple(varied), found, list(dict.fromkeys(wrong))
+                configs.setdefault(config, trial)
+    return tuple(dict.fromkeys(key for grid in grids.values() for key in grid)), configs, list(dict.fromkeys(wrong))
 
 
-def _wrong_grid(lists: Mapping[str, list[Any]], at: Location, own: Source) -> list[str]:
-    wrong = [
-        f"{own.place((*at, key))}: vary.{key}: the list is empty: give at least one value"
-        for key, values in lists.items()
-        if not values
-    ]
-    wrong += [
-        f"{own.place((*at, key))}: vary.{key}: {_not_varied(key)}"
-        for key in lists
-        if key in {"seed", "seeds"} or not key
-    ]
-    count = math.prod(len(values) for values in lists.values())
-    if count > _MOST_TRIALS:
-        wrong.append(f"{own.place(at)}: vary: makes {count} configurations: at most {_MOST_TRIALS} are planned")
+def _grids(vary: Any, own: Source) -> tuple[dict[Location, dict[str, list[Any]]], list[str]]:
+    """The grids by their place, every value in a list; and what is wrong with those that are left out."""
+    listed = isinstance(vary, list)
+    grids: dict[Location, dict[str, list[Any]]] = {}
+    wrong: list[str] = []
+    for index, grid in enumerate(vary if isinstance(vary, list) else [{} if vary is None else vary]):
+        at: Location = ("vary", index) if listed else ("vary",)
+        if not isinstance(grid, dict):
+            wrong.append(f"{own.place(at)}: vary: must map dotted keys to lists of values")
+            continue
+        lists = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
+        complaints = [
+            f"{own.place((*at, key))}: vary.{key}: the list is empty: give at least one value"
+            for key, values in lists.items()
+            if not values
+        ]
+        complaints += _wrong_keys("vary", list(lists), at, own)
+        wrong += complaints
+        if not complaints:
+            grids[at] = lists
+    return grids, wrong
+
+
+def _wrong_keys(name: str, keys: Sequence[str], at: Location, source: Source) -> list[str]:
+    """The keys of ``vary`` or ``search.space`` that are none of a trial's, or that lie in one another."""
+    wrong = []
+    for key in keys:
+        place = f"{source.place((*at, key))}: {name}.{key}"
+        around = next((other for other in keys if key.startswith(f"{other}.")), None)
+        if key in {"seed", "seeds"}:
+            wrong.append(f"{place}: is not varied: list the seeds under `seeds`")
+        elif not all(key.split(".")):
+            wrong.append(f"{place}: is no key: write it as `refinement.rate`")
+        elif key.split(".")[0] in StudyKeys.model_fields:
+            wrong.append(f"{place}: is not varied: all trials of a study share it: give it outside `{name}`")
+        elif around is not None:
+            wrong.append(f"{place}: lies in `{around}`, which varies, too: keep one of the two")
     return wrong
-
-
-def _not_varied(key: str) -> str:
-    return "is not varied: list the seeds under `seeds`" if key else "is no key"
 
 
 def searched(
     search: Search, base: Source, source: Source, keys: StudyKeys, config: TrialConfig
 ) -> tuple[Search, list[str]]:
-    """The search with its choices in their one spelling, and what is wrong with it."""
-    wrong = []
+    """The search with its choices in their one spelling, each once, and what is wrong with it."""
+    wrong = _wrong_keys("search.space", list(search.space), ("search", "space"), source)
     if keys.vary is not None:
         wrong.append(f"{source.place(('search',))}: search: cannot stand beside `vary`: keep one of the two")
     if config.split.val_per_class < 1:
@@ -83,28 +100,68 @@ def searched(
         )
     if len(keys.seeds) > 1:
         wrong.append(f"{source.place(('seeds',))}: seeds: a search trains every suggestion with one seed: give one")
+    if wrong:
+        return search, wrong
+    read_back, wrong = _combined(search.space, base, source)
+    if wrong:
+        return search, wrong
     space: dict[str, Range | tuple[Choice, ...]] = {}
     for key, values in search.space.items():
-        at: Location = ("search", "space", key)
-        if key == "seed":
-            wrong.append(f"{source.place(at)}: search.space.seed: {_not_varied('seed')}")
-            continue
-        ends = (values.low, values.high) if isinstance(values, Range) else values
-        read_back = []
-        for position, value in enumerate(ends):
-            place = source.place(at if isinstance(values, Range) else (*at, position))
-            built, complaints = check(TrialConfig, base.put(tuple(key.split(".")), value, place))
-            wrong += complaints
-            read_back += [] if built is None else [config_value(built, key)]
-            if complaints and isinstance(values, Range):
-                break
-        if len(read_back) == len(ends):
-            space[key] = (
-                Range(low=read_back[0], high=read_back[1], log=values.log)
-                if isinstance(values, Range)
-                else tuple(read_back)
-            )
-    return search.model_copy(update={"space": space}), wrong
+        typed = tuple(dict.fromkeys(read_back[key, index] for index in range(len(_ends(values)))))
+        space[key] = Range(low=typed[0], high=typed[1], log=values.log) if isinstance(values, Range) else typed
+    return search.model_copy(update={"space": space}), []
+
+
+def _ends(values: Range | tuple[Choice, ...]) -> tuple[Choice, ...]:
+    return (values.low, values.high) if isinstance(values, Range) else values
+
+
+def _combined(
+    space: Mapping[str, Range | tuple[Choice, ...]], base: Source, source: Source
+) -> tuple[dict[tuple[str, int], Any], list[str]]:
+    """What the choices and the ends of ranges are read as, by key and position, and the combinations that are illegal.
+
+    A value that the base configuration does not allow may be fine with every suggestion of another key: only whole
+    combinations tell.
+    """
+    read_back: dict[tuple[str, int], Any] = {}
+    wrong: dict[str, str] = {}
+    for positions in _combinations([len(_ends(values)) for values in space.values()]):
+        trial, suggested = base, {}
+        for (key, values), position in zip(space.items(), positions, strict=True):
+            at: Location = ("search", "space", key) if isinstance(values, Range) else ("search", "space", key, position)
+            suggested[key] = _ends(values)[position]
+            trial = trial.put(tuple(key.split(".")), suggested[key], source.place(at))
+        built, complaints = check(TrialConfig, trial)
+        if built is not None:
+            read_back.update({(key, i): config_value(built, key) for key, i in zip(space, positions, strict=True)})
+        for line in complaints:
+            # Both ends of a range outside what is allowed are one mistake.
+            of_range = [key for key, values in space.items() if isinstance(values, Range) and f": {key} = " in line]
+            wrong.setdefault(of_range[0] if of_range else line, line + _together(line, suggested))
+    lines = list(wrong.values())
+    return read_back, lines[:_SHOWN] + ([f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])
+
+
+def _combinations(counts: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    """All combinations of positions or, where those are too many, all of every two keys, the others at their first."""
+    if math.prod(counts) <= _MOST_COMBINATIONS:
+        return product(*map(range, counts))
+    two = combinations(range(len(counts)), 2) if len(counts) > 1 else [(0, 0)]
+    return dict.fromkeys(
+        tuple({first: i, second: j}.get(at, 0) for at in range(len(counts)))
+        for first, second in two
+        for i, j in product(range(counts[first]), range(counts[second]))
+    )
+
+
+def _together(line: str, suggested: Mapping[str, Any]) -> str:
+    """For a complaint that no single value explains: the suggested values of which it speaks."""
+    if any(f": {key} = " in line or f": {key}." in line for key in suggested):
+        return ""
+    words = set(re.findall(r"[\w.+-]+", line))
+    named = {key: value for key, value in suggested.items() if key in words or str(value) in words} or suggested
+    return f" (the search may suggest {', '.join(f'{key} = {value}' for key, value in named.items())} together)"
 
 
 def ineffective(sets: Sequence[str], keys: StudyKeys, source: Source) -> list[str]:
