@@ -370,15 +370,22 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped: the same command continues", err=True)
-        return 130
-    except (Exception, SystemExit) as error:
-        if _reader_is_gone(error):
-            return 141
-        text, code = answer(error)
-        click.echo(f"lchp: {text}", err=True)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        # click makes its own of Ctrl-C, and of a file that ends too early.
+        return _failed(error.__cause__ or error if isinstance(error, click.Abort) else error)
     return code if isinstance(code, int) else 0
+
+
+def _failed(error: BaseException) -> int:
+    """Say what ended a command; gives the exit code."""
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        click.echo("stopped: the same command continues", err=True)
+        return int(getattr(error, "exit_code", 130))
+    if _reader_is_gone(error):
+        return 141
+    text, code = answer(error)
+    click.echo(f"lchp: {text}", err=True)
+    return code
 
 
 def _reader_is_gone(error: BaseException) -> bool:

@@ -7,7 +7,6 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 _REMEDIES = {
     errno.ENOSPC: "free space there, or name another place",
@@ -17,7 +16,8 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "name a shorter path",
     errno.ENOENT: "bring it back, or name another place",
 }
-_DETAILS = "lchp_details"
+_DETAILS = "details: "
+"""How a note of an exception begins that says in which file its traceback is."""
 
 
 class Refusal(ValueError):
@@ -29,38 +29,14 @@ def refusing() -> Iterator[None]:
     """Turn what goes wrong before anything has started into a refusal.
 
     Raises:
-        Refusal: in place of ValueError and OSError.
+        Refusal: in place of ValueError and OSError, where they are for people.
     """
     try:
         yield
-    except Refusal:
-        raise
     except (ValueError, OSError) as error:
+        if isinstance(error, Refusal) or is_bug(error):
+            raise
         raise Refusal(message(error)) from error
-
-
-@contextmanager
-def traced(log: Path) -> Iterator[None]:
-    """Append the traceback of an error that leaves the block to ``log``, which :func:`answer` then names."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, Refusal):
-            keep_traceback(error, log)
-        raise
-
-
-def keep_traceback(error: BaseException, log: Path) -> None:
-    """Append the traceback of ``error`` to ``log``, and remember with the error that it is there.
-
-    Where ``log`` cannot be written the error stays without details: it must not be hidden by another.
-    """
-    try:
-        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.writelines(traceback.format_exception(error))
-    except OSError:
-        return
-    setattr(error, _DETAILS, log)
 
 
 def is_bug(error: BaseException) -> bool:
@@ -94,18 +70,21 @@ def answer(error: BaseException) -> tuple[str, int]:
     """
     if not is_bug(error):
         return message(error), 2 if isinstance(error, Refusal) else 1
-    if getattr(error, _DETAILS, None) is None:
-        keep_traceback(error, _temporary_file())
-    log = getattr(error, _DETAILS, None)
-    return f"{message(error)}; details: {log or 'could not be written'}", 1
+    notes = getattr(error, "__notes__", ())
+    details = next((note for note in notes if note.startswith(_DETAILS)), None) or _kept(error)
+    return f"{message(error)}; {details}", 1
 
 
-def _temporary_file() -> Path:
+def _kept(error: BaseException) -> str:
+    """Write the traceback into a temporary file; gives the words that name it."""
     try:
-        with tempfile.NamedTemporaryFile(prefix="lchp-", suffix=".txt", delete=False) as file:
-            return Path(file.name)
-    except OSError:
-        return Path("lchp-error.txt")
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="lchp-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError as other:
+        return f"its details could not be written ({other})"
+    return f"{_DETAILS}{file.name}"
 
 
 def _of_file(error: OSError) -> str:

@@ -26,7 +26,7 @@ class SyntheticDataset(Config):
     train_per_class: int = Field(375, ge=1, le=100_000, description="training images a class (375: 3,000 in all)")
     test_per_class: int = Field(63, ge=1, le=100_000, description="test images a class (63: 504 in all)")
     size: int = Field(72, ge=24, le=512, description="side of the drawn canvas in pixels")
-    seed: int = Field(0, ge=0, description="seed of the drawing; not the trial's seed")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the drawing; not the trial's seed")
 
     @property
     def published(self) -> Counts:
@@ -58,8 +58,10 @@ DatasetConfig = Annotated[SyntheticDataset | FilesDataset, Field(discriminator="
 class SplitConfig(Config):
     """How the validation split is drawn from the training images."""
 
-    val_per_class: int = Field(5, ge=0, description="training images a class held out for choices; 0 repeats the paper")
-    seed: int = Field(0, ge=0, description="seed of the draw; the same for every trial of a study")
+    val_per_class: int = Field(
+        5, ge=0, le=1_000_000, description="training images a class held out for choices; 0 repeats the paper"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the draw; the same for every trial of a study")
 
 
 class ViewConfig(Config):

@@ -27,6 +27,11 @@ AUGMENTATIONS = (
 RegressorName = Literal["inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2", "small_cnn"]
 ClassifierName = RegressorName
 
+MOST_IMAGES = 65_536
+"""Images in one batch. Like the other upper bounds here it refuses slips of the pen before they take all memory or
+overflow a number; what a machine holds is less.
+"""
+
 
 def _augmentation(value: Any) -> Any:
     """A list of names or a `+`-joined word in any order, as the one spelling of that subset."""
@@ -78,23 +83,31 @@ class OptimizerConfig(Config):
     """Stochastic gradient descent (paper 4.3)."""
 
     momentum: float = Field(0.9, ge=0, lt=1, description="paper 4.3: 0.9")
-    weight_decay: float = Field(1e-5, ge=0, description="paper 4.3: 1e-5")
+    weight_decay: float = Field(1e-5, ge=0, le=1_000, description="paper 4.3: 1e-5")
 
 
 class InitializationConfig(Config):
     """The initialization stage beyond delta, alpha and beta (paper 3.1, 4.3)."""
 
     epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
-    batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
-    classifier_rate: float = Field(2e-3, gt=0, description="initial learning rate of the classifier (paper 4.3: 2e-3)")
+    batch_size: int = Field(32, ge=2, le=MOST_IMAGES, description="images a step (paper 4.3: 32)")
+    classifier_rate: float = Field(
+        2e-3, gt=0, le=1_000, description="initial learning rate of the classifier (paper 4.3: 2e-3)"
+    )
     classifier_decay: float = Field(
         0.9, gt=0, le=1, description="factor on the classifier's rate after every epoch (paper: 0.9)"
     )
-    regressor_rate: float = Field(2e-3, gt=0, description="constant learning rate of the regressor (paper 4.3: 2e-3)")
-    regressor_start: int = Field(0, ge=0, description="epochs in which the classifier alone learns (paper: 0)")
-    attention_maps: int = Field(32, ge=1, description="attention maps of the bilinear pooling (paper 4.3: 32)")
+    regressor_rate: float = Field(
+        2e-3, gt=0, le=1_000, description="constant learning rate of the regressor (paper 4.3: 2e-3)"
+    )
+    regressor_start: int = Field(
+        0, ge=0, le=100_000, description="epochs in which the classifier alone learns (paper: 0)"
+    )
+    attention_maps: int = Field(
+        32, ge=1, le=1_024, description="attention maps of the bilinear pooling (paper 4.3: 32)"
+    )
     bap_scale: float = Field(
-        100.0, gt=0, description="factor on the normalised bilinear features (WS-DAN: 100; method notes 8)"
+        100.0, gt=0, le=1e6, description="factor on the normalised bilinear features (WS-DAN: 100; method notes 8)"
     )
     optimizer: OptimizerConfig = OptimizerConfig()
 
@@ -103,9 +116,9 @@ class RefinementConfig(Config):
     """The refinement stage beyond tau and the augmentation (paper 3.2, 4.3)."""
 
     epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 5 (ImageNet)")
-    batch_size: int = Field(32, ge=2, description="images a step (paper 4.3: 32)")
-    rate: float = Field(2e-3, gt=0, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
-    alpha: float = Field(1.0, gt=0, description="factor on Eq. 6, which has none (method notes 11)")
+    batch_size: int = Field(32, ge=2, le=MOST_IMAGES, description="images a step (paper 4.3: 32)")
+    rate: float = Field(2e-3, gt=0, le=1_000, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
+    alpha: float = Field(1.0, gt=0, le=1e6, description="factor on Eq. 6, which has none (method notes 11)")
     teacher: Literal["online", "frozen", "ema"] = Field(
         "online", description="who labels the weak view (method notes 9)"
     )
@@ -121,9 +134,12 @@ class RefinementConfig(Config):
 class EvaluationConfig(Config):
     """How results are measured; the paper's metrics are fixed."""
 
-    batch_size: int = Field(64, ge=1, description="images a forward pass of the evaluation")
+    batch_size: int = Field(64, ge=1, le=MOST_IMAGES, description="images a forward pass of the evaluation")
     every: int = Field(
-        1, ge=1, description="epochs between two evaluations on val; the last epoch of a stage always counts"
+        1,
+        ge=1,
+        le=100_000,
+        description="epochs between two evaluations on val; the last epoch of a stage always counts",
     )
 
 
@@ -143,7 +159,7 @@ class TrialConfig(Config):
     seed: int = Field(0, ge=0, lt=2**31, description="seed of initial weights, order and augmentation")
     delta: float = Field(0.7, ge=0, le=1, description="threshold of Algorithm 1 (paper: 0.7; Tiny-ImageNet 0.8)")
     tau: float = Field(0.9, ge=0, le=1, description="threshold of the confidence, Eq. 6 (paper: 0.9)")
-    alpha: float = Field(20.0, gt=0, description="weight of the regression loss, Eq. 3 (paper: 20)")
+    alpha: float = Field(20.0, gt=0, le=1e6, description="weight of the regression loss, Eq. 3 (paper: 20)")
     beta: float = Field(0.9, ge=0, lt=1, description="momentum of the pseudo-box network, Eq. 7 (paper: 0.9)")
     augmentation: Augmentation = Field(
         "scale+translation+flip", description="strong augmentations, a subset joined by '+'"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lchp.data.kinds import KINDS
-from lchp.study.spec.parse import Location
+from lchp.study.spec.parse import Location, shortened
 from lchp.study.spec.source import Source
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -54,12 +54,12 @@ def _line(location: Location, text: str, source: Source) -> str:
         return f"{source.place(named[-1] if named else ())}: {text}"
     value, present = _at(source.values, location)
     shown = f" = {_shown(value)}" if present else ""
-    return f"{source.place(location)}: {'.'.join(map(str, location))}{shown}: {text}"
+    hint = f"; {TRUTH}" if isinstance(value, bool) and text.startswith(("must be text", "must be '")) else ""
+    return f"{source.place(location)}: {shortened('.'.join(map(str, location)))}{shown}: {text}{hint}"
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shortened(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def _at(values: Any, location: Location) -> tuple[Any, bool]:
@@ -114,9 +114,15 @@ def _bounds(field: FieldInfo | None) -> str:
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     metadata = field.metadata if field else []
     return " and ".join(
-        f"{word} {getattr(m, key):g}" for m in metadata for key, word in words.items() if hasattr(m, key)
+        f"{word} {_number(getattr(m, key))}" for m in metadata for key, word in words.items() if hasattr(m, key)
     )
 
+
+def _number(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+TRUTH = "YAML reads yes, no, on and off as true and false: put such a word into quotes"
 
 _TYPES = {
     "bool_type": "true or false",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,11 @@ from typing import Any
 
 from lchp.data.config import DatasetConfig, SplitConfig
 from lchp.errors import Refusal
-from lchp.study.spec.complaints import check, unknown_key
+from lchp.study.spec.complaints import TRUTH, check, unknown_key
+from lchp.study.spec.parse import shortened
 from lchp.study.spec.presence import missing_files, require_files
 from lchp.study.spec.schema import Resources, Search, StudyKeys, Table, TrialKeys
-from lchp.study.spec.source import Source, merge, options, read
+from lchp.study.spec.source import Source, options, read
 from lchp.study.spec.tables import wrong_tables
 from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
 from lchp.study.spec.values import varied_values, with_values, without_paths
@@ -186,14 +188,24 @@ def _layers(file: Source, sets: Sequence[str], data: Path | None) -> Source:
         kept = {at: place for at, place in file.places.items() if at[0] != "vary"}
         file = Source({key: value for key, value in file.values.items() if key != "vary"}, kept, file.whole)
     source = given.over(file)
-    if data is not None:
-        place = f"--data {data}"
-        source = Source({"dataset": {"path": str(data)}}, {("dataset", "path"): place}, place).over(source)
     preset = source.values.get("preset")
     if preset is None:
-        return Source(merge({}, source.values), source.places, file.whole)
-    if not isinstance(preset, str) or preset not in PRESETS:
+        below = Source({}, {}, file.whole)
+    elif isinstance(preset, str) and preset in PRESETS:
+        below = Source(PRESETS[preset], {}, f"preset {preset}")
+    else:
+        shown = shortened(preset if isinstance(preset, str) else json.dumps(preset))
         hint = unknown_key(str(preset), tuple(PRESETS)).replace("unknown key", "unknown preset")
-        raise Refusal(f"{source.place(('preset',))}: preset = {preset}: {hint}")
-    below = Source(PRESETS[preset], {}, f"preset {preset}")
-    return Source(source.over(below).values, source.places, file.whole)
+        hint += f"; {TRUTH}" if isinstance(preset, bool) else ""
+        raise Refusal(f"{source.place(('preset',))}: preset = {shown}: {hint}")
+    laid = Source(source.over(below).values, source.places, file.whole)
+    return laid if data is None else _with_data(laid, data)
+
+
+def _with_data(source: Source, data: Path) -> Source:
+    """The path of the data laid over ``source``, whose dataset must be one that has files."""
+    place = f"--data {data}"
+    dataset = source.values.get("dataset", {"kind": "synthetic"})
+    if isinstance(dataset, dict) and dataset.get("kind") == "synthetic":
+        raise Refusal(f"{place}: the synthetic dataset is drawn: leave the option out, or set dataset.kind")
+    return source.put(("dataset", "path"), str(data), place)

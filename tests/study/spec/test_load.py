@@ -132,6 +132,24 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
             "name: s\nweights: {classifier: {file: a, sha256: AB}}\n",
             "study.yaml:2: weights.classifier.sha256 = AB: must be 64 hexadecimal digits",
         ),
+        (
+            "name: s\naugmentation: no\n",
+            "study.yaml:2: augmentation = false: must be text (strong augmentations, a subset joined by '+'); YAML",
+        ),
+        ("name: s\nview: {evaluation: on}\n", "must be 'whole' or 'centre_crop'; YAML reads yes, no, on and off as"),
+        ("name: s\npreset: off\n", "study.yaml:2: preset = false: unknown preset: known are"),
+        ("name: s\npreset: off\n", "YAML reads yes, no, on and off as true and false: put such a word into quotes"),
+        (
+            "name: s\ninitialization: {attention_maps: 100000000}\n",
+            "study.yaml:2: initialization.attention_maps = 100000000: must be at least 1 and at most 1024",
+        ),
+        (
+            "name: s\nevaluation: {batch_size: 99999999999999999999}\n",
+            "study.yaml:2: the number 99999999999999999999 is too large",
+        ),
+        ("name: s\nsearch: {trials: 10001, space: {tau: [0.5]}}\n", "search.trials = 10001: must be at least 1 and at"),
+        ("name: s\nresources: {cpus: 1e9}\n", "resources.cpus = 1000000000.0: must be more than 0 and at most 4096"),
+        ("name: s\n" + "x" * 500 + ": 1\n", "study.yaml:2: " + "x" * 77 + "... = 1: unknown key"),
         ("name: s\ntables: [{}, {}]\n", "study.yaml:2: tables: two have one name"),
         ("name: s\ntables: [{metrics: [gt_know]}]\n", "study.yaml:2: tables.0.metrics.0 = gt_know: must be 'gt_known'"),
     ],
@@ -143,6 +161,13 @@ def test_load_study_mistake_is_refused(tmp_path: Path, text: str, message: str) 
 def test_load_study_bad_option_is_named_instead_of_a_line(tmp_path: Path) -> None:
     assert refusal(tmp_path, "name: s\n", "tau=2").startswith("--set tau=2: tau = 2: must be at least 0 and at most 1")
     assert refusal(tmp_path, "name: s\n", "initialization.epoch=2").endswith("unknown key: did you mean `epochs`?")
+
+
+def test_load_study_data_for_a_drawn_dataset_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("name: s\npreset: quickstart\n", encoding="utf-8")
+    with pytest.raises(Refusal, match=r"^--data x: the synthetic dataset is drawn: leave the option out"):
+        load_study(path, data=Path("x"))
 
 
 def test_load_study_too_many_configurations_are_refused(tmp_path: Path) -> None:

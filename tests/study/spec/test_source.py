@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,41 @@ def test_read_many_nested_anchors_are_refused(tmp_path: Path) -> None:
         read(written(tmp_path, "\n".join(lines)))
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("name: s\n".encode("utf-16"), r":1: is text in UTF-16: save it in UTF-8"),
+        (b"a: 1\nb: \xff\n", r":2: the byte 0xff is no text in UTF-8: save the file in UTF-8, or give the path of"),
+        (b"\x89PNG\r\n\x1a\n", r":1: the byte 0x89 is no text in UTF-8"),
+        (b"#" * 1_000_001, r": holds 1000001 bytes, a YAML file at most 1000000: give another"),
+        (b"", r":1: holds no keys"),
+    ],
+)
+def test_read_file_that_is_no_text_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(data)
+    with pytest.raises(Refusal, match=message):
+        read(path)
+
+
+def test_read_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(b"\xef\xbb\xbfname: s\n")
+    assert read(path).values == {"name": "s"}
+
+
+def test_read_folder_device_and_pipe_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in ((tmp_path, "a folder"), (Path("/dev/zero"), "no regular file"), (tmp_path / "pipe", "no reg")):
+        with pytest.raises(Refusal, match=f"^{path}: is {what}.*: give the path of a YAML file$"):
+            read(path)
+
+
+def test_read_path_that_the_system_refuses_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"cannot be read \(File name too long\): give the path of a YAML file"):
+        read(tmp_path / ("x" * 5000))
+
+
 def test_read_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="cannot be read"):
         read(tmp_path / "none.yaml")
@@ -75,7 +111,20 @@ def test_options_dotted_keys_nest_and_later_ones_win() -> None:
     assert source.place(("refinement", "epochs")) == "--set refinement.epochs=4"
 
 
-@pytest.mark.parametrize("option", ["delta", "=3", "a..b=3", "delta=[1"])
+def test_options_key_of_many_parts_is_refused() -> None:
+    with pytest.raises(Refusal, match=r"the key has 3000 parts: no key of a study has more than 20"):
+        options([".".join("a" * 3000) + "=1"])
+
+
+def test_options_long_value_is_shortened_in_its_place() -> None:
+    assert options(["question=" + "x" * 5000]).place(("question",)) == "--set question=" + "x" * 68 + "..."
+
+
+def test_place_of_a_mapping_is_that_of_what_is_in_it() -> None:
+    assert options(["a.b=1"]).place(("a",)) == "--set a.b=1"
+
+
+@pytest.mark.parametrize("option", ["", "=", ".=", "delta", "=3", "a..b=3", "delta=[1", "delta={", "seeds=[010]"])
 def test_options_malformed_are_refused_by_name(option: str) -> None:
     with pytest.raises(Refusal, match="--set "):
         options([option])
