@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from lchp.method.backbones import NETWORKS
 from lchp.study.spec.load import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,6 +131,13 @@ def test_document_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_readme_names_every_network_in_the_order_of_the_table() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    sentence = re.search(r"Networks \(`backbone`, `classifier`\) are ((?:`\w+`(?:, | and )?)+)", readme)
+    assert sentence
+    assert re.findall(r"\w+", sentence[1].replace(" and ", ", ")) == list(NETWORKS)
 
 
 def test_readme_study_is_accepted_as_written(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from lchp.study.run.results import table_specs
 from lchp.study.spec.load import Study, load_study
 from lchp.study.spec.values import config_value
 from lchp.tracking.store import client
-from lchp.training.weights import IMAGENET
+from lchp.training.weights import imagenet_weights
 from tests.data.layouts import draw_cub, draw_imagenet, draw_tiny_imagenet
 
 ROOT = Path(__file__).parents[1]
@@ -232,14 +232,16 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which torchvision finds weights of every network, as if they had been downloaded.
+    """A folder in which torchvision finds weights of every network of a study, as if they had been downloaded.
 
     They are random, their batch-norm statistics those of noise: without statistics the answers of a network of fifty
     layers overflow until it has been trained for some steps.
     """
     home = tmp_path_factory.mktemp("torch")
     (home / "hub/checkpoints").mkdir(parents=True)
-    for name, weights in IMAGENET.items():
+    for name in ("inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2"):
+        weights = imagenet_weights(name)
+        assert weights is not None
         trunk = make_regressor(name, "corners", seed=0).trunk
         for layer in trunk.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lchp.method import boxes
-from lchp.method.backbones import check_network
-from lchp.method.trunks import CLASSIFIER_TRUNKS, REGRESSOR_TRUNKS, classifier_trunk, regressor_trunk
+from lchp.method.backbones import find_network
 
 BoxFormat = Literal["corners", "centre_size"]
 Maps = Literal["features", "attention"]
-Network = TypeVar("Network", bound=nn.Module)
+Made = TypeVar("Made", bound=nn.Module)
 
 HEAD_GAIN = 3.0
 """The norm of the features that the regressor's last layer sees. Gradient descent on Eq. 2 is stable
@@ -60,15 +59,16 @@ class BapClassifier(nn.Module):
 
     def __init__(self, name: str, classes: int, attention_maps: int, scale: float) -> None:
         super().__init__()
-        check_network(name)
-        channels = CLASSIFIER_TRUNKS[name].channels
+        trunk = find_network(name).classifier
         self.name = name
         self.scale = scale
-        self.trunk = classifier_trunk(name)
+        self.trunk = trunk.build()
         self.attend = nn.Sequential(
-            nn.Conv2d(channels, attention_maps, 1, bias=False), nn.BatchNorm2d(attention_maps), nn.ReLU(inplace=True)
+            nn.Conv2d(trunk.channels, attention_maps, 1, bias=False),
+            nn.BatchNorm2d(attention_maps),
+            nn.ReLU(inplace=True),
         )
-        self.head = nn.Linear(attention_maps * channels, classes, bias=False)
+        self.head = nn.Linear(attention_maps * trunk.channels, classes, bias=False)
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Images (n, 3, H, W), ImageNet-normalised."""
@@ -100,13 +100,13 @@ class BoxRegressor(nn.Module):
 
     def __init__(self, name: str, box_format: BoxFormat) -> None:
         super().__init__()
-        check_network(name)
+        trunk = find_network(name).regressor
         if box_format not in ("corners", "centre_size"):
             raise ValueError(f"there is no box format {box_format!r}: choose corners or centre_size")
         self.name = name
         self.box_format = box_format
-        self.trunk = regressor_trunk(name)
-        self.head = nn.Linear(REGRESSOR_TRUNKS[name].channels, 4)
+        self.trunk = trunk.build()
+        self.head = nn.Linear(trunk.channels, 4)
         centred = torch.tensor(CENTRED_BOX)
         with torch.no_grad():
             self.head.weight.zero_()
@@ -155,7 +155,7 @@ def copy_shared_blocks(classifier: BapClassifier, regressor: BoxRegressor) -> li
     return shared
 
 
-def _seeded(make: Callable[[], Network], seed: int) -> Network:
+def _seeded(make: Callable[[], Made], seed: int) -> Made:
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would also seed the generators of CUDA, and fork_rng restores the CPU's alone.
         torch.default_generator.manual_seed(seed)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from lchp.data.config import Config, DatasetConfig, SplitConfig, SyntheticDataset, ViewConfig
-from lchp.method.backbones import check_view
+from lchp.method.backbones import NETWORKS, check_view
 
 STRONG_AUGMENTATIONS = ("scale", "translation", "flip")
 AUGMENTATIONS = (
@@ -24,8 +24,10 @@ AUGMENTATIONS = (
 ``scale+translation+flip``.
 """
 
-RegressorName = Literal["inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2", "small_cnn"]
-ClassifierName = RegressorName
+if TYPE_CHECKING:  # type checkers want the names written out
+    NetworkName = str
+else:
+    NetworkName = Literal[*NETWORKS]
 
 MOST_IMAGES = 65_536
 """Images in one batch. Like the other upper bounds here it refuses slips of the pen before they take all memory or
@@ -164,8 +166,8 @@ class TrialConfig(Config):
     augmentation: Augmentation = Field(
         "scale+translation+flip", description="strong augmentations, a subset joined by '+'"
     )
-    backbone: RegressorName = Field("inception_v3", description="network of the regressor (Table 5)")
-    classifier: ClassifierName = Field("inception_v3", description="trunk of the classifier (paper 4.3: InceptionV3)")
+    backbone: NetworkName = Field("inception_v3", description="network of the regressor (Table 5)")
+    classifier: NetworkName = Field("inception_v3", description="trunk of the classifier (paper 4.3: InceptionV3)")
     box_format: Literal["corners", "centre_size"] = Field(
         "corners", description="what the regressor puts out (method notes 13)"
     )
@@ -192,8 +194,8 @@ class TrialConfig(Config):
         check_view(self.classifier, self.view.crop)
         check_view(self.backbone, self.view.crop)
         for role, name in (("classifier", self.classifier), ("regressor", self.backbone)):
-            if name == "small_cnn" and getattr(self.weights, role) == "imagenet":
-                raise ValueError(f"weights.{role} is imagenet, but small_cnn has no such weights: set it to none")
+            if NETWORKS[name].imagenet is None and getattr(self.weights, role) == "imagenet":
+                raise ValueError(f"weights.{role} is imagenet, but {name} has no such weights: set it to none")
         if self.weights.regressor == "classifier" and self.backbone != self.classifier:
             raise ValueError(
                 f"weights.regressor is classifier, but backbone {self.backbone} is not the classifier's network "

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
-from torchvision.models import Inception_V3_Weights, MobileNet_V2_Weights, ResNet50_Weights, VGG19_BN_Weights
+from torchvision.models import WeightsEnum, get_weight
 
+from lchp.method.backbones import find_network
 from lchp.method.networks import BapClassifier, BoxRegressor
 from lchp.store.tensors import reading_fault
 from lchp.training.config import WeightsFile
-
-IMAGENET = {
-    "inception_v3": Inception_V3_Weights.IMAGENET1K_V1,
-    "resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    "vgg19_bn": VGG19_BN_Weights.IMAGENET1K_V1,
-    "mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
-}
-"""torchvision's first ImageNet weights of each network: the ones at hand when the paper was written."""
-
-CUT_AWAY = {
-    "inception_v3": ("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc."),
-    "resnet50": ("fc.",),
-    "vgg19_bn": ("classifier.",),
-    "mobilenet_v2": ("classifier.",),
-    "small_cnn": ("block6.", "block7."),
-}
-"""What the state dict of a whole network may hold beyond a trunk's layers."""
+from lchp.training.state_dicts import read_state_dict, tensor_fault
 
 NAMED_KEYS = 3
 """Keys that an error message names before it only counts."""
@@ -45,7 +30,7 @@ def load_weights(
     ``imagenet`` downloads torchvision's weights once into torch.hub's folder and checks their hash; ``none`` changes
     nothing; a file holds a torchvision state dict of the whole network, or of the trunk. Raises ValueError, with what
     is wrong and the remedy, if there are no such weights, the download fails, or the file is missing, hashes to
-    something else, cannot be read or does not fit.
+    something else, cannot be read, does not fit or holds no finite numbers.
     """
     if source == "none":
         return
@@ -66,9 +51,17 @@ def digest_of(source: str | WeightsFile, role: str) -> str | None:
     if not isinstance(source, WeightsFile):
         return None
     where = f"weights.{role}.file {source.file}"
-    if not source.file.is_file():
-        raise ValueError(f"{where} does not exist: correct the path, or set weights.{role} to imagenet or none")
-    found = sha256_of(source.file)
+    try:
+        if source.file.exists() and not source.file.is_file():
+            what = "a folder" if source.file.is_dir() else "no regular file"
+            raise ValueError(f"{where} is {what}: name a file that holds a state dict")
+        found = sha256_of(source.file)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{where} does not exist: correct the path, or set weights.{role} to imagenet or none"
+        ) from error
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read ({error.strerror}): correct the path or its permissions") from error
     if source.sha256 not in (None, found):
         raise ValueError(
             f"{where} hashes to {found}, not to weights.{role}.sha256 {source.sha256}: "
@@ -83,11 +76,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def imagenet_weights(name: str) -> WeightsEnum | None:
+    """torchvision's ImageNet weights of a network, not downloaded yet; None where there are none."""
+    known = find_network(name).imagenet
+    return None if known is None else get_weight(known)
+
+
 def _download(name: str, role: str) -> Mapping[str, Any]:
     remedy = f"give a local state dict under weights.{role}.file, or set weights.{role} to none"
-    if name not in IMAGENET:
+    weights = imagenet_weights(name)
+    if weights is None:
         raise ValueError(f"weights.{role} is 'imagenet', but there are no ImageNet weights of {name}: {remedy}")
-    weights = IMAGENET[name]
     try:
         state: Mapping[str, Any] = weights.get_state_dict(
             progress=True, check_hash=True, weights_only=True, map_location="cpu"
@@ -100,26 +99,37 @@ def _download(name: str, role: str) -> Mapping[str, Any]:
     return state
 
 
-def _read(source: WeightsFile, role: str) -> Mapping[str, Any]:
-    where = f"weights.{role}.file {source.file}"
+def _read(source: WeightsFile, role: str) -> Mapping[str, Tensor]:
     digest_of(source, role)
-    remedy = "save the state_dict() of a torchvision network with torch.save"
     try:
-        state = torch.load(source.file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever an alien file makes of the reader, it is the file that is at fault
-        raise ValueError(f"{where} cannot be read as plain tensors ({reading_fault(error)}): {remedy}") from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise ValueError(f"{where} holds no state dict, a mapping of names to tensors: {remedy}")
-    return state
+        return read_state_dict(source.file)
+    except ValueError as error:
+        raise ValueError(f"weights.{role}.file {source.file} {error}") from error
 
 
 def _fill(network: BapClassifier | BoxRegressor, name: str, state: Mapping[str, Tensor], where: str) -> None:
     trunk = network.trunk.state_dict()
+    pattern, today = find_network(name).old_names or ("$^", "")
+    state = {re.sub(pattern, today, key): value for key, value in state.items()}
+    if complaint := _misfit(trunk, name, state) or _unfit_numbers(trunk, state):
+        raise ValueError(f"{where} {complaint}")
+    for key in trunk.keys() & state.keys():
+        trunk[key].copy_(state[key])
+
+
+def _misfit(trunk: Mapping[str, Tensor], name: str, state: Mapping[str, Tensor]) -> str | None:
+    """What of the names and shapes of ``state`` is not a trunk's, and the remedy."""
     # Files written before batch normalisation counted its batches lack these counts, and nothing here reads them.
-    missing = [key for key in trunk if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in trunk and not key.startswith(CUT_AWAY[name])]
+    wanted = [key for key in trunk if not key.endswith("num_batches_tracked")]
+    missing = [key for key in wanted if key not in state]
+    prefix = next((key.removesuffix(wanted[0]) for key in state if key.endswith(f".{wanted[0]}")), None)
+    if missing and prefix and all(prefix + key in state for key in wanted):
+        return (
+            f"has the names of {name} with {prefix!r} before them, as a wrapped network leaves them: "
+            f"save its tensors under name.removeprefix({prefix!r})"
+        )
+    cut_away = find_network(name).cut_away
+    unknown = [key for key in state if key not in trunk and not key.startswith(cut_away)]
     misshapen = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(trunk[key].shape)}"
         for key in trunk
@@ -130,13 +140,22 @@ def _fill(network: BapClassifier | BoxRegressor, name: str, state: Mapping[str, 
         for what, keys in (("missing", missing), ("unknown", unknown), ("mismatching", misshapen))
         if keys
     ]
-    if complaints:
-        raise ValueError(
-            f"{where} does not fit {name}: {'; '.join(complaints)}. "
-            f"Give the state dict of a {name}, its layers named as torchvision names them"
-        )
-    for key in trunk.keys() & state.keys():
-        trunk[key].copy_(state[key])
+    if not complaints:
+        return None
+    return (
+        f"does not fit {name}: {'; '.join(complaints)}. "
+        f"Give the state dict of a {name}, its layers named as torchvision names them"
+    )
+
+
+def _unfit_numbers(trunk: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
+    """What of the tensors of ``state`` cannot become a trunk's: the first of them and how many more there are."""
+    faults = {key: fault for key in trunk if key in state and (fault := tensor_fault(state[key], trunk[key]))}
+    if not faults:
+        return None
+    (key, fault), *others = faults.items()
+    more = f" ({len(others)} more tensors have faults)" if others else ""
+    return f"has no weights to start from: {key} {fault}{more}"
 
 
 def _first(keys: list[str]) -> str:

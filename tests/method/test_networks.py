@@ -9,11 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lchp.method import networks
-from lchp.method.backbones import MINIMUM_VIEW
+from lchp.method.backbones import NETWORKS
 from lchp.method.networks import BapClassifier, BoxRegressor
-from lchp.method.trunks import CLASSIFIER_TRUNKS
-
-NETWORKS = tuple(MINIMUM_VIEW)
 
 
 def _images(count: int = 2, size: int = 96, seed: int = 0) -> Tensor:
@@ -41,7 +38,7 @@ def test_classifier_one_training_step_moves_every_layer_and_lowers_the_loss(name
     output = classifier(images)
     cells = output.features.shape[2:]
     assert output.logits.shape == (2, 5)
-    assert output.features.shape[:2] == (2, CLASSIFIER_TRUNKS[name].channels)
+    assert output.features.shape[:2] == (2, NETWORKS[name].classifier.channels)
     assert output.attention.shape == (2, 4, *cells)
     loss = functional.cross_entropy(output.logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]

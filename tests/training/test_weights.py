@@ -3,7 +3,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
+import warnings
+import zipfile
 from email.message import Message
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,11 +15,14 @@ from urllib.error import URLError
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models import get_model
+from torchvision.models import get_model, get_model_weights
 
+from lchp.method.backbones import NETWORKS
 from lchp.method.networks import BapClassifier, BoxRegressor, make_classifier, make_regressor
 from lchp.training.config import WeightsFile
-from lchp.training.weights import IMAGENET, load_weights, sha256_of
+from lchp.training.weights import digest_of, imagenet_weights, load_weights, sha256_of
+
+PRETRAINED = tuple(name for name, network in NETWORKS.items() if network.imagenet)
 
 
 def _network(role: str, name: str) -> BapClassifier | BoxRegressor:
@@ -54,7 +60,7 @@ def _refusal(source: WeightsFile, name: str = "mobilenet_v2", role: str = "class
 
 
 @pytest.mark.parametrize("role", ["classifier", "regressor"])
-@pytest.mark.parametrize("name", ["inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2"])
+@pytest.mark.parametrize("name", PRETRAINED)
 def test_load_weights_file_of_the_whole_network_fills_the_trunk(name: str, role: str, tmp_path: Path) -> None:
     state, network = _whole_state(name), _network(role, name)
     head = {key: value.clone() for key, value in network.head.state_dict().items()}
@@ -105,13 +111,68 @@ def test_load_weights_missing_file_is_refused(tmp_path: Path) -> None:
     assert message.startswith(f"weights.classifier.file {tmp_path / 'absent.pth'} does not exist")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a state dict at all", b"PK\x03\x04broken"])
-def test_load_weights_unreadable_file_is_refused(content: bytes, tmp_path: Path) -> None:
+def _zipped(names: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"0")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        pytest.param(b"", "is empty, 0 bytes: fetch it again", id="empty"),
+        pytest.param(b"not a state dict\nat all", "is text that begins 'not a state dict'", id="text"),
+        pytest.param(b"<!DOCTYPE html>\n", "is text that begins '<!DOCTYPE html>', perhaps a page", id="page"),
+        pytest.param(b"PK\x03\x04broken", "is cut short or damaged, 10 bytes without the end", id="archive"),
+        pytest.param(
+            _zipped(["a.npy"]), "is a zip archive, but not one of torch.save: save the state_dict()", id="npz"
+        ),
+        pytest.param(_zipped(["a/data.pkl", "a/constants.pkl"]), "is a TorchScript network: save", id="script"),
+        pytest.param(b"\x1f\x8b\x08\x00", "is packed by gzip: unpack it", id="gzip"),
+        pytest.param(b'\x08\0\0\0\0\0\0\0{"a": 0}', "is a safetensors file: read it", id="safetensors"),
+        pytest.param(b"\x80\x02\xff\xfe", "cannot be read as plain tensors (UnpicklingError): save", id="other"),
+    ],
+)
+def test_load_weights_alien_file_is_refused_as_what_it_is(content: bytes, fault: str, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
-    message = _refusal(WeightsFile(file=file))
-    assert f"{file} cannot be read as plain tensors" in message
-    assert "torch.save" in message
+    assert _refusal(WeightsFile(file=file), "small_cnn").startswith(f"weights.classifier.file {file} {fault}")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_load_weights_file_cut_short_is_refused(share: float, zipped: bool, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(
+        make_regressor("small_cnn", "corners", seed=1).trunk.state_dict(), file, _use_new_zipfile_serialization=zipped
+    )
+    load_weights(_network("classifier", "small_cnn"), "small_cnn", WeightsFile(file=file))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    assert "is cut short" in _refusal(WeightsFile(file=file), "small_cnn")
+
+
+def test_load_weights_file_with_one_byte_flipped_is_refused(tmp_path: Path) -> None:
+    source = _saved(tmp_path, make_regressor("small_cnn", "corners", seed=1).trunk.state_dict())
+    content = bytearray(source.file.read_bytes())
+    content[len(content) // 2] ^= 1
+    source.file.write_bytes(content)
+    message = _refusal(source, "small_cnn")
+    assert re.search(r"is damaged, weights/data/\d+ in it has not its checksum: fetch it again", message)
+
+
+def test_digest_of_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, fault in {
+        tmp_path: "is a folder: name a file",
+        tmp_path / "pipe": "is no regular file: name a file",
+        tmp_path / "absent.pth": "does not exist: correct the path",
+        tmp_path / ("a" * 300): "cannot be read (File name too long): correct the path",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(f"weights.regressor.file {path} {fault}")):
+            digest_of(WeightsFile(file=path), "regressor")
 
 
 def test_load_weights_pickled_network_is_refused_unread(tmp_path: Path) -> None:
@@ -120,9 +181,98 @@ def test_load_weights_pickled_network_is_refused_unread(tmp_path: Path) -> None:
     assert "weights_only" not in message
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": torch.zeros(1)}}, {0: torch.zeros(1)}])
-def test_load_weights_something_else_than_a_state_dict_is_refused(content: Any, tmp_path: Path) -> None:
-    assert "holds no state dict" in _refusal(_saved(tmp_path, content))
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ([1, 2], "holds no state dict, a mapping of names to tensors, but a value of type list: save the state_dict()"),
+        (torch.zeros(1), "holds no state dict, a mapping of names to tensors, but a tensor"),
+        ({}, "holds an empty state dict: save the state_dict()"),
+        (
+            {"epoch": 3, "state_dict": {"a": torch.zeros(1)}},
+            "holds no state dict, but a checkpoint with one under the key 'state_dict': "
+            "save that alone, torch.load(FILE)['state_dict'], with torch.save",
+        ),
+        ({"model": {"a": torch.zeros(1)}}, "holds no state dict, but a checkpoint with one under the key 'model'"),
+        ({"a": torch.zeros(1), "b": [1.0]}, "holds no state dict, a mapping of names to tensors: at 'b' is a value of"),
+        ({0: torch.zeros(1)}, "holds no state dict, a mapping of names to tensors: at 0 is a tensor"),
+        ({"a": {}}, "holds no state dict, a mapping of names to tensors: at 'a' is a value of type dict"),
+    ],
+)
+def test_load_weights_something_else_than_a_state_dict_is_refused(content: Any, fault: str, tmp_path: Path) -> None:
+    source = _saved(tmp_path, content)
+    assert _refusal(source, "small_cnn").startswith(f"weights.classifier.file {source.file} {fault}")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net.trunk."])
+def test_load_weights_of_a_wrapped_network_are_refused_with_the_prefix(prefix: str, tmp_path: Path) -> None:
+    state = make_regressor("small_cnn", "corners", seed=1).trunk.state_dict()
+    message = _refusal(_saved(tmp_path, {prefix + key: value for key, value in state.items()}), "small_cnn")
+    assert f"has the names of small_cnn with {prefix!r} before them" in message
+    assert message.endswith(f"save its tensors under name.removeprefix({prefix!r})")
+
+
+def _with(value: float, position: int) -> Tensor:
+    tensor = torch.ones(24, 3, 3, 3)
+    tensor.view(-1)[position] = value
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (torch.ones(24, 3, 3, 3, dtype=torch.int64), "is of torch.int64 where torch.float32 is wanted: save"),
+        (torch.ones(24, 3, 3, 3, dtype=torch.bool), "is of torch.bool where torch.float32 is wanted: save"),
+        (torch.ones(24, 3, 3, 3, dtype=torch.complex64), "is of torch.complex64 where torch.float32 is wanted: save"),
+        (_with(torch.nan, 7), "has 1 of 648 values that are not finite: give"),
+        (_with(-torch.inf, 0), "has 1 of 648 values that are not finite: give"),
+        (torch.full((24, 3, 3, 3), 1e300, dtype=torch.float64), "has 648 of 648 values that are not finite: give"),
+        (torch.ones(24, 3, 3, 3).to_sparse(), "is sparse (torch.sparse_coo): save it after to_dense()"),
+        (torch.empty(24, 3, 3, 3, device="meta"), "has no values (device meta): save"),
+    ],
+    ids=["int64", "bool", "complex", "nan", "inf", "overflow", "sparse", "meta"],
+)
+def test_load_weights_tensor_that_cannot_start_a_training_is_named(value: Tensor, fault: str, tmp_path: Path) -> None:
+    state = make_regressor("small_cnn", "corners", seed=1).trunk.state_dict()
+    state["block1.conv.weight"] = value
+    source = _saved(tmp_path, state)
+    message = _refusal(source, "small_cnn")
+    assert message.startswith(
+        f"weights.classifier.file {source.file} has no weights to start from: block1.conv.weight {fault}"
+    )
+
+
+def test_load_weights_quantized_tensor_is_named(tmp_path: Path) -> None:
+    state = make_regressor("small_cnn", "corners", seed=1).trunk.state_dict()
+    with warnings.catch_warnings(action="ignore"):
+        state["block2.conv.weight"] = torch.quantize_per_tensor(state["block2.conv.weight"], 0.1, 0, torch.qint8)
+    message = _refusal(_saved(tmp_path, state), "small_cnn")
+    assert "block2.conv.weight is quantized (torch.qint8): save it after dequantize()" in message
+
+
+def test_load_weights_of_integers_alone_are_refused_and_counted(tmp_path: Path) -> None:
+    state = make_regressor("small_cnn", "corners", seed=1).trunk.state_dict()
+    message = _refusal(_saved(tmp_path, {key: value.long() for key, value in state.items()}), "small_cnn")
+    assert "block1.conv.weight is of torch.int64" in message
+    assert message.endswith("(24 more tensors have faults)")
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+def test_load_weights_in_another_precision_become_float32(precision: torch.dtype, tmp_path: Path) -> None:
+    state = {
+        key: value.to(precision) for key, value in make_regressor("small_cnn", "corners", 1).trunk.state_dict().items()
+    }
+    network = _network("regressor", "small_cnn")
+    load_weights(network, "small_cnn", _saved(tmp_path, state))
+    _assert_holds(network, state)
+    assert network.trunk.get_parameter("block1.conv.weight").dtype == torch.float32
+
+
+def test_load_weights_of_densenet_under_its_older_names_fill_the_trunk(tmp_path: Path) -> None:
+    state, network = _whole_state("densenet161"), _network("regressor", "densenet161")
+    older = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value for key, value in state.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in older
+    load_weights(network, "densenet161", _saved(tmp_path, older))
+    _assert_holds(network, state)
 
 
 def test_load_weights_keys_that_do_not_fit_are_named_and_counted(tmp_path: Path) -> None:
@@ -161,7 +311,16 @@ def test_load_weights_imagenet_downloads_torchvisions_first_weights(
         load_weights(network, "mobilenet_v2", "imagenet")
         _assert_holds(network, state)
     assert asked == [("mobilenet_v2-b0353104.pth", "b0353104")], "the second network must find the first one's download"
-    assert [IMAGENET[name].name for name in sorted(IMAGENET)] == ["IMAGENET1K_V1"] * 4
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_imagenet_weights_are_torchvisions_first_of_the_same_network(name: str) -> None:
+    weights = imagenet_weights(name)
+    if NETWORKS[name].imagenet is None:
+        assert weights is None
+    else:
+        assert weights in get_model_weights(name)
+        assert weights.name == "IMAGENET1K_V1"
 
 
 def test_load_weights_imagenet_without_a_network_says_which_and_the_remedy(

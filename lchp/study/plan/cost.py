@@ -9,15 +9,8 @@ from pathlib import Path
 from lchp.data.config import DatasetConfig
 from lchp.data.kinds import Counts
 from lchp.errors import Refusal
+from lchp.method.backbones import NETWORKS
 from lchp.training.config import TrialConfig
-
-CLASSIFIER_GFLOP = {"inception_v3": 21.9, "resnet50": 50.0, "vgg19_bn": 156.2, "mobilenet_v2": 4.43, "small_cnn": 0.99}
-"""One forward pass of the classifier on one image of 448 x 448, two operations per multiply-add. InceptionV3
-to Mixed_6e with 32 maps; the others counted with ``torch.utils.flop_counter`` on this package's networks (32 maps,
-200 classes)."""
-
-REGRESSOR_GFLOP = {"inception_v3": 26.3, "resnet50": 32.7, "vgg19_bn": 156.1, "mobilenet_v2": 2.40, "small_cnn": 1.13}
-"""The same of the regressor."""
 
 TRAINING = 3.0
 """Forward and backward pass over the forward pass alone (counted: 65.5 / 21.9, 79.0 / 26.3, 97.2 / 32.7)."""
@@ -80,7 +73,7 @@ def cost_of(trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig
 def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
     """One forward pass of classifier and regressor on one image of this configuration."""
     area = (config.view.crop / 448) ** 2
-    return CLASSIFIER_GFLOP[config.classifier] * area, REGRESSOR_GFLOP[config.backbone] * area
+    return NETWORKS[config.classifier].classifier.gflop * area, NETWORKS[config.backbone].regressor.gflop * area
 
 
 def _splits(config: TrialConfig, images: Counts) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lchp.errors import Refusal
+from lchp.method.backbones import NETWORKS
 from lchp.study.spec.load import Study, load_dataset, load_study, load_trial
 from lchp.study.spec.schema import Range
 from lchp.study.spec.values import config_value, with_values
@@ -60,6 +61,16 @@ def test_load_study_equal_configurations_of_several_grids_are_one(tmp_path: Path
         (0.7, 0.8, "scale+translation+flip"),
         (0.7, 0.9, "flip"),
     ]
+
+
+@pytest.mark.parametrize("written", ["resnet_50", "3", "[resnet50]"])
+@pytest.mark.parametrize("key", ["backbone", "classifier"])
+def test_load_study_unknown_network_is_refused_with_the_choices(tmp_path: Path, key: str, written: str) -> None:
+    names = [f"'{name}'" for name in NETWORKS]
+    choices = f"must be {', '.join(names[:-1])} or {names[-1]}"
+    (line,) = refusal(tmp_path, f"name: s\n{key}: {written}\n").splitlines()
+    assert line.startswith(f"{tmp_path / 'study.yaml'}:2: {key} = ")
+    assert line.endswith(f": {choices}")
 
 
 def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> None:
