@@ -32,7 +32,8 @@ def _on_meta(name: str, role: str) -> nn.Sequential:
 
 
 def _images(size: int, seed: int = 0) -> Tensor:
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    """In double, so that another order of sums is no difference."""
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def _maps(trunk: nn.Sequential, size: int) -> tuple[int, ...]:
@@ -43,10 +44,10 @@ def _maps(trunk: nn.Sequential, size: int) -> tuple[int, ...]:
 
 
 def _with_statistics(trunk: nn.Sequential) -> nn.Sequential:
-    """The trunk in eval mode, its running statistics measured on a batch so that values keep an ordinary size."""
+    """The trunk in double and eval mode, its running statistics measured on a batch so that values keep an ordinary size."""
     # 96 px would leave InceptionV3's last layers two values a channel.
     size = 192 if hasattr(trunk, "half_range") else 96
-    trunk.train()
+    trunk.double().train()
     for layer in trunk.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None
@@ -108,7 +109,7 @@ def test_regressor_trunk_with_its_weights_in_torchvision_gives_the_same_features
     inception = {"transform_input": True, "aux_logits": False, "init_weights": False}
     with torch.device("meta"):
         whole = get_model(name, weights=None, **(inception if name == "inception_v3" else {}))
-    whole = whole.to_empty(device="cpu").eval()
+    whole = whole.to_empty(device="cpu").double().eval()
     missing = whole.load_state_dict(trunk.state_dict(), strict=False).missing_keys
     assert all(key.startswith(("fc.", "classifier.")) for key in missing)
     head = whole.classifier if hasattr(whole, "classifier") else whole.fc
@@ -140,16 +141,16 @@ def _local(trunk: nn.Sequential) -> nn.Sequential:
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "efficientnet_b0", "densenet161"])
 def test_dilated_trunk_every_second_cell_is_the_strided_network(name: str) -> None:
     dilated, strided = (_local(trunk.build()) for trunk in (NETWORKS[name].classifier, NETWORKS[name].regressor))
-    dilated.load_state_dict(_with_statistics(strided).state_dict())
+    dilated.double().load_state_dict(_with_statistics(strided).state_dict())
     with torch.no_grad():
         fine, coarse = dilated.eval()(_images(96)), strided(_images(96))
     assert coarse.std() > 1e-3
-    torch.testing.assert_close(fine[:, :, ::2, ::2], coarse, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fine[:, :, ::2, ::2], coarse, rtol=1e-6, atol=1e-7)
 
 
 def test_densenet161_regressor_features_are_not_negative() -> None:
     with torch.no_grad():
-        maps = NETWORKS["densenet161"].regressor.build().eval()(_images(32))
+        maps = NETWORKS["densenet161"].regressor.build().double().eval()(_images(32))
     assert maps.min() == 0
 
 
