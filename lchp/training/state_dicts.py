@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lchp.training.checkpoint import reading_fault
+from lchp.store.tensors import reading_fault
 
 SAVE = "save the state_dict() of a torchvision network with torch.save"
 FETCH = "fetch it again"

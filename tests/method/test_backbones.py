@@ -44,7 +44,7 @@ def _maps(trunk: nn.Sequential, size: int) -> tuple[int, ...]:
 
 
 def _with_statistics(trunk: nn.Sequential) -> nn.Sequential:
-    """The trunk in double and eval mode, its running statistics measured on a batch so that values keep an ordinary size."""
+    """The trunk in double and eval mode, its statistics measured on a batch so that values keep an ordinary size."""
     # 96 px would leave InceptionV3's last layers two values a channel.
     size = 192 if hasattr(trunk, "half_range") else 96
     trunk.double().train()
