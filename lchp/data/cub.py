@@ -6,7 +6,6 @@ numbered in the order of classes.txt. Boxes (bounding_boxes.txt) are x, y, width
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -59,11 +58,9 @@ def _box(file: Path, image_id: str, text: str) -> PixelBox:
     try:
         x, y, width, height = (float(value) for value in text.split())
     except ValueError:
-        x = y = width = height = math.nan
-    if not all(map(math.isfinite, (x, y, width, height))):
         raise ValueError(
             f"{_place(file, image_id)}: image {image_id} has {text!r}: write x, y, width and height in pixels"
-        )
+        ) from None
     return x, y, x + width, y + height
 
 

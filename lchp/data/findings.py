@@ -185,8 +185,11 @@ _TURN = (
 
 def _turned(dataset: Dataset, truth: Truth, found: Findings) -> None:
     """Images that viewers turn as their EXIF says: were their boxes drawn on what the viewer showed?"""
-    tagged = [path for path, header in truth.headers.items() if header.orientation > 1]
-    tagged = [path for path in tagged if path in truth.pixels and path not in dataset.turned]
+    tagged = [
+        path
+        for path in truth.pixels
+        if path in truth.headers and truth.headers[path].orientation > 1 and path not in dataset.turned
+    ]
     if not tagged:
         return
     found.warnings.append(f"images with true boxes and an EXIF orientation other than 1: {_listed(tagged)}: {_TURN}")

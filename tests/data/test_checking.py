@@ -157,6 +157,28 @@ def test_report_text_names_the_first_problems_and_counts_the_rest() -> None:
     assert lines[-2:] == ["  problem 19", "  ... and 5 more"]
 
 
+def test_check_tells_every_finding_and_says_warnings_apart(tmp_path: Path) -> None:
+    path = rewritten(draw_table(tmp_path, size=(80, 64)), {"pictures/0_test_0.png": ("", "", "", "")})
+    small = {f"pictures/1_test_{number}.png": (0.1, 0.2, 0.5, 0.6) for number in range(3)}
+    report = checked(rewritten(path, small))
+    assert [problem.split(":")[0] for problem in report.problems] == ["true boxes look like fractions of the image"] * 3
+    assert report.text().splitlines()[-5] == "warning: test: 1 of 6 images have no true box"
+
+
+def test_check_every_box_without_area_is_named(tmp_path: Path) -> None:
+    boxes = {f"pictures/0_train_{number}.png": (5, 5, 5, 9) for number in range(3)}
+    report = checked(rewritten(draw_table(tmp_path), boxes), ALL)
+    assert [problem.split(": ")[1][-8:] for problem in report.problems] == [", line 2", ", line 3", ", line 4"]
+    assert "train: 3 of 8 images have no true box" in report.facts
+
+
+def test_check_empty_image_is_a_problem(tmp_path: Path) -> None:
+    path = draw_table(tmp_path)
+    (tmp_path / "pictures/0_train_1.png").write_bytes(b"")
+    (problem,) = checked(path).problems
+    assert "0_train_1.png: the image does not decode" in problem
+
+
 def known(config: DatasetConfig, cache: Path) -> list[str]:
     report = check(config, cache, ALL)
     assert report.problems == []

@@ -119,3 +119,84 @@ def test_imagenet_list_in_another_encoding_is_refused_by_name(name: str, tmp_pat
     (root.parent / name).write_bytes("ImageId,PredictionString\nMöwe\n".encode("latin1"))
     with pytest.raises(ValueError, match=rf"{name}, line 2: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
         read(root)
+
+
+def sort_val(root: Path, annotations: bool = False) -> None:
+    """The validation images, and the annotations if asked, sorted into class folders."""
+    for record in read(root).test:
+        wnid, file = f"n{record.label + 10:08d}", root / record.path
+        moved = [(file, file.parent / wnid / file.name)]
+        if annotations:
+            xml = root / VAL.rpartition("/")[0] / f"{file.stem}.xml"
+            moved.append((xml, xml.parent / wnid / xml.name))
+        for old, new in moved:
+            new.parent.mkdir(exist_ok=True)
+            old.rename(new)
+
+
+@pytest.mark.parametrize("annotations", [False, True])
+def test_imagenet_val_sorted_into_class_folders_is_read(annotations: bool, tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    before = read(root)
+    boxes = read_boxes(before, before.test)
+    sort_val(root, annotations)
+    after = read(root)
+    assert [(Path(r.path).name, r.label) for r in after.test] == [(Path(r.path).name, r.label) for r in before.test]
+    found = read_boxes(after, after.test)
+    assert found is not None
+    assert boxes is not None
+    assert {Path(path).name: box for path, box in found.items()} == {Path(p).name: box for p, box in boxes.items()}
+
+
+def test_imagenet_val_folder_of_another_class_is_refused(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    sort_val(root)
+    (root / "Data/CLS-LOC/val/n00000011").rename(root / "Data/CLS-LOC/val/n00000099")
+    with pytest.raises(ValueError, match=r"its class n00000099 has no folder in .*train: add the folder or remove"):
+        read(root)
+
+
+def solution(root: Path, text: str) -> None:
+    (root.parent / "LOC_val_solution.csv").write_text(text, encoding="utf-8")
+
+
+def test_imagenet_solution_with_mark_spaces_and_more_columns_is_read(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    before = read(root)
+    rows = [f'x, {Path(r.path).stem} ,"n{r.label + 10:08d} 1 2 3 4"' for r in before.test]
+    solution(root, "\ufeff" + "\r\n".join(["Usage, ImageId ,PredictionString", *rows]) + "\r\n")
+    assert read(root).test == before.test
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"line 1: column ImageId, PredictionString is missing"),
+        ("ImageId;PredictionString\n", r"line 1: column ImageId, PredictionString is missing: restore it"),
+        ("ImageId,Label\nILSVRC2012_val_00000005,n1\n", r"line 1: column PredictionString is missing"),
+        ("ImageId,PredictionString\n\nILSVRC2012_val_00000005\n", r"line 3: 'ILSVRC2012_val_00000005' does not give"),
+        ("ImageId,PredictionString\nILSVRC2012_val_00000005, \n", r"line 2: .* does not give an image and its class"),
+    ],
+)
+def test_imagenet_broken_solution_is_refused_with_its_line(text: str, message: str, tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    solution(root, text)
+    with pytest.raises(ValueError, match=rf"LOC_val_solution\.csv, {message}"):
+        read(root)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'<?xml version="1.0" encoding="klingon"?><annotation/>', r"is not an annotation in XML \(.*encoding"),
+        (b'<?xml version="1.0" encoding="utf-16"?><annotation/>', r"is not an annotation in XML"),
+        (b"<annotation>M\xf6we</annotation>", r"is not an annotation in XML"),
+        (b"", r"is not an annotation in XML"),
+        (b"<html><object><name>n00000010</name></object></html>", r"is not an annotation, its root is <html>"),
+    ],
+)
+def test_imagenet_annotation_that_is_none_is_refused_by_name(data: bytes, message: str, tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    (root / VAL).write_bytes(data)
+    with pytest.raises(ValueError, match=rf"ILSVRC2012_val_00000005\.xml {message}"):
+        read(root)

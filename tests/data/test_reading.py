@@ -142,6 +142,182 @@ def test_open_dataset_imagenet_accepts_ilsvrc_itself(tmp_path: Path) -> None:
     assert open_dataset(configured("imagenet", path / "ILSVRC"), tmp_path / "cache") == outer
 
 
+def rewrite(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def refusal(kind: str, path: Path) -> str:
+    """Opening is refused; the message is given."""
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - every test holds the message to its own words
+        open_dataset(configured(kind, path), path.parent / "cache")
+    return str(refused.value)
+
+
+def test_open_dataset_cub_file_under_two_ids_is_refused_with_both_lines(tmp_path: Path) -> None:
+    path = draw_cub(tmp_path / "set")
+    rewrite(path / "images.txt", "2 001.Bird_0/Bird_0_train_1.jpg", "2 001.Bird_0/Bird_0_train_0.jpg")
+    message = "images.txt, lines 1 and 2: the image images/001.Bird_0/Bird_0_train_0.jpg is there twice: keep one"
+    assert message in refusal("cub", path)
+
+
+def test_open_dataset_tiny_imagenet_image_named_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    path = draw_tiny_imagenet(tmp_path / "set")
+    file = path / "val/val_annotations.txt"
+    name = file.read_text().split("\t")[0]
+    file.write_text(file.read_text() + f"{name}\tn00000089\t0\t0\t5\t5\n")
+    assert f"val_annotations.txt, lines 1 and 7: the image val/images/{name} is there twice" in refusal(
+        "tiny-imagenet", path
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "old", "new"),
+    [
+        ("cub", "images.txt", "1 001.Bird_0/Bird_0_train_0.jpg", "1 ../../outside.jpg"),
+        ("cub", "images.txt", "1 001.Bird_0/Bird_0_train_0.jpg", "1 /etc/passwd"),
+        ("cub", "images.txt", "1 001.Bird_0/Bird_0_train_0.jpg", "1 ./001.Bird_0/Bird_0_train_0.jpg"),
+        ("cub", "images.txt", "1 001.Bird_0/Bird_0_train_0.jpg", "1 001.Bird_0/a\x07.jpg"),
+        ("tiny-imagenet", "val/val_annotations.txt", "val_4.JPEG", "../../../outside.jpg"),
+    ],
+)
+def test_open_dataset_path_that_leaves_the_root_is_refused_with_its_line(
+    kind: str, file: str, old: str, new: str, tmp_path: Path
+) -> None:
+    path = DRAWERS[kind](tmp_path / "set")
+    (tmp_path / "outside.jpg").write_bytes(b"")
+    rewrite(path / file, old, new)
+    message = refusal(kind, path)
+    assert f"{file}, line 1: the image " in message
+    assert "leaves the dataset's folder, or is no plain path: give a path relative to it" in message
+
+
+@pytest.mark.parametrize("wnid", ["../../x", "a/b", "a\\b", ".."])
+def test_open_dataset_tiny_imagenet_class_that_leads_elsewhere_is_refused(wnid: str, tmp_path: Path) -> None:
+    path = draw_tiny_imagenet(tmp_path / "set")
+    (path / "wnids.txt").write_text(f"n00000090\n{wnid}\n")
+    assert f"wnids.txt, line 2: {wnid!r} is not the name of a folder in train: correct it" in refusal(
+        "tiny-imagenet", path
+    )
+
+
+def test_open_dataset_class_named_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    path = draw_tiny_imagenet(tmp_path / "tiny")
+    (path / "wnids.txt").write_text("n00000090\nn00000089\nn00000090\n")
+    (path / "words.txt").unlink()
+    assert "wnids.txt, lines 1 and 3: the class n00000090 is there twice" in refusal("tiny-imagenet", path)
+    path = draw_cub(tmp_path / "cub")
+    rewrite(path / "classes.txt", "3 003.Bird_1", "3 001.Bird_0")
+    assert "classes.txt, lines 1 and 2: the class 001.Bird_0 is there twice" in refusal("cub", path)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_open_dataset_empty_list_is_refused_by_name(text: str, tmp_path: Path) -> None:
+    path = draw_tiny_imagenet(tmp_path / "tiny")
+    (path / "wnids.txt").write_text(text)
+    assert "wnids.txt names no class" in refusal("tiny-imagenet", path)
+    path = draw_cub(tmp_path / "cub")
+    (path / "images.txt").write_text(text)
+    assert "cub: no train images" in refusal("cub", path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "old", "message"),
+    [
+        (
+            "cub",
+            "images.txt",
+            "001.Bird_0/Bird_0_train_0.jpg",
+            "images.txt, line 1: the image images/gone.jpg does not",
+        ),
+        ("tiny-imagenet", "val/val_annotations.txt", "val_4.JPEG", "line 1: the image val/images/gone.jpg does not"),
+        ("table", "", "pictures/0_train_0.png", "table.csv, line 2: the image gone.jpg does not exist below"),
+    ],
+)
+def test_open_dataset_listed_image_that_is_missing_is_refused_with_its_line(
+    kind: str, file: str, old: str, message: str, tmp_path: Path
+) -> None:
+    path = DRAWERS[kind](tmp_path / "set")
+    rewrite(path / file if file else path, old, "gone.jpg")
+    found = refusal(kind, path)
+    assert message in found
+    assert found.endswith("put it back, or correct or remove the line")
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("pictures\\0_train_0.png", "(write / for \\)"),
+        ("pictures/0_TRAIN_0.png", "('0_train_0.png' is: upper and lower case differ)"),
+        ("pictures", "(a folder of that name is there)"),
+    ],
+)
+def test_open_dataset_table_path_that_nearly_exists_gets_a_hint(written: str, hint: str, tmp_path: Path) -> None:
+    path = draw_table(tmp_path / "set")
+    rewrite(path, "pictures/0_train_0.png", written)
+    assert hint in refusal("table", path)
+
+
+def test_open_dataset_table_without_rows_names_the_file(tmp_path: Path) -> None:
+    path = draw_table(tmp_path / "set")
+    path.write_text("path,label,split\n")
+    assert f"{path}: no train images; expected a CSV file" in (message := refusal("table", path))
+    assert message.endswith("it has no row")
+
+
+def test_open_dataset_table_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    draw_table(tmp_path / "set")
+    assert f"dataset table: {tmp_path / 'set'} is not a file. Give --data PATH" in refusal("table", tmp_path / "set")
+
+
+def test_open_dataset_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = draw_imagenet(tmp_path / "set")
+    image = path / "ILSVRC/Data/CLS-LOC/train/n00000010/n00000010_0.JPEG"
+    image.rename(image.with_name(os.fsdecode(b"M\xf6we.JPEG")))
+    message = refusal("imagenet", path)
+    assert "is not UTF-8: rename the file" in message
+    assert message.isprintable()
+
+
+def test_open_dataset_class_of_two_lines_is_refused(tmp_path: Path) -> None:
+    path = draw_table(tmp_path / "set")
+    path.write_text(path.read_text().replace("class 0", '"class\n0"'))
+    assert r"the class 'class\n0' cannot be written in one line: rename it" in refusal("table", path)
+
+
+@pytest.mark.parametrize("kind", ["tiny-imagenet", "imagenet"])
+def test_open_dataset_images_of_other_endings_are_read_and_the_rest_left_out(kind: str, tmp_path: Path) -> None:
+    path = DRAWERS[kind](tmp_path / "set")
+    whole = open_dataset(configured(kind, path), tmp_path)
+    folder = (whole.root / whole.train[0].path).parent
+    for record, ending in zip(whole.train, (".jpeg", ".jpg", ".JPG", ".png"), strict=False):
+        (whole.root / record.path).rename((whole.root / record.path).with_suffix(ending))
+    for name in ("._n00000010_1.JPEG", ".DS_Store", "Thumbs.db", "notes.txt"):
+        (folder / name).write_bytes(b"")
+    for name in (".ipynb_checkpoints", "folder.JPEG"):
+        (folder / name).mkdir()
+    found = open_dataset(configured(kind, path), tmp_path)
+    assert [Path(record.path).stem for record in found.train] == [Path(record.path).stem for record in whole.train]
+    assert {Path(record.path).suffix for record in found.train} == {".jpeg", ".jpg", ".JPG", ".png", ".JPEG"}
+    assert {Path(name).name for name in found.left_out} == {
+        "._n00000010_1.JPEG", ".DS_Store", "Thumbs.db", "notes.txt", ".ipynb_checkpoints", "folder.JPEG",
+    }  # fmt: skip
+    assert found.classes == whole.classes
+
+
+def test_open_dataset_imagenet_hidden_folder_in_train_is_no_class(tmp_path: Path) -> None:
+    path = draw_imagenet(tmp_path / "set")
+    (path / "ILSVRC/Data/CLS-LOC/train/.ipynb_checkpoints").mkdir()
+    (path / "ILSVRC/Data/CLS-LOC/train/n00000010.tar").write_bytes(b"")
+    dataset = open_dataset(configured("imagenet", path), tmp_path)
+    assert dataset.classes == ("n00000010", "n00000011")
+    assert dataset.left_out == (
+        "Data/CLS-LOC/train/.ipynb_checkpoints",
+        "Data/CLS-LOC/train/n00000010.tar",
+    )
+
+
 def test_open_dataset_without_test_images_is_refused(tmp_path: Path) -> None:
     path = draw_table(tmp_path / "set", test=0)
     with pytest.raises(ValueError, match="no test images"):

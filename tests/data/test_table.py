@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import ExifTags, Image, ImageOps
 
 from lchp.data.records import ImageRecord, PixelBoxes
 from lchp.data.table import read, read_boxes
@@ -57,6 +58,10 @@ def test_table_other_columns_order_quotes_and_byte_order_mark_are_accepted(tmp_p
         ("/etc/a.png,x,train,,,,", r"line 3, column path: '/etc/a.png' leaves the table's folder"),
         ("b.png,,train,,,,", r"line 3, column label: '' empty: fill it"),
         ("b.png,x,val,,,,", r"line 3, column split: 'val' is neither train nor test \(val is drawn"),
+        ("b.png,x,validation,,,,", r"line 3, column split: 'validation' is neither train nor test \(val is drawn"),
+        ("b.png,x,Train,,,,", r"line 3, column split: 'Train' is neither .*: write it 'train'"),
+        ("b.png,x,train,1,5,2,0,5,0,6,0", r"line 3: 11 cells where .* 7 columns \(a decimal comma\? write 1\.5\)"),
+        ('b.png,"x,train,,,,', r"line \d: this is no CSV \(.*\): correct the line"),
         ("a.png,y,train,5,6,7,8", r"line 3, column label: 'y' a.png has 'x' in line 2: make them agree"),
         ("a.png,x,test,5,6,7,8", r"line 3, column split: 'test' a.png has 'train' in line 2"),
         ("./a.png,x,train,1,2,3,4", r"line 3, column path: 'a.png' repeats line 2: remove one"),
@@ -91,6 +96,13 @@ def test_table_bad_box_is_refused_but_labels_are_read(cells: str, message: str, 
         ("path,label,split,x1,y1", "column x2, y2 is missing"),
         ("path,label,split,X1,Y1,X2,Y2", "column 'X1' is not known: write it 'x1'"),
         ("path,label,split,label", "column label appears twice"),
+        ("path,label,split, label", "column label appears twice"),
+        ("path;label;split;x1;y1;x2;y2", "columns are separated by ';': save the table with commas"),
+        ("\ufeffPath; Label ;split", "columns are separated by ';': save the table with commas"),
+        ("path\tlabel\tsplit", r"columns are separated by '\\t': save the table with commas"),
+        ("path,label,split,x,y,w,h", "columns x, y, w, h are not read: give corners, x1 = x, y1 = y, x2 = x . w, y2"),
+        ("path,label,split,X,Y,Width,Height", "columns x, y, width, height are not read: give corners"),
+        ("path,label,split,xmin,ymin,xmax,ymax", "columns xmin, ymin, xmax, ymax are not read: call them x1, y1, x2"),
         ("", "column path, label, split is missing .found: nothing."),
     ],
 )
@@ -109,3 +121,50 @@ def test_drawn_table_gives_a_box_for_every_image(tmp_path: Path) -> None:
     boxes = boxes_of(draw_table(tmp_path, classes=2, train=2, test=1))
     assert boxes is not None
     assert len(boxes) == 6
+
+
+def test_table_spaces_around_names_labels_and_line_ends_do_not_count(tmp_path: Path) -> None:
+    file = table(tmp_path, "a.png , x,train ", "b.png,x ,test\r", header=" path, label ,split")
+    dataset = read(file)
+    assert (dataset.classes, dataset.train, dataset.test) == (
+        ("x",),
+        (ImageRecord("a.png", 0),),
+        (ImageRecord("b.png", 0),),
+    )
+
+
+def test_table_quoted_line_end_counts_as_a_line(tmp_path: Path) -> None:
+    file = table(tmp_path, 'a.png,x,train,"a\nnote"', "b.png,x,nowhere,", header="path,label,split,remark")
+    with pytest.raises(ValueError, match="line 4, column split: 'nowhere'"):
+        read(file)
+
+
+def test_table_orientation_other_than_exif_is_refused(tmp_path: Path) -> None:
+    file = table(tmp_path, "a.png,x,train,6", header="path,label,split,orientation")
+    with pytest.raises(ValueError, match=r"line 2, column orientation: '6' is not known: write exif where the boxes"):
+        read(file)
+
+
+def test_table_orientation_must_agree_in_the_rows_of_an_image(tmp_path: Path) -> None:
+    file = table(tmp_path, "a.png,x,train,1,2,3,4,exif", "a.png,x,train,2,2,3,4,", header=f"{HEADER},orientation")
+    with pytest.raises(ValueError, match=r"line 3, column orientation: '' a.png has 'exif' in line 2: make them agree"):
+        read(file)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_table_boxes_on_the_turned_picture_are_read_in_stored_pixels(orientation: int, tmp_path: Path) -> None:
+    """Against Pillow's own turning of the picture; an image whose row does not say so keeps its box."""
+    image = Image.new("L", (30, 20))
+    image.paste(255, (3, 4, 11, 9))
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    image.save(tmp_path / "b.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as stored:
+        seen = ImageOps.exif_transpose(stored).getbbox()
+    assert seen is not None
+    (tmp_path / "own.csv").write_text(
+        f"{HEADER},orientation\na.png,x,train,{','.join(map(str, seen))},exif\nb.png,x,test,1,2,3,4,\n"
+    )
+    assert read(tmp_path / "own.csv").turned == {"a.png"}
+    assert boxes_of(tmp_path / "own.csv") == {"a.png": [(3, 4, 11, 9)], "b.png": [(1, 2, 3, 4)]}

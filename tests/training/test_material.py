@@ -145,3 +145,25 @@ def test_a_changed_file_is_seen_between_two_trials_of_one_process(table: Path, r
     first = Material.prepare(of(table), runtime).trial_folder(of(table))
     shutil.copy(table.parent / "pictures/0_train_1.png", table.parent / "pictures/0_train_0.png")
     assert Material.prepare(of(table), runtime).trial_folder(of(table)) != first
+
+
+def test_prepare_carries_what_is_found_in_the_data(table: Path, runtime: Runtime) -> None:
+    shutil.copy(table.parent / "pictures/0_train_1.png", table.parent / "pictures/0_test_1.png")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    kept = [line if "0_test_0" not in line else ",".join([*line.split(",")[:3], "", "", "", ""]) for line in lines]
+    table.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    missing, repeated = Material.prepare(of(table), runtime).findings
+    assert missing == "test: 1 of 6 images have no true box"
+    assert repeated.startswith("one image in several splits: pictures/0_train_1.png (")
+
+
+def test_prepare_of_sound_data_has_no_findings(table: Path, runtime: Runtime) -> None:
+    assert Material.prepare(of(table), runtime).findings == ()
+
+
+def test_prepare_refuses_boxes_as_fractions(table: Path, runtime: Runtime) -> None:
+    first, *rows = (line.split(",") for line in table.read_text(encoding="utf-8").splitlines())
+    rows = [[*row[:3], *(str(int(cell) / 100) for cell in row[3:])] for row in rows]
+    table.write_text("\n".join(",".join(row) for row in [first, *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"look like fractions of the image: .*table\.csv, line \d+: .*multiply x by"):
+        Material.prepare(of(table), runtime)

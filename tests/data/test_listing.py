@@ -1,0 +1,63 @@
+"""Lists and folders of the original layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lchp.data.listing import is_image, is_litter, lines, named_in, near, scan
+
+
+@pytest.mark.parametrize("name", ["a.JPEG", "a.jpeg", "a.JPG", "a.jpg", "a.png", "a.PNG", "a.b.Jpg"])
+def test_image_endings_count_in_any_case(name: str) -> None:
+    assert is_image(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["._a.JPEG", ".DS_Store", ".ipynb_checkpoints", "Thumbs.db", "desktop.ini", "__MACOSX"]
+)
+def test_litter_of_systems_is_known(name: str) -> None:
+    assert is_litter(name)
+
+
+def test_scan_tells_images_folders_and_others(tmp_path: Path) -> None:
+    for name in ("b.JPEG", "a.jpg", "._a.jpg", "notes.txt", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"")
+    for name in ("more", "folder.JPEG", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+    found = scan(tmp_path)
+    assert found.images == ["a.jpg", "b.JPEG"]
+    assert found.folders == ["folder.JPEG", "more"]
+    assert found.others == ["._a.jpg", ".ipynb_checkpoints", "Thumbs.db", "notes.txt"]
+
+
+def test_lines_are_numbered_as_in_an_editor_without_mark_ends_and_empty_ones(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("\ufeff1 one\r\n\r\n 2 two \u2028 more\t\n".encode())
+    assert lines(tmp_path / "list.txt", "x") == [(1, "1 one"), (3, "2 two \u2028 more")]
+
+
+def test_lines_of_a_missing_file_or_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"list\.txt is missing: restore it from the archive"):
+        lines(tmp_path / "list.txt", "the archive")
+    (tmp_path / "list.txt").mkdir()
+    with pytest.raises(ValueError, match=r"list\.txt is a folder: restore it from the archive"):
+        lines(tmp_path / "list.txt", "the archive")
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("images/1/a.jpg", "lines 1 and 4"), ("images/2/a.jpg", "line 2"), ("2/a b.jpg", "line 3"), ("c.jpg", "list.txt")],
+)
+def test_named_in_gives_the_lines_of_the_longest_end(name: str, where: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("1 1/a.jpg\n2 2/a.jpg\n3 2/a b.jpg\n4 1/a.jpg\n5 xc.jpg\n")
+    assert named_in(tmp_path / "list.txt", name).endswith(where)
+
+
+def test_near_says_why_a_file_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/A.JPG").write_bytes(b"")
+    assert near(tmp_path / "in") == " (a folder of that name is there)"
+    assert near(tmp_path / "in/a.jpg") == " ('A.JPG' is: upper and lower case differ)"
+    assert near(tmp_path / "in\\A.JPG") == " (write / for \\)"
+    assert near(tmp_path / "in/b.jpg") == near(tmp_path / "out/b.jpg") == ""
