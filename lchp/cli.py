@@ -207,10 +207,10 @@ def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Pa
     loaded = load_study(file, sets, data)
 
     from lchp.study.run.ownership import require_same
-    from lchp.study.run.results import make_tables
+    from lchp.study.run.results import as_text, make_tables
 
     require_same(loaded, output / loaded.name)
-    click.echo(make_tables(loaded, output))
+    click.echo(as_text(make_tables(loaded, output), output / loaded.name))
     return 0
 
 
@@ -234,6 +234,7 @@ def trial_run(
     cache = cache or _default_cache()
     look({"--output": output, "--cache": cache}, device, workers)
 
+    from lchp.reporting.evidence import read_evidence
     from lchp.study.run.options import Machine
     from lchp.study.run.trial import run_single
 
@@ -241,6 +242,8 @@ def trial_run(
     result = run_single(config, runtime, click.echo)
     for name, value in result.scores.items():
         click.echo(f"{name} = {value:.4f}")
+    for line in read_evidence(result.folder).lines():
+        click.echo(line)
     click.echo(f"results: {result.folder}")
     return 0
 

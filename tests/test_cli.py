@@ -126,6 +126,7 @@ def test_trial_run_prints_epochs_scores_and_folder_and_again_reuses(
     first = capsys.readouterr().out
     assert "refinement 2  loss" in first
     assert "lchp_r/test/gt_known = " in first
+    assert "\n16 test images; one image is worth 6.25 points\nwarning: LCHP-" in first
     folder = Path(first.splitlines()[-1].removeprefix("results: "))
     assert (folder / "per_image.csv").exists()
     assert run(command) == 0

@@ -82,6 +82,8 @@ for delta in (0.5, 0.7):
     here = folder / str(delta)
     here.mkdir()
     (here / "scores.json").write_text(json.dumps({"supervised/test/gt_known": delta, "lchp_r/test/gt_known": 0.25}))
+    epochs = [{"stage": "refinement", "epoch": 1, "step": 1, "seconds": 1.0, "metrics": {}}]
+    (here / "history.json").write_text(json.dumps(epochs))
     made = {"commit": "c", "versions": {}, "cpu": "c", "device": "cpu"}
     (here / "environment.json").write_text(json.dumps(made))
     trials.append(TrialRow(str(delta), 0, {"delta": delta}, here))

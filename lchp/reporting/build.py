@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lchp.data.fingerprint import flatten
 from lchp.reporting.figures import curve, is_curve, losses
-from lchp.reporting.frame import TrialRow, collect, write_results
+from lchp.reporting.frame import TrialRow, Unfinished, collect, write_results
 from lchp.reporting.html import write_html
 from lchp.reporting.tables import Table, TableSpec, make_table
 from lchp.reporting.writing import write_table
@@ -21,6 +21,7 @@ def build_report(
     specs: Sequence[TableSpec],
     folder: Path,
     paper: Path | None = None,
+    unfinished: Sequence[Unfinished] | None = None,
 ) -> list[Table]:
     """Write results.csv, every table (.csv, .md, .tex), a curve for each over a number, losses.png and report.html.
 
@@ -30,6 +31,7 @@ def build_report(
         trials: the finished ones, in the order of the study; at least one.
         folder: where the files go, ``<DIR>/<study>``.
         paper: the folder of the paper's CSV files.
+        unfinished: the study's other trials; None where they are not known.
 
     Returns:
         The tables, in the order of ``specs``.
@@ -40,7 +42,7 @@ def build_report(
     assert trials, "a report needs a finished trial"
     frame = collect(study, trials)
     write_results(frame, folder / "results.csv")
-    tables = [make_table(spec, frame, trials, paper) for spec in specs]
+    tables = [make_table(spec, frame, trials, paper, unfinished) for spec in specs]
     figures: dict[str, Path] = {}
     for table in tables:
         write_table(table, folder)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lchp.data.files import write_text
+from lchp.reporting.evidence import Evidence, read_evidence
 from lchp.store.folder import StageFolder
 from lchp.vocabulary import Score
 
@@ -22,6 +24,19 @@ class TrialRow:
     seed: int
     varied: dict[str, Any]
     folder: Path
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What its numbers stand on, read once."""
+        return read_evidence(self.folder)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A trial that a study plans and that is not finished; what a search has not suggested yet varies nothing."""
+
+    name: str
+    varied: dict[str, Any]
 
 
 def _rows(study: str, trial: TrialRow) -> list[dict[str, Any]]:

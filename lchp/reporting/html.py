@@ -22,7 +22,8 @@ _PAGE = """<!doctype html>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th.label, td.label { text-align: left; }
+th.label, td.label, th.warnings, td.warnings { text-align: left; }
+.warning { color: #a00; }
 thead th { border-bottom: 2px solid #222; }
 img { max-width: 100%; }
 .small { color: #555; font-size: .85rem; }
@@ -41,6 +42,8 @@ img { max-width: 100%; }
 {% endfor %}</tbody>
 </table>
 <p class="small">Made with {{ table.made }}. {{ table.notes }}</p>
+{% for warning in table.warnings %}<p class="warning">{{ warning }}</p>
+{% endfor %}
 {% endfor %}
 {% for title, data in figures %}
 <h2>{{ title }}</h2>
@@ -65,7 +68,8 @@ def _shown(table: Table) -> dict[str, Any]:
             for row in table.rows
         ],
         "made": table.made.line(),
-        "notes": " ".join(table.notes),
+        "notes": " ".join((*table.notes, *table.counts)),
+        "warnings": table.warnings,
     }
 
 

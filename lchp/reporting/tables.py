@@ -8,14 +8,17 @@ Shares are in percent.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from lchp.reporting.frame import TrialRow
+from lchp.reporting.evidence import Images
+from lchp.reporting.footnotes import counts, images_of, row_warnings, table_warnings
+from lchp.reporting.frame import TrialRow, Unfinished
+from lchp.reporting.origin import Made, describe_origin, distinct
 from lchp.reporting.paper import PARAMETERS, SELECTION, Number, PaperTable, load_paper
 from lchp.reporting.statistics import Summary, summarize
 from lchp.store.folder import StageFolder
@@ -51,25 +54,21 @@ class Column:
 
     key: str
     title: str
-    kind: Literal["label", "percent", "count", "paper", "paper_count"]
-
-
-@dataclass(frozen=True)
-class Made:
-    """What the numbers were made with; several values where trials differ."""
-
-    commit: str
-    versions: str
-    hardware: str
-
-    def line(self) -> str:
-        """All of it in one line."""
-        return f"commit {self.commit}; {self.versions}; {self.hardware}"
+    kind: Literal["label", "percent", "count", "paper", "paper_count", "warnings"]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table; ``rows`` have one cell per column, ``heading`` and ``notes`` are sentences."""
+    """A finished table; ``rows`` have one cell per column, ``heading``, ``notes``, ``counts`` and ``warnings`` are
+    sentences.
+
+    Attributes:
+        images: of the split, as its trials counted them: one where they agree, none where no trial says.
+        trials: how many finished ones its rows are made of.
+        planned: of how many, where that is known.
+        counts: on how many images and trials it stands.
+        warnings: how training degenerated, and in which rows.
+    """
 
     spec: TableSpec
     heading: str
@@ -77,6 +76,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     made: Made
     notes: tuple[str, ...]
+    images: tuple[Images, ...]
+    trials: int
+    planned: int | None
+    counts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def column(self, key: str) -> list[Cell]:
         """The cells of the column ``key``."""
@@ -97,40 +101,16 @@ class _Scores:
         return summarize([100 * float(self._values[key]) for key in keys if key in self._values])
 
 
-def _distinct(values: Sequence[Any]) -> list[Any]:
-    found: list[Any] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
-
-
-def describe_origin(trials: Sequence[TrialRow]) -> Made:
-    """Commit, versions and hardware of the trials, from their environment.json."""
-    all_of = [StageFolder(trial.folder).environment() for trial in trials]
-
-    def joined(values: list[Any]) -> str:
-        return " and ".join(_distinct([str(value) for value in values if value])) or "unknown"
-
-    versions = [
-        ", ".join(
-            f"{name} {one['versions'][name]}" for name in ("lchp", "torch", "torchvision") if name in one["versions"]
-        )
-        for one in all_of
-    ]
-    hardware = [one["cpu"] if one["device"] == "cpu" else one["device"] for one in all_of]
-    return Made(joined([one["commit"] for one in all_of]), joined(versions), joined(hardware))
+def _counts(spec: TableSpec, varied: Mapping[str, Any]) -> bool:
+    """Whether a trial is one of the table's; what a search has not suggested yet may be."""
+    return all(varied.get(key, value) == value for key, value in spec.fixed.items() if key not in spec.by)
 
 
 def _select(spec: TableSpec, trials: Sequence[TrialRow]) -> list[TrialRow]:
     """The trials that count, checked to differ in nothing but what makes the rows and the seed."""
-    chosen = [
-        trial
-        for trial in trials
-        if all(trial.varied[key] == value for key, value in spec.fixed.items() if key not in spec.by)
-    ]
+    chosen = [trial for trial in trials if _counts(spec, trial.varied)]
     for key in chosen[0].varied if chosen else ():
-        values = _distinct([trial.varied[key] for trial in chosen])
+        values = distinct([trial.varied[key] for trial in chosen])
         if key not in spec.by and len(values) > 1:
             raise ValueError(
                 f"table {spec.name}: its rows would mix {key} = {', '.join(map(str, values))}: "
@@ -213,6 +193,11 @@ def _selection(trials: Sequence[TrialRow], tau: Any) -> dict[str, Summary | None
     return {SELECTED: summarize(counts), f"selected_{GT_KNOWN}": summarize(shares)}
 
 
+def _at(spec: TableSpec, values: tuple[Any, ...], trials: Sequence[TrialRow]) -> list[TrialRow]:
+    """The trials of the row whose parameters have those values."""
+    return [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == values]
+
+
 def _over_parameters(
     spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
 ) -> tuple[list[Column], list[tuple[Cell, ...]]]:
@@ -221,8 +206,8 @@ def _over_parameters(
     if selecting:
         columns += _selection_columns(paper)
     rows: list[tuple[Cell, ...]] = []
-    for values in _distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]):
-        here = [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == values]
+    for values in distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]):
+        here = _at(spec, values, trials)
         cells: dict[str, Cell] = dict(zip(spec.by, values, strict=True))
         for metric in spec.metrics:
             for method in METHODS:
@@ -238,6 +223,26 @@ def _over_parameters(
     return columns, rows
 
 
+def _with_warnings(
+    spec: TableSpec, trials: list[TrialRow], columns: list[Column], rows: list[tuple[Cell, ...]]
+) -> tuple[list[Column], list[tuple[Cell, ...]]]:
+    """The table with a last column that says in which rows training degenerated; as it is where it nowhere did."""
+    if spec.by:
+        found = [
+            row_warnings(
+                [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == row[: len(spec.by)]]
+            )
+            for row in rows
+        ]
+    else:
+        of_method = [row_warnings(trials, name) for name in METHODS]
+        found = [*of_method, *[None] * (len(rows) - len(of_method))]
+    if not any(found):
+        return columns, rows
+    beside = [(*row, cell) for row, cell in zip(rows, found, strict=True)]
+    return [*columns, Column("warnings", "Warnings", "warnings")], beside
+
+
 def _has_boxes(spec: TableSpec, frame: pd.DataFrame) -> bool:
     """Whether any localization metric was measured on the split, or nothing at all, or none is shown."""
     measured = set(frame.loc[frame["split"] == spec.split, "metric"])
@@ -245,12 +250,19 @@ def _has_boxes(spec: TableSpec, frame: pd.DataFrame) -> bool:
     return not shown or not measured or any(METRICS[metric].needs_boxes for metric in measured)
 
 
-def make_table(spec: TableSpec, frame: pd.DataFrame, trials: Sequence[TrialRow], paper: Path | None = None) -> Table:
+def make_table(
+    spec: TableSpec,
+    frame: pd.DataFrame,
+    trials: Sequence[TrialRow],
+    paper: Path | None = None,
+    unfinished: Sequence[Unfinished] | None = None,
+) -> Table:
     """Build a table from tidy rows.
 
     Args:
         frame: what ``frame.collect`` gave for ``trials``, in whose order rows appear.
         paper: the folder of the paper's CSV files; a table that wants them and finds none says so.
+        unfinished: the study's other trials; None where they are not known.
 
     Raises:
         ValueError: rows that would mix trials of other parameters, or a paper's table with other rows than ours.
@@ -258,11 +270,24 @@ def make_table(spec: TableSpec, frame: pd.DataFrame, trials: Sequence[TrialRow],
     chosen = _select(spec, trials)
     numbers, notes = _paper(spec, paper)
     make = _over_parameters if spec.by else _over_methods
-    columns, rows = make(spec, chosen, _Scores(frame, spec.split), numbers)
+    columns, rows = _with_warnings(spec, chosen, *make(spec, chosen, _Scores(frame, spec.split), numbers))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}, %: mean ± sample standard deviation over seeds (n seeds)"
     if not _has_boxes(spec, frame):
         heading += f"; {spec.split} has images without true boxes, so only classification is measured"
     fixed = [f"{key} = {value}" for key, value in spec.fixed.items() if key not in spec.by]
-    notes = [*([f"At {', '.join(fixed)}."] if fixed else []), *notes]
-    return Table(spec, heading, tuple(columns), tuple(rows), describe_origin(chosen), tuple(notes))
+    images = images_of(chosen, spec.split)
+    missing = None if unfinished is None else [one for one in unfinished if _counts(spec, one.varied)]
+    return Table(
+        spec,
+        heading,
+        tuple(columns),
+        tuple(rows),
+        describe_origin(chosen),
+        notes=(*([f"At {', '.join(fixed)}."] if fixed else []), *notes),
+        images=images,
+        trials=len(chosen),
+        planned=None if missing is None else len(chosen) + len(missing),
+        counts=tuple(counts(images, spec.split, spec.metrics, len(chosen), missing)),
+        warnings=table_warnings(chosen, spec.by),
+    )

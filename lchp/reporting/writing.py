@@ -10,6 +10,9 @@ from lchp.data.files import write_text
 from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import Cell, Column, Table
 
+TEXT = ("label", "warnings")
+"""The kinds of columns that hold words, which begin at the left."""
+
 _EMPTY = "–"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -56,14 +59,19 @@ def _escape_markdown(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per row; a mean takes ``<key>_mean``, ``<key>_std`` and ``<key>_n``; last, what it was made with."""
+    """One line per row; a mean takes ``<key>_mean``, ``<key>_std`` and ``<key>_n``.
+
+    Last, in every line, what the table stands on: ``images`` of its split (the fewest, where trials differ), finished
+    ``trials`` of ``planned`` ones, and what it was made with; empty where that is not known.
+    """
     head: list[str] = []
     for column in table.columns:
         summary = column.kind in ("percent", "count")
         head += [f"{column.key}_{part}" for part in ("mean", "std", "n")] if summary else [column.key]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*head, "commit", "versions", "hardware"])
+    writer.writerow([*head, "images", "trials", "planned", "commit", "versions", "hardware"])
+    stands = [min((images.total for images in table.images), default=None), table.trials, table.planned]
     for row in table.rows:
         cells: list[object] = []
         for cell, column in zip(row, table.columns, strict=True):
@@ -71,7 +79,7 @@ def to_csv(table: Table) -> str:
                 cells += [cell.mean, cell.std, cell.n] if isinstance(cell, Summary) else [None, None, 0]
             else:
                 cells.append(cell)
-        writer.writerow([*cells, table.made.commit, table.made.versions, table.made.hardware])
+        writer.writerow([*cells, *stands, table.made.commit, table.made.versions, table.made.hardware])
     return text.getvalue()
 
 
@@ -82,19 +90,21 @@ def to_markdown(table: Table) -> str:
         table.heading,
         "",
         f"| {' | '.join(titles)} |",
-        f"|{'|'.join(' --- ' if column.kind == 'label' else ' ---: ' for column in table.columns)}|",
+        f"|{'|'.join(' --- ' if column.kind in TEXT else ' ---: ' for column in table.columns)}|",
     ]
     for row in table.rows:
         cells = [_escape_markdown(show(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"Made with {_escape_markdown(table.made.line())}.", *table.notes]
+    lines += ["", f"Made with {_escape_markdown(table.made.line())}.", *table.notes, *table.counts, *table.warnings]
     return "\n".join(lines) + "\n"
 
 
 def to_latex(table: Table) -> str:
     """A ``table`` environment; it wants the package booktabs."""
-    alignment = "".join("l" if column.kind == "label" else "r" for column in table.columns)
-    caption = " ".join([f"{table.heading}.", f"Made with {table.made.line()}.", *table.notes])
+    alignment = "".join("l" if column.kind in TEXT else "r" for column in table.columns)
+    caption = " ".join(
+        [f"{table.heading}.", f"Made with {table.made.line()}.", *table.notes, *table.counts, *table.warnings]
+    )
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",

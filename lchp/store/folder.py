@@ -158,6 +158,11 @@ class StageFolder:
             raise Damaged(self.path / _SCORES, f"cannot be read ({wrong[0]} is no number)")
         return scores
 
+    @property
+    def has_per_image(self) -> bool:
+        """Whether the boxes of single images were kept, as every finished stage keeps them."""
+        return self._has(_PER_IMAGE)
+
     def per_image_text(self) -> str:
         """One line for every image, split and method, under a header: boxes in pixels, IoU, Top-1 and Top-5 hits."""
         return read_text(self.path / _PER_IMAGE)

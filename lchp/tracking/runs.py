@@ -28,6 +28,10 @@ from lchp.vocabulary import best_on_val
 
 KEY_TAG = "lchp.key"
 ERROR_TAG = "lchp.error"
+WARNINGS_TAG = "lchp.warnings"
+"""How training degenerated, one line a kind; absent where it did not."""
+COUNTS_TAG = "lchp.counts"
+"""Of a study's run: on how many images and trials its tables stand."""
 PARENT_TAG = "mlflow.parentRunId"
 
 _METRICS_A_BATCH = 1000
@@ -166,6 +170,18 @@ def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] 
     for start in range(0, len(points), _METRICS_A_BATCH):
         door.log_batch(run_id, metrics=points[start : start + _METRICS_A_BATCH])
     finish_run(uri, run_id, [*files, *extra_files])
+
+
+def set_tags(uri: str, run_id: str, tags: Mapping[str, str | None]) -> None:
+    """Set tags of a run, texts cut at 5,000 characters; None takes one away that an earlier call has set."""
+    door = client(uri)
+    known = door.get_run(run_id).data.tags
+    for name, value in tags.items():
+        if value is None:
+            if name in known:
+                door.delete_tag(run_id, name)
+        elif known.get(name) != _text(value, _LONGEST_TAG):
+            door.set_tag(run_id, name, _text(value, _LONGEST_TAG))
 
 
 def finish_run(uri: str, run_id: str, files: Sequence[Path] = ()) -> None:

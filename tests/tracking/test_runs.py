@@ -16,6 +16,7 @@ from lchp.tracking.runs import (
     log_history,
     log_result,
     read_run,
+    set_tags,
 )
 from lchp.tracking.store import client, ensure_experiment
 from tests.tracking.conftest import HISTORY, PICTURE, SCORES
@@ -58,6 +59,16 @@ def test_ensure_run_repeated_finds_the_same_run_and_sets_it_running(store: str) 
     assert "lchp.error" not in run.data.tags
     assert run.data.params["delta"] == "0.7"
     assert run.data.params["tau"] == "0.5"
+
+
+def test_set_tags_are_set_changed_and_taken_away(store: str) -> None:
+    run_id = _run(store, "tagged", "trial")
+    set_tags(store, run_id, {"lchp.warnings": "0 selected", "lchp.counts": None})
+    set_tags(store, run_id, {"lchp.counts": "x" * 6000})
+    tags = client(store).get_run(run_id).data.tags
+    assert (tags["lchp.warnings"], len(tags["lchp.counts"])) == ("0 selected", 5000)
+    set_tags(store, run_id, {"lchp.warnings": None})
+    assert "lchp.warnings" not in client(store).get_run(run_id).data.tags
 
 
 def test_ensure_run_deleted_run_is_made_anew(store: str) -> None:

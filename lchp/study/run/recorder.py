@@ -13,13 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lchp.reporting.evidence import Degeneration, read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import draw_predictions
 from lchp.study.run.prepare import Materials
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
-from lchp.tracking.runs import ensure_run, fail_run, find_run, is_complete, log_history, log_result
+from lchp.tracking.runs import (
+    WARNINGS_TAG,
+    ensure_run,
+    fail_run,
+    find_run,
+    is_complete,
+    log_history,
+    log_result,
+    set_tags,
+)
 from lchp.training import environment
 from lchp.training.material import Material
 
@@ -127,17 +137,23 @@ class Recorder:
 
     def complete(self, trial: ResolvedTrial) -> None:
         """A trial that was trained now is finished."""
-        self.finish(trial)
-        self._say(self.entry(trial), "finished")
+        degenerations = self.finish(trial)
+        entry = self.entry(trial)
+        self._say(entry, "finished")
+        for one in degenerations:
+            self._say(entry, f"warning: {one.text}")
 
-    def finish(self, trial: ResolvedTrial) -> None:
-        """Complete the MLflow run of a trial whose files are complete."""
+    def finish(self, trial: ResolvedTrial) -> tuple[Degeneration, ...]:
+        """Complete the MLflow run of a trial whose files are complete; gives how its training degenerated."""
         entry = self.entry(trial)
         folder = self.store / entry.folder
         draw_predictions(self.materials.of(trial.config), folder)
         assert entry.run_id is not None, "a trial that finishes was started"
+        found = read_evidence(folder).degenerations
+        set_tags(self.tracker.uri, entry.run_id, {WARNINGS_TAG: "\n".join(one.text for one in found) or None})
         log_result(self.tracker.uri, entry.run_id, folder)
         self.ledger.change(entry.folder, state="finished", epochs=entry.of)
+        return found
 
     def fail(self, trial: ResolvedTrial, message: str) -> None:
         """A trial ended before its end; the last line of ``message`` is told, all of it kept in MLflow."""

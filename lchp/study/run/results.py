@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lchp.errors import Refusal
 from lchp.reporting.build import build_report
-from lchp.reporting.frame import TrialRow
-from lchp.reporting.tables import TableSpec
+from lchp.reporting.frame import TrialRow, Unfinished
+from lchp.reporting.tables import Table, TableSpec
 from lchp.reporting.writing import to_markdown
 from lchp.study.run.ledger import read
 from lchp.study.spec.load import Study
@@ -30,22 +31,29 @@ def table_specs(study: Study) -> list[TableSpec]:
     return specs
 
 
-def make_tables(study: Study, output: Path) -> str:
-    """Write results.csv, tables, figures and report.html into the study's folder; gives the tables as text.
+def make_tables(study: Study, output: Path) -> list[Table]:
+    """Write results.csv, tables, figures and report.html into the study's folder.
 
     Raises:
         Refusal: no trial is finished.
     """
     folder = output / study.name
     store = output / ".store"
-    rows = [
-        TrialRow(entry.run_id, entry.seed, entry.varied, store / entry.folder)
-        for entry in read(folder)
-        if entry.state == "finished" and entry.run_id is not None
-    ]
+    rows, unfinished = [], []
+    for entry in read(folder):
+        if entry.state == "finished" and entry.run_id is not None:
+            rows.append(TrialRow(entry.run_id, entry.seed, entry.varied, store / entry.folder))
+        else:
+            unfinished.append(Unfinished(entry.name, entry.varied))
+    # What a search has not suggested yet, or a study that was stopped has not written down.
+    unfinished += [Unfinished(f"#{number}", {}) for number in range(len(rows) + len(unfinished), study.count)]
     if not rows:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
-    tables = build_report(study.name, study.question, rows, table_specs(study), folder, _paper(output))
+    return build_report(study.name, study.question, rows, table_specs(study), folder, _paper(output), unfinished)
+
+
+def as_text(tables: Sequence[Table], folder: Path) -> str:
+    """The tables for a terminal, and where the report in the study's ``folder`` is."""
     return "\n".join([*(to_markdown(table) for table in tables), f"report: {folder / 'report.html'}"])
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from lchp.data.files import write_json
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
+from lchp.reporting.tables import Table
 from lchp.study.plan.trials import in_training_order
 from lchp.study.run.ledger import Ledger
 from lchp.study.run.log import StudyLog
@@ -16,11 +17,11 @@ from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, claim, require_same
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder, Tracker
-from lchp.study.run.results import make_tables
+from lchp.study.run.results import as_text, make_tables
 from lchp.study.run.stopping import stoppable
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
-from lchp.tracking.runs import ensure_run, fail_run, finish_run
+from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG, ensure_run, fail_run, finish_run, set_tags
 from lchp.tracking.store import ensure_experiment, open_store
 
 BEST = "best.json"
@@ -149,7 +150,9 @@ def _end(study: Study, output: Path, recorder: Recorder, files: list[Path]) -> i
     unfinished = [entry for entry in entries if entry.state != "finished"]
     tracker = recorder.tracker
     if len(unfinished) < len(entries):
-        recorder.say(make_tables(study, output))
+        made = make_tables(study, output)
+        recorder.say(as_text(made, output / study.name))
+        set_tags(tracker.uri, tracker.parent, _tags(made))
         tables = [file for file in sorted((output / study.name).iterdir()) if file.suffix in {".csv", ".md", ".html"}]
         finish_run(tracker.uri, tracker.parent, [*tables, *files])
     if unfinished:
@@ -159,3 +162,12 @@ def _end(study: Study, output: Path, recorder: Recorder, files: list[Path]) -> i
         recorder.say(message)
         return 1
     return 0
+
+
+def _tags(tables: Sequence[Table]) -> dict[str, str | None]:
+    """What the study's MLflow run says of its tables: on how many images and trials they stand, and their warnings."""
+    counts, warnings = (
+        "\n".join(dict.fromkeys(line for lines in of_tables for line in lines))
+        for of_tables in ([table.counts for table in tables], [table.warnings for table in tables])
+    )
+    return {COUNTS_TAG: counts or None, WARNINGS_TAG: warnings or None}

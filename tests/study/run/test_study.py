@@ -118,6 +118,22 @@ def test_run_study_mlflow_has_one_finished_nested_run_per_trial(finished: Path) 
         assert {"lchp.commit", "lchp.dataset", "lchp.seed", "lchp.version.torch"} <= set(run["tags"])  # type: ignore[call-overload]
 
 
+def test_run_study_degenerate_training_is_told_in_log_table_and_mlflow(finished: Path) -> None:
+    log = (finished / "out/tiny/log.txt").read_text(encoding="utf-8")
+    table = (finished / "out/tiny/table.md").read_text(encoding="utf-8")
+    assert "delta=0.4 tau=0.5 seed=0: warning: LCHP-R, 0 selected: no box was above tau in any epoch" in log
+    assert "tau=0.0 seed=0: warning: LCHP-R, all selected: " in log
+    rows = [line for line in table.splitlines() if line.startswith("| 0")]
+    assert [("0 selected" in row, "all selected" in row) for row in rows] == [(False, True), (True, False)] * 2
+    for run in every_run(finished):
+        warned = str(run["tags"]["lchp.warnings"])  # type: ignore[index]
+        assert ("0 selected" in warned) == ("tau=0.0" not in str(run["name"]))
+    (parent,) = (run for run in every_run(finished) if "mlflow.parentRunId" not in run["tags"])  # type: ignore[operator]
+    said = "16 test images; one image is worth 6.25 points.\n4 of 4 trials."
+    assert parent["tags"]["lchp.counts"] == said  # type: ignore[index]
+    assert said in table
+
+
 def test_run_study_again_trains_nothing_and_gives_the_same_files(own: Path) -> None:
     before = {file: (own / "out/tiny" / file).read_bytes() for file in ("results.csv", "table.csv", "table.tex")}
     said: list[str] = []

@@ -1,0 +1,74 @@
+"""A study's tables from its ledger and the files of its finished trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tests.study.small as small
+from lchp.cli import run
+from lchp.data.files import write_json
+from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.run.results import as_text, make_tables
+from lchp.study.spec.load import Study
+from tests.reporting.test_evidence import CONFIG, history_of, rows_of, spread
+
+SEARCH = small.TINY + "search: {trials: 5, space: {tau: [0.0, 0.5]}}\n"
+
+
+def _write(study: Study, folder: Path, finished: int) -> Path:
+    """The output folder of a study of which only the first trials were finished."""
+    ledger = Ledger(folder / "out" / study.name)
+    trials = study.trials or [study.suggested(number, {"tau": 0.5}) for number in range(finished + 1)]
+    for number, trial in enumerate(trials):
+        here = folder / "out" / ".store" / "trial" / str(number)
+        state = "finished" if number < finished else "running"
+        ledger.put(
+            Entry(trial.name, 0, trial.varied, f"trial/{number}", 4, number, state=state, run_id=f"run{number}")  # type: ignore[arg-type]
+        )
+        if number < finished:
+            write_json(here / "scores.json", {f"lchp_r/{split}/gt_known": 0.5 for split in ("val", "test")})
+            write_json(here / "environment.json", {"commit": "c", "versions": {}, "cpu": "c", "device": "cpu"})
+            write_json(here / "config.json", CONFIG)
+            write_json(here / "history.json", history_of(0.5, 0.0))
+            rows_of({"lchp_r": spread}).to_csv(here / "per_image.csv", index=False)
+    return folder / "out"
+
+
+def test_make_tables_of_a_stopped_grid_say_how_many_trials_they_show(tmp_path: Path) -> None:
+    study = small.load(tmp_path, small.GRID + "seeds: [0, 1, 2]\n")
+    output = _write(study, tmp_path, 6)
+    (table,) = make_tables(study, output)
+    assert table.counts == (
+        "16 test images; one image is worth 6.25 points.",
+        f"6 of 12 trials; not finished: {', '.join(trial.name for trial in study.trials[6:11])} and 1 more.",
+    )
+    text = as_text([table], output / study.name)
+    assert "\n6 of 12 trials; not finished: " in text
+    assert (output / study.name / "table.md").read_text(encoding="utf-8") in text
+
+
+def test_make_tables_of_a_stopped_search_count_what_is_not_suggested_yet(tmp_path: Path) -> None:
+    study = small.load(tmp_path, SEARCH)
+    (table,) = make_tables(study, _write(study, tmp_path, 2))
+    assert table.counts[-1].startswith("2 of 5 trials; not finished: #2 ")
+    assert table.counts[-1].endswith(", #3, #4.")
+
+
+def test_study_table_of_a_stopped_study_prints_how_many_trials_it_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small.load(tmp_path, small.GRID)
+    output = _write(study, tmp_path, 1)
+    monkeypatch.setattr("lchp.study.run.ownership.require_same", lambda *_: None)
+    assert run(["study", "table", str(tmp_path / "study.yaml"), "--output", str(output)]) == 0
+    assert "1 of 4 trials; not finished: " in capsys.readouterr().out
+
+
+def test_make_tables_results_are_the_finished_trials_alone(tmp_path: Path) -> None:
+    study = small.load(tmp_path, small.GRID)
+    output = _write(study, tmp_path, 2)
+    make_tables(study, output)
+    frame = (output / study.name / "results.csv").read_text(encoding="utf-8").splitlines()
+    assert len(frame) == 1 + 2 * 2
