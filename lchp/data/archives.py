@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
+import os
 import shutil
 import stat
 import tarfile
@@ -28,6 +29,8 @@ LARGEST_EXPANSION = 100
 SMALL = 2**27
 """Bytes up to which an archive's growth is not looked at."""
 CHUNK = 2**20
+LONGEST_ZIP_END = 2**16 + 200
+"""Bytes of a zip's last records, a comment among them."""
 GZIP, ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
 CONTRADICTIONS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 """What extracting meets where the names of an archive cannot all be."""
@@ -135,6 +138,7 @@ def _extract_zip(path: Path, folder: Path) -> None:
         members = archive.infolist()
         if min((member.header_offset for member in members), default=0):
             raise zipfile.BadZipFile("something precedes its first member: two archives in one file?")
+        _check_count(cast("IO[bytes]", archive.fp), len(members))
         size = sum(member.file_size for member in members)
         _check_growth(path, folder, size, size)
         for member in members:
@@ -146,6 +150,21 @@ def _extract_zip(path: Path, folder: Path) -> None:
                 raise zipfile.BadZipFile(f"the folder {member.filename} has content")
             archive.extract(member, folder)  # to its end, where zipfile compares the CRC
             bar.update(member.compress_size)
+
+
+def _check_count(stream: IO[bytes], found: int) -> None:
+    """The directory of a zip has no checksum: a damaged length in it swallows the members that follow. Its last record
+    says how many there are, in 16 bits, which older programs let overflow, or in 64.
+    """
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - LONGEST_ZIP_END))
+    end = stream.read()
+    small, large = end.rfind(b"PK\x05\x06"), end.rfind(b"PK\x06\x06")
+    if large < 0:
+        promised, found = int.from_bytes(end[small + 10 : small + 12], "little"), found % 2**16
+    else:
+        promised = int.from_bytes(end[large + 32 : large + 40], "little")
+    if promised != found:
+        raise zipfile.BadZipFile(f"its directory lists {found} members of {promised}")
 
 
 def _check_name(path: Path, name: str) -> None:

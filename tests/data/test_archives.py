@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import os
+import random
+import re
 import stat
 import subprocess
 import sys
@@ -103,6 +106,109 @@ def test_extracted_zip_with_damaged_content_is_refused(tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes().replace(b"unmistakable", b"unmistakeble"))
     with pytest.raises(ValueError, match="corrupt"):
         extracted(archive, tmp_path / "cache")
+
+
+def small_set(folder: Path) -> Path:
+    """A folder of three small files, one of them with an incompressible content."""
+    (folder / "birds/deep").mkdir(parents=True)
+    (folder / "birds/a.jpg").write_bytes(random.Random(0).randbytes(300))
+    (folder / "birds/deep/b.jpg").write_bytes(b"pixels" * 40)
+    (folder / "birds/deep/empty").write_bytes(b"")
+    return folder / "birds"
+
+
+@pytest.mark.parametrize("suffix", [".tgz", ".zip"])
+def test_extracted_flipped_byte_anywhere_is_refused_or_changes_nothing(suffix: str, tmp_path: Path) -> None:
+    folder = small_set(tmp_path)
+    archive = pack(folder, tmp_path / f"set{suffix}")
+    whole, expected = archive.read_bytes(), contents(folder)
+    refusals = []
+    for place in range(0, len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF if place % 2 else 0x01
+        archive.write_bytes(damaged)
+        try:
+            found = extracted(archive, tmp_path / f"cache-{place}")
+        except ValueError as error:
+            refusals.append(str(error))
+        else:
+            assert contents(found / "birds") == expected, place
+    assert len(refusals) > len(whole) / 5 / 2
+    assert all(f"set{suffix}" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_extracted_zip_that_lists_fewer_members_than_it_says_is_refused(
+    large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment's length in the directory takes the entries behind it for the comment. Large: as 64-bit zips end."""
+    if large:
+        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name in "abc":
+            opened.writestr(name, name)
+    assert len(contents(extracted(archive, tmp_path / "cache"))) == 3
+    data = bytearray(archive.read_bytes())
+    first = data.index(b"PK\x01\x02")
+    data[first + 32] = data.index(b"PK\x01\x02", first + 1) - first
+    archive.write_bytes(data)
+    with pytest.raises(ValueError, match="its directory lists 2 members of 3"):
+        extracted(archive, tmp_path / "other")
+
+
+def test_extracted_gzip_with_a_wrong_checksum_behind_a_whole_tar_is_refused(tmp_path: Path) -> None:
+    """tarfile stops at its end mark, before gzip's checksum."""
+    archive = pack(small_set(tmp_path), tmp_path / "set.tgz")
+    data = bytearray(archive.read_bytes())
+    data[-6] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(ValueError, match=r"set\.tgz: the archive is corrupt \(CRC check failed .*\): fetch it again"):
+        extracted(archive, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "more", "reason"),
+    [
+        (".tgz", b"garbage", "Not a gzipped file"),
+        (".tar", b"garbage", "something follows its end"),
+        (".tgz", None, "something follows its end: two archives in one file?"),
+        (".tar", None, "something follows its end: two archives in one file?"),
+        (".zip", None, "something precedes its first member: two archives in one file?"),
+    ],
+)
+def test_extracted_archive_with_something_behind_it_is_refused(
+    suffix: str, more: bytes | None, reason: str, tmp_path: Path
+) -> None:
+    """None: the same archive again, of which only one would be read."""
+    archive = pack(small_set(tmp_path), tmp_path / f"set{suffix}")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole + (whole if more is None else more))
+    with pytest.raises(ValueError, match=rf"the archive is corrupt \({re.escape(reason)}.*\): fetch it again"):
+        extracted(archive, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("named", "is_a"), [(".tar", ".tgz"), (".tgz", ".tar"), (".zip", ".tgz"), (".tgz", ".zip")])
+def test_extracted_follows_the_content_and_not_the_name(named: str, is_a: str, tmp_path: Path) -> None:
+    folder = small_set(tmp_path)
+    archive = pack(folder, tmp_path / f"made{is_a}").rename(tmp_path / f"set{named}")
+    assert contents(extracted(archive, tmp_path / "cache") / "birds") == contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty: fetch the archive again"),
+        (b"\n<!DOCTYPE html><html>404</html>", "is a web page, not an archive: open it"),
+        (bz2.compress(bytes(10_240)), r"is none of the archives that are read \(.tar, .tgz, .tar.gz, .zip\)"),
+        (b"GIF89a" * 100, "is none of the archives that are read"),
+        (bytes(10_240), "is none of the archives that are read"),
+    ],
+)
+def test_extracted_file_that_is_no_archive_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "set.tgz").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"set\.tgz {message}"):
+        extracted(tmp_path / "set.tgz", tmp_path / "cache")
 
 
 def hostile_tar(file: Path, name: str, kind: bytes, target: str) -> Path:

@@ -67,3 +67,16 @@ def test_read_utf8_names_file_line_and_remedy_of_other_encodings(tmp_path: Path)
     path.write_text("1 a.jpg\n2 M\u00f6we.jpg\n", encoding="latin1")
     with pytest.raises(ValueError, match=r"images\.txt, line 2: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
         read_utf8(path)
+
+
+@pytest.mark.parametrize("content", ["", '{"score": 1', "no JSON", "[" * 100_000, "\udcff"])
+def test_read_json_cut_or_damaged_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=r"scores\.json is cut or damaged, it is no JSON \(.*\): train it again"):
+        read_json(path, "train it again")
+
+
+def test_read_json_missing_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"scores\.json cannot be read \(No such file .*\): restore it, or run"):
+        read_json(tmp_path / "scores.json")
