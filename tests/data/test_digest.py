@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lchp.data import digest
 from lchp.data.config import FilesDataset
 from lchp.data.digest import Digest, boxes_digest, changed, dataset_digest, read_image_files
+from lchp.data.headers import Header
 from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset
 from tests.data.layouts import draw_cub
@@ -130,3 +133,60 @@ def test_boxes_digest_depends_on_values_and_not_on_order() -> None:
     assert boxes_digest({"a": one, "b": two}) == boxes_digest({"b": two, "a": one})
     assert boxes_digest({"a": one, "b": two}) != boxes_digest({"a": two, "b": one})
     assert boxes_digest({"a": one}) != boxes_digest({"a": one + 1e-12})
+
+
+def test_image_files_give_sizes_and_orientations_and_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = birds(draw_cub(tmp_path / "set"))
+    turned, small = (dataset.root / record.path for record in dataset.test[:2])
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.new("RGB", (50, 30)).save(turned, "JPEG", exif=tag)
+    Image.new("RGB", (9, 7)).save(small, "PNG")
+    files = read_image_files(dataset, tmp_path)
+    assert [files.headers[record.path] for record in dataset.test[:3]] == [
+        Header(50, 30, 6), Header(9, 7), Header(80, 64),
+    ]  # fmt: skip
+    monkeypatch.setattr(digest, "_read", lambda file: pytest.fail(f"{file} is read again"))
+    assert read_image_files(dataset, tmp_path) == files
+
+
+def test_image_files_without_a_header_have_a_hash_alone(tmp_path: Path) -> None:
+    dataset = birds(draw_cub(tmp_path / "set"))
+    (dataset.root / FIRST).write_bytes(b"no image")
+    for _ in range(2):
+        files = read_image_files(dataset, tmp_path)
+        assert files.hashes[FIRST] == hashlib.sha256(b"no image").hexdigest()
+        assert FIRST not in files.headers
+        assert len(files.headers) == 13
+
+
+@pytest.mark.parametrize("content", ["", "half", "[1]", '{"version": 2}', '{"images/a.jpg": ["1 2 3", "abc"]}'])
+def test_image_files_damaged_or_old_memory_is_made_again(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last is how version 1 remembered, without sizes."""
+    dataset = birds(draw_cub(tmp_path / "set"))
+    expected = read_image_files(dataset, tmp_path)
+    (store,) = (tmp_path / "digests").glob("*.json")
+    whole = store.read_text(encoding="utf-8")
+    store.write_text(whole[: len(whole) // 2] if content == "half" else content, encoding="utf-8")
+    assert read_image_files(dataset, tmp_path) == expected
+    assert store.read_text(encoding="utf-8") == whole
+    said = capsys.readouterr().err
+    if content in ("", "half"):
+        assert f"{store} is cut or damaged" in said
+        assert "the images are read again" in said
+    else:
+        assert said == ""
+
+
+def test_image_files_on_a_full_disk_name_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    dataset = birds(draw_cub(tmp_path / "set"))
+    monkeypatch.setattr(digest, "write_text", full)
+    with pytest.raises(ValueError, match=r"digests/\w+\.json cannot be written \(No space left .*: make room, or give"):
+        read_image_files(dataset, tmp_path)

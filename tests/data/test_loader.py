@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -112,12 +116,100 @@ def test_decode_follows_the_content_and_not_the_name(tmp_path: Path) -> None:
     assert torch.equal(decode(tmp_path / "a.JPEG"), torch.from_numpy(np.array(picture())).permute(2, 0, 1))
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.bmp"])
-def test_decode_cut_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    file = saved(tmp_path, picture(), name)
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ValueError, match=rf"{name}: the image does not decode .*replace or remove it"):
+def noisy() -> Image.Image:
+    """A picture whose file holds its pixels nearly to the end."""
+    noise = np.random.default_rng(0).integers(-30, 30, (HEIGHT, WIDTH, 3))
+    return Image.fromarray(np.clip(np.array(picture()) + noise, 0, 255).astype(np.uint8))
+
+
+CUTS = {"a tenth": 0.1, "half": 0.5, "all but a hundredth": 0.99, "all but the last byte": 1.0}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.jpg", {}),
+        ("a.jpg", {"progressive": True}),
+        ("a.png", {}),
+        ("a.webp", {}),
+        ("a.webp", {"lossless": True}),
+        ("a.gif", {}),
+        ("a.bmp", {}),
+        ("a.tif", {}),
+        ("a.ppm", {}),
+    ],
+)
+def test_decode_cut_file_is_refused_by_name(name: str, options: dict[str, bool], cut: str, tmp_path: Path) -> None:
+    file = saved(tmp_path, noisy(), name, **options)
+    data = file.read_bytes()
+    file.write_bytes(data[: min(int(len(data) * CUTS[cut]), len(data) - 1)])
+    with pytest.raises(ValueError, match=rf"{name}: the image does not decode \(.*\): replace or remove it"):
         decode(file)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}])
+def test_decode_jpeg_that_ends_in_zeros_is_refused(options: dict[str, bool], tmp_path: Path) -> None:
+    """Zeros are codes, too: Pillow takes some of these files for whole pictures, with a grey rest."""
+    data = saved(tmp_path, noisy(), "a.jpg", **options).read_bytes()
+    file = tmp_path / "b.jpg"
+    for zeros in (*range(1, 60), *range(60, len(data) - 60, 23)):
+        file.write_bytes(data[:-zeros] + bytes(zeros))
+        with pytest.raises(ValueError, match=r"b\.jpg: the image does not decode"):
+            decode(file)
+
+
+@pytest.mark.parametrize(
+    ("kept", "fault"),
+    [(-20, "its chunk IDAT is wrong|is cut"), (-2, "IEND is wrong"), (0.5, "its chunk IDAT is wrong")],
+)
+def test_decode_png_that_ends_in_zeros_is_refused(kept: float, fault: str, tmp_path: Path) -> None:
+    """torchvision's decoder ends the process at such a file."""
+    file = saved(tmp_path, noisy(), "a.png")
+    data = file.read_bytes()
+    start = data[: int(len(data) * kept)] if kept > 0 else data[: int(kept)]
+    file.write_bytes(start + bytes(len(data) - len(start)))
+    with pytest.raises(ValueError, match=rf"a\.png: the image does not decode \(.*({fault})\): replace or remove it"):
+        decode(file)
+
+
+def png(depth: int, colours: int, pixels: bytes, more: bytes = b"") -> bytes:
+    """A PNG of 4 x 4 pixels from its uncompressed rows without filter bytes; ``more`` are chunks before the pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = len(pixels) // 4
+    rows = b"".join(b"\0" + pixels[row * y : row * (y + 1)] for y in range(4))
+    head = struct.pack(">IIBBBBB", 4, 4, depth, colours, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + more + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+
+
+def test_decode_png_with_a_broken_stream_and_right_checksums_is_refused(tmp_path: Path) -> None:
+    whole = png(8, 2, bytes(range(48)))
+    place = whole.index(b"IDAT")
+    length = int.from_bytes(whole[place - 4 : place])
+    broken = bytearray(whole[place : place + 4 + length])
+    broken[8] ^= 0xFF
+    checksum = struct.pack(">I", zlib.crc32(broken))
+    (tmp_path / "a.png").write_bytes(whole[:place] + broken + checksum + whole[place + 8 + length :])
+    with pytest.raises(ValueError, match=r"a\.png: the image does not decode"):
+        decode(tmp_path / "a.png")
+
+
+def test_decode_png_of_sixteen_bit_colours_keeps_the_upper_eight(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (4, 4, 3), dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(png(16, 2, values.astype(">u2").tobytes()))
+    assert torch.equal(decode(tmp_path / "a.png"), torch.from_numpy((values >> 8).astype(np.uint8)).permute(2, 0, 1))
+
+
+def test_decode_jpeg_with_something_behind_its_end_is_the_picture(tmp_path: Path) -> None:
+    file = saved(tmp_path, noisy(), "a.jpg")
+    whole = decode(file)
+    file.write_bytes(file.read_bytes() + b"a camera's own notes")
+    assert torch.equal(decode(file), whole)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all"])
@@ -238,3 +330,45 @@ def test_source_missing_image_is_named(tmp_path: Path) -> None:
     (root / "5.png").unlink()
     with pytest.raises(ValueError, match=r"5\.png: the image cannot be read .*put it back"):
         opened(root, records, 16, tmp_path / "cache", 10**9)
+
+
+@pytest.mark.parametrize("length", [0, 1000, 11 * 3 * 16 * 16 + 1])
+def test_source_cache_of_another_length_is_made_again_and_said(
+    length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, records = drawn_source(tmp_path)
+    expected = opened(root, records, 16, tmp_path / "cache", 10**9).batch(torch.arange(11))
+    (file,) = (tmp_path / "cache/resized").glob("*.u8")
+    file.write_bytes((file.read_bytes() + b"\0")[:length])
+    assert torch.equal(opened(root, records, 16, tmp_path / "cache", 10**9).batch(torch.arange(11)), expected)
+    assert f"{file} is damaged ({length:,} bytes of 8,448): it is made again" in capsys.readouterr().err
+
+
+def test_source_cache_on_a_full_disk_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ValueError, match=r"the disk of the cache folder .*resized is full: make room"):
+        opened(*drawn_source(tmp_path), 16, tmp_path / "cache", 10**9)
+    assert [file.suffix for file in (tmp_path / "cache/resized").iterdir()] == [".lock"]
+
+
+def test_source_image_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    root, records = drawn_source(tmp_path)
+    identities = {record.path: file_identity(root / record.path) for record in records}
+    source = ImageSource(root, records, 16, tmp_path / "cache", 10**9, identity_of(records, identities))
+    Image.new("RGB", (30, 20), (9, 8, 7)).save(root / "3.png")
+    with pytest.raises(ValueError, match="an image changed while the images were read: start again"):
+        source.open()
+    assert not list((tmp_path / "cache").rglob("*.u8"))
+
+
+def test_source_opens_nothing_before_its_images_are_asked_for(tmp_path: Path) -> None:
+    root, records = drawn_source(tmp_path)
+    source = ImageSource(root, records, 16, tmp_path / "cache", 10**9, "")
+    for record in records:
+        (root / record.path).unlink()
+    assert (len(source), source.labels.tolist()[:3], (tmp_path / "cache").exists()) == (11, [0, 1, 2], False)
