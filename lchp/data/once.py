@@ -36,12 +36,19 @@ def build_once(target: Path, build: Callable[[Path], None], fault: Callable[[Pat
     return target
 
 
+def made_once(path: Path) -> Path | None:
+    """What :func:`build_once` made and ``path`` is or lies in; None for what people gave."""
+    return next((target for target in (path, *path.parents) if _lock(target).exists()), None)
+
+
 def remedy(missing: Path) -> str:
-    """What to do about a file of a dataset that is not there: another one if the cache holds the dataset."""
-    for folder in missing.parents:
-        if _lock(folder).exists():
-            return f"delete the folder {folder}, which is then made again"
-    return "put it back or remove it from the dataset"
+    """What to do about a file of a dataset that is not there: another thing if the cache holds the dataset."""
+    folder = made_once(missing)
+    return (
+        "put it back or remove it from the dataset"
+        if folder is None
+        else f"delete the folder {folder}, which is then made again"
+    )
 
 
 def _lock(target: Path) -> Path:

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lchp.data.archives import extracted, is_archive
+from lchp.data.archives import SUFFIXES, extracted, is_archive
 from lchp.data.config import DatasetConfig, FilesDataset, SyntheticDataset
 from lchp.data.kinds import KINDS, Kind
 from lchp.data.listing import named_in, near
-from lchp.data.once import build_once
+from lchp.data.once import build_once, made_once
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, by_path
 
 
@@ -30,12 +30,15 @@ def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:
     something is not as in every dataset: see :func:`_require_sound`.
     """
     kind = KINDS[config.kind]
-    if isinstance(config, SyntheticDataset):
-        dataset = replace(kind.reader().read(_drawn(config, cache)), name=kind.name)
-    else:
-        dataset = kind.reader().read(_source(config, kind, cache))
-    dataset = replace(dataset, train=by_path(dataset.train), test=by_path(dataset.test))
-    _require_sound(dataset, kind)
+    source = _drawn(config, cache) if isinstance(config, SyntheticDataset) else _source(config, kind, cache)
+    try:
+        dataset = kind.reader().read(source)
+        if kind.drawn:
+            dataset = replace(dataset, name=kind.name)
+        dataset = replace(dataset, train=by_path(dataset.train), test=by_path(dataset.test))
+        _require_sound(dataset, kind)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{error}{_in_cache(source)}") from error
     return dataset
 
 
@@ -150,16 +153,25 @@ def _source(config: FilesDataset, kind: Kind, cache: Path) -> Path:
     folder = path
     if path.is_file():
         if not (kind.archives and is_archive(path)):
-            raise _missing(kind, f"{path} is no archive" if kind.archives else f"{path} is not a folder")
+            raise _missing(
+                kind, f"{path} is none of {', '.join(SUFFIXES)}" if kind.archives else f"{path} is not a folder"
+            )
         folder = extracted(path, cache)
     if (folder / kind.marker).exists():
         return folder
     inner = [child for child in sorted(folder.iterdir()) if (child / kind.marker).exists()]
     if len(inner) != 1:
-        raise _missing(
-            kind, f"{path} holds {len(inner)} folders with {kind.marker}" if inner else f"{path} holds no {kind.marker}"
-        )
+        found = f"{len(inner)} folders with" if inner else "no"
+        raise _missing(kind, f"{path} holds {found} {kind.marker}{_in_cache(folder)}")
     return inner[0]
+
+
+def _in_cache(source: Path) -> str:
+    """What else may be wrong with a dataset that the cache holds, for messages."""
+    folder = made_once(source)
+    return (
+        "" if folder is None else f"; if something was changed there since, delete {folder}, which is then made again"
+    )
 
 
 def _missing(kind: Kind, found: str) -> ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -398,3 +399,37 @@ def test_real_tiny_imagenet_subset_known_answers(tmp_path: Path) -> None:
         if path.startswith("val")
     ]
     assert sum(map(bool, whole)) / len(whole) == pytest.approx(0.501)
+
+
+@pytest.mark.parametrize("deleted", ["images.txt", "classes.txt", "images/001.Bird_0/Bird_0_train_0.jpg"])
+def test_open_dataset_extracted_file_deleted_is_named_with_a_remedy_that_works(deleted: str, tmp_path: Path) -> None:
+    folder = draw_cub(tmp_path / "birds")
+    with tarfile.open(tmp_path / "birds.tgz", "w:gz") as archive:
+        archive.add(folder, "birds")
+    config = configured("cub", tmp_path / "birds.tgz")
+    expected = open_dataset(config, tmp_path / "cache")
+    (expected.root / deleted).unlink()
+    with pytest.raises(ValueError, match=f"{deleted}.*; if something was changed there since, delete /") as refusal:
+        open_dataset(config, tmp_path / "cache")
+    (named,) = re.findall(r"delete (\S+), which is then made again", str(refusal.value))
+    assert Path(named).parent == tmp_path / "cache/extracted"
+    shutil.rmtree(named)
+    assert open_dataset(config, tmp_path / "cache") == expected
+
+
+@pytest.mark.parametrize("deleted", ["dataset.csv", "train/ringed-0/00000.png"])
+def test_open_dataset_drawn_file_deleted_is_named_with_a_remedy_that_works(deleted: str, tmp_path: Path) -> None:
+    config = SyntheticDataset(train_per_class=2, test_per_class=1, size=24)
+    expected = open_dataset(config, tmp_path)
+    (expected.root / deleted).unlink()
+    with pytest.raises(ValueError, match=rf"{deleted}.*; if .*, delete {expected.root}, which is then made again"):
+        open_dataset(config, tmp_path)
+    shutil.rmtree(expected.root)
+    assert open_dataset(config, tmp_path) == expected
+
+
+@pytest.mark.parametrize("name", ["birds.tar.bz2", "birds.tar.xz", "birds.7z"])
+def test_open_dataset_archive_of_another_kind_is_refused_with_those_that_are_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"BZh9")
+    with pytest.raises(ValueError, match=rf"{name} is none of \.tar, \.tgz, \.tar\.gz, \.zip"):
+        open_dataset(configured("cub", tmp_path / name), tmp_path)

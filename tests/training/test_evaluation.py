@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,14 @@ def test_measure_boxes_of_a_partly_annotated_split_localizes_the_annotated_image
         "gt_known": 0.5, "box_acc_30": 0.5, "box_acc_70": 0.5, "mean_box_acc": 0.5, "mean_iou": 0.5,
         "top1_loc": 0.0, "top5_loc": 0.5, "top1_cls": 0.8,
     }  # fmt: skip
+
+
+def test_measure_boxes_touches_no_file(tmp_path: Path) -> None:
+    images = source(tmp_path, 2)
+    split = split_of("test", images, {images.records[0].path: torch.tensor([[0.0, 0, 1, 1]])})
+    shutil.rmtree(images.root)
+    measured = measure_boxes("lchp_i", torch.tensor([[0.0, 0, 0.5, 1]] * 2), split, torch.eye(2))
+    assert [row[4:8] for row in measured.rows] == [(0, 0, 40, 64)] * 2
 
 
 @pytest.mark.parametrize("truth", [None, {}])

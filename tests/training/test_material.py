@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from lchp.data import digest
 from lchp.data.config import SplitConfig, ViewConfig
 from lchp.method.networks import make_classifier
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
+from lchp.training.trial import EpochReport, run_trial
 
 from ..data.layouts import draw_table
 from .tiny import folders, tiny
@@ -167,3 +170,94 @@ def test_prepare_refuses_boxes_as_fractions(table: Path, runtime: Runtime) -> No
     table.write_text("\n".join(",".join(row) for row in [first, *rows]) + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"look like fractions of the image: .*table\.csv, line \d+: .*multiply x by"):
         Material.prepare(of(table), runtime)
+
+
+def spoil(image: Path) -> None:
+    """Leaves two thirds of an image's file, its header among them."""
+    image.write_bytes(image.read_bytes()[: image.stat().st_size * 2 // 3])
+
+
+def test_prepare_the_second_time_reads_no_image(table: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Material.prepare(of(table), runtime)
+    monkeypatch.setattr(digest, "_read", lambda file: pytest.fail(f"{file} is read again"))
+    monkeypatch.setattr(Image, "open", lambda file: pytest.fail(f"{file} is opened again"))
+    second = Material.prepare(of(table), runtime)
+    assert second.sizes == first.sizes
+    assert second.digest == first.digest
+
+
+def test_sizes_are_those_of_the_images_that_are_measured_or_have_boxes(table: Path, runtime: Runtime) -> None:
+    material = Material.prepare(of(table), runtime)
+    every = (*material.splits.train, *material.splits.val, *material.splits.test)
+    assert set(material.sizes) == {record.path for record in every}
+    for path, size in material.sizes.items():
+        with Image.open(table.parent / path) as image:
+            assert size == image.size
+    lines = [line.split(",")[:3] for line in table.read_text(encoding="utf-8").splitlines()]
+    table.write_text("\n".join(map(",".join, lines)) + "\n", encoding="utf-8")
+    without = Material.prepare(of(table), runtime)
+    assert set(without.sizes) == {record.path for record in (*without.splits.val, *without.splits.test)}
+
+
+def test_prepare_names_an_image_without_a_header(table: Path, runtime: Runtime) -> None:
+    (table.parent / "pictures/0_train_0.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"0_train_0\.png: the image's header cannot be read .*: replace or remove it"):
+        Material.prepare(of(table), runtime)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_pickled_material_is_small_and_gives_the_same_folders_images_and_boxes(
+    cached: bool, table: Path, runtime: Runtime
+) -> None:
+    runtime = replace(runtime, cache_bytes=10**9 if cached else 0)
+    material = Material.prepare(of(table), runtime)
+    material.open_images()
+    order = torch.arange(6)
+    images = material.train.batch(order)
+    data = pickle.dumps(material)
+    assert len(data) < 10_000 < images.numel()
+    copy = pickle.loads(data)
+    config = of(table)
+    assert (copy.initialization_folder(config), copy.trial_folder(config)) == (
+        material.initialization_folder(config),
+        material.trial_folder(config),
+    )
+    assert torch.equal(copy.train.batch(order), images)
+    for mine, theirs in zip(material.measured, copy.measured, strict=True):
+        assert torch.equal(mine.source.batch(order[:2]), theirs.source.batch(order[:2]))
+    assert material.true_boxes is not None
+    assert copy.true_boxes.keys() == material.true_boxes.keys()
+    assert all(torch.equal(copy.true_boxes[path], boxes) for path, boxes in material.true_boxes.items())
+    assert copy.serving(config, runtime) is copy
+
+
+def test_pickled_material_without_boxes_keeps_none(table: Path, runtime: Runtime) -> None:
+    for boxes in (None, {}):
+        material = replace(Material.prepare(of(table), runtime), true_boxes=boxes)
+        assert pickle.loads(pickle.dumps(material)).true_boxes == boxes
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_open_images_names_a_broken_image_of_any_split(split: str, table: Path, runtime: Runtime) -> None:
+    records = getattr(Material.prepare(of(table), runtime).splits, split)
+    spoil(table.parent / records[-1].path)
+    material = Material.prepare(of(table), runtime)
+    with pytest.raises(ValueError, match=rf"{records[-1].path}: the image does not decode .*: replace or remove it"):
+        material.open_images()
+
+
+def test_open_images_of_a_split_beyond_the_budget_leaves_decoding_for_later(table: Path, runtime: Runtime) -> None:
+    record = Material.prepare(of(table), runtime).splits.test[0]
+    spoil(table.parent / record.path)
+    material = Material.prepare(of(table), replace(runtime, cache_bytes=0))
+    material.open_images()
+    with pytest.raises(ValueError, match=rf"{record.path}: the image does not decode"):
+        material.test.source.batch(torch.tensor([0]))
+
+
+def test_run_trial_refuses_a_broken_test_image_before_anything_trains(table: Path, runtime: Runtime) -> None:
+    spoil(table.parent / "pictures/1_test_2.png")
+    reports: list[EpochReport] = []
+    with pytest.raises(ValueError, match=r"1_test_2\.png: the image does not decode"):
+        run_trial(of(table), runtime, reports.append)
+    assert reports == []
