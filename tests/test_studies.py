@@ -30,6 +30,7 @@ from lchp.study.spec.load import Study, load_study
 from lchp.study.spec.values import config_value
 from lchp.tracking.store import client
 from lchp.training.weights import imagenet_weights
+from lchp.vocabulary import METHODS, METRICS
 from tests.data.layouts import draw_cub, draw_imagenet, draw_tiny_imagenet
 
 ROOT = Path(__file__).parents[1]
@@ -89,11 +90,6 @@ PRINTED = {
     "table6_augmentation": ("scale+flip", {"paper_lchp_r_gt_known": "93.02"}),
 }
 """One row of every table of the paper, as table.csv prints its numbers."""
-
-METHODS = {"pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box"}
-METRICS = {
-    "gt_known", "top1_loc", "top5_loc", "box_acc_30", "box_acc_70", "mean_box_acc", "mean_iou", "top1_cls"
-}  # fmt: skip
 
 SIZES = {
     "seeds",

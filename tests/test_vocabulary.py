@@ -24,6 +24,12 @@ def test_vocabulary_examples_run() -> None:
     assert doctest.testmod(vocabulary) == doctest.TestResults(failed=0, attempted=3)
 
 
+def test_readme_promises_the_methods_and_metrics_of_the_vocabulary() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"Methods: `{', '.join(METHODS)}`" in readme
+    assert f"`{', '.join(METRICS)}`" in readme
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_score_key_reads_back(method: str, metric: str) -> None:
