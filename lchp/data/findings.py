@@ -73,6 +73,7 @@ def inspect(
     """Inspect an open dataset. ``hashes`` are those of its image files, by path; ``truth`` its true boxes, if any."""
     found = Findings()
     _left_out(dataset, found)
+    _classes(dataset, found)
     _duplicates(splits, hashes, found)
     if truth is None:
         found.facts.append("true boxes: none, so there are no localization metrics")
@@ -102,6 +103,15 @@ def _left_out(dataset: Dataset, found: Findings) -> None:
         found.facts.append(f"hidden entries among the images, skipped: {_listed(litter)}")
     if others:
         found.warnings.append(f"entries among the images that are not read as images: {_listed(others)}")
+
+
+def _classes(dataset: Dataset, found: Findings) -> None:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in dataset.classes:
+        alike[" ".join(name.casefold().split())].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            found.warnings.append(f"classes that differ in case or spaces alone: {', '.join(map(repr, names))}")
 
 
 def _listed(paths: list[str]) -> str:
@@ -172,7 +182,7 @@ def _remedy(bad: BadBox, dataset: Dataset, truth: Truth) -> str:
         return ": correct or remove it"
     if truth.headers[bad.path].orientation > 1 and bad.path not in dataset.turned:
         return f" as it is stored; {_TURN}"
-    if bad.fault == NO_AREA:
+    if bad.fault == NO_AREA and dataset.source.is_file():
         return ": give two corners (x2 and y2 are no width and height), or remove it"
     return ": correct or remove it"
 

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lchp.data.records import PixelBox
 
@@ -41,6 +41,8 @@ def header(file: Path, data: bytes | None = None) -> Header:
         with Image.open(file if data is None else io.BytesIO(data)) as image:
             orientation = _orientation(image)
             width, height = image.size
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{file}: this is no image that is known: replace or remove it") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file}: the image's header cannot be read ({error}): replace or remove it") from error
     return Header(width, height, orientation)

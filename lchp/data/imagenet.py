@@ -115,7 +115,7 @@ def _solution(file: Path) -> dict[str, str]:
     if missing:
         raise ValueError(f"{file}, line {first}: column {', '.join(missing)} is missing: restore it from {KAGGLE}")
     image, prediction = (columns.index(column) for column in wanted)
-    found = {}
+    found: dict[str, str] = {}
     for number, line in rows:
         cells = next(csv.reader([line]))
         words = cells[prediction].split() if len(cells) == len(columns) else []
@@ -123,7 +123,9 @@ def _solution(file: Path) -> dict[str, str]:
             raise ValueError(
                 f"{file}, line {number}: {line!r} does not give an image and its class: restore it from {KAGGLE}"
             )
-        found[cells[image].strip()] = words[0]
+        name = cells[image].strip()
+        if found.setdefault(name, words[0]) != words[0]:
+            raise ValueError(f"{file}, line {number}: {name} has class {found[name]} further up: keep one line")
     return found
 
 

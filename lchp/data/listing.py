@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,18 +64,20 @@ def lines(file: Path, origin: str) -> list[tuple[int, str]]:
         fault = "is a folder" if file.is_dir() else "is missing"
         raise ValueError(f"{file} {fault}: restore it from {origin}")
     text = read_utf8(file).removeprefix("\ufeff")
-    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    found = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(number, line.strip()) for number, line in enumerate(found, 1) if line.strip()]
 
 
 def named_in(file: Path, name: str) -> str:
     """``<file>, lines 3 and 7``: where a text file names an image or class, for messages; else the file alone.
 
-    Lists give paths from a folder of their own: the longest end of ``name`` that the file holds counts.
+    Lists give paths from a folder of their own: the longest end of ``name`` that the file holds counts. Of a class that
+    is ``<id> <name>`` a list may hold the id alone.
     """
     parts = name.split("/")
     text = lines(file, "its source")
-    for start in range(len(parts)):
-        word = re.compile(rf"(?<![\w./-]){re.escape('/'.join(parts[start:]))}(?![\w./-])")
+    for end in (*("/".join(parts[start:]) for start in range(len(parts))), name.split(" ")[0]):
+        word = re.compile(rf"(?<![\w./-]){re.escape(end)}(?![\w./-])")
         found = [str(number) for number, line in text if word.search(line)]
         if found:
             return f"{file}, line{'s' if len(found) > 1 else ''} {' and '.join(found[:3])}"
@@ -83,13 +86,26 @@ def named_in(file: Path, name: str) -> str:
 
 def near(file: Path) -> str:
     """Why a file that a list names is not found, where that can be seen; for messages, else empty."""
-    if file.is_dir():
+    if os.path.isdir(file):  # noqa: PTH112 - Path.is_dir raises where the name is too long for a file
         return " (a folder of that name is there)"
     if "\\" in file.name and (file.parent / file.name.replace("\\", "/")).is_file():
         return " (write / for \\)"
     try:
-        names = [other.name for other in file.parent.iterdir()]
+        names = sorted(other.name for other in file.parent.iterdir())
     except OSError:
         return ""
-    same = next((name for name in names if name.lower() == file.name.lower()), None)
-    return f" ({same!r} is: upper and lower case differ)" if same else ""
+    if file.name in names:
+        return " (what is there is a broken link, or no plain file)"
+    alike = {
+        "upper and lower case, or the way of writing accents, differ": lambda name: _folded(name) == _folded(file.name),
+        "the ending differs": lambda name: Path(name).stem == file.stem,
+    }
+    for why, is_alike in alike.items():
+        found = next(filter(is_alike, names), None)
+        if found is not None:
+            return f" ({found!r} is: {why})"
+    return ""
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

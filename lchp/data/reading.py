@@ -53,6 +53,7 @@ def read_pixel_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[
     return None if boxes is None else {record.path: boxes[record.path] for record in records if record.path in boxes}
 
 
+_UNSOUND_CLASS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _UNSOUND_PATH = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
 """A part that is empty, ``.`` or ``..`` (so absolute paths, too), or a control character, which breaks lists."""
 
@@ -74,8 +75,8 @@ def _require_sound(dataset: Dataset, kind: Kind) -> None:
                 + ("" if kind.marker else "; it has no row" + ("" if not dataset.classes else f" of split {split}"))
             )
     _require_once(dataset.classes, "class", classes)
-    if not all(dataset.classes) or any(not name.isprintable() for name in dataset.classes):
-        broken = next(name for name in dataset.classes if not name.isprintable() or not name)
+    broken = next((name for name in dataset.classes if _UNSOUND_CLASS.search(name)), None)
+    if broken is not None:
         raise ValueError(f"{_named(classes, broken)}: the class {broken!r} cannot be written in one line: rename it")
     records = (*dataset.train, *dataset.test)
     assert all(0 <= record.label < len(dataset.classes) for record in records), "a reader gives the index of a class"
@@ -148,7 +149,7 @@ def _source(config: FilesDataset, kind: Kind, cache: Path) -> Path:
         raise _missing(kind, "no path is given" if path is None else f"{path} does not exist")
     if kind.marker is None:
         if not path.is_file():
-            raise _missing(kind, f"{path} is not a file")
+            raise _missing(kind, f"{path} is {'a folder' if path.is_dir() else 'no plain file'}")
         return path
     folder = path
     if path.is_file():

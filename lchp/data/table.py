@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -134,7 +135,7 @@ def _require_columns(file: Path, columns: list[str]) -> None:
         _refuse_other_boxes(file, {column.lower() for column in columns})
     missing = [column for column in (*REQUIRED, *(CORNERS if has_boxes else ())) if column not in columns]
     if missing:
-        found = ", ".join(filter(None, columns)) or "nothing"
+        found = ascii(", ".join(filter(None, columns)))[1:-1][:200] or "nothing"
         raise ValueError(f"{file}, line 1: column {', '.join(missing)} is missing (found: {found}): {COLUMNS}")
 
 
@@ -150,6 +151,12 @@ def _refuse_other_boxes(file: Path, columns: set[str]) -> None:
                 f"{file}, line 1: columns {', '.join(names)} are not read: give corners, x1 = {x}, y1 = {y}, "
                 f"x2 = {x} + {width}, y2 = {y} + {height}"
             )
+
+    boxes = sorted(column for column in columns if re.search(r"bbox|^box|[xy]_?(min|max|[012])", column))
+    if boxes:
+        raise ValueError(
+            f"{file}, line 1: columns {', '.join(boxes)} are not read: boxes stand in {', '.join(CORNERS)}"
+        )
 
 
 def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:
@@ -174,14 +181,15 @@ def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:
         raise _refusal(
             file, line, "split", row["split"], f"is neither train nor test (val is drawn from train): {remedy}"
         )
-    if row.get(ORIENTATION, "") not in ("", "exif"):
+    orientation = row.get(ORIENTATION, "").lower()
+    if orientation not in ("", "exif"):
         raise _refusal(
             file, line, ORIENTATION, row[ORIENTATION],
             "is not known: write exif where the boxes were drawn on the picture turned as its EXIF says, else nothing",
         )  # fmt: skip
     x1, y1, x2, y2 = (row.get(column, "") for column in CORNERS)
     corners = (x1, y1, x2, y2) if any((x1, y1, x2, y2)) else None
-    return Row(line, str(path), row["label"], row["split"], corners, row.get(ORIENTATION, ""))
+    return Row(line, str(path), row["label"], row["split"], corners, orientation)
 
 
 def _box(file: Path, row: Row, cells: tuple[str, str, str, str]) -> PixelBox:

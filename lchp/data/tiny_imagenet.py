@@ -1,8 +1,9 @@
 """Tiny-ImageNet-200 in its original layout: wnids.txt, words.txt, train/<wnid>/images/*.JPEG, val/images/*.JPEG.
 
-Its test images have no labels: the validation images are the test split. Classes are in the order of wnids.txt. Boxes
-(train/<wnid>/<wnid>_boxes.txt, val/val_annotations.txt) are x1, y1, x2, y2 in pixels with inclusive ends, so that
-0, 0, 63, 63 is the whole image; ends are moved by one here.
+Its test images have no labels: the validation images are the test split, also where they lie sorted into val/<wnid>/,
+val/<wnid>/images/ or val/images/<wnid>/, as long as val_annotations.txt is there. Classes are in the order of wnids.txt. Boxes (train/<wnid>/<wnid>_boxes.txt,
+val/val_annotations.txt) are x1, y1, x2, y2 in pixels with inclusive ends, so that 0, 0, 63, 63 is the whole image; ends
+are moved by one here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lchp.data.listing import lines, scan
+from lchp.data.listing import Folder, lines, scan
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
 
 ORIGIN = "Tiny-ImageNet's archive"
@@ -32,17 +33,20 @@ def read(root: Path, /) -> Dataset:
         found = scan(root / place)
         train += [ImageRecord(f"{place}/{name}", index[wnid]) for name in found.images]
         left_out += [f"{place}/{name}" for name in (*found.folders, *found.others)]
+    left_out += [f"train/{name}" for name in scan(root / "train").folders if name not in index]
     test = []
+    at_hand = scan(root / "val/images") if (root / "val/images").is_dir() else Folder()
+    images = set(at_hand.images)
     for number, (name, wnid, *_) in _annotations(root / VAL_ANNOTATIONS, 2):
         if wnid not in index:
             raise ValueError(
                 f"{root / VAL_ANNOTATIONS}, line {number}: class {wnid!r} is not in {WNIDS}: add it or remove the line"
             )
-        test.append(ImageRecord(f"val/images/{name}", index[wnid]))
-    if (root / "val/images").is_dir():
-        found, listed = scan(root / "val/images"), {record.path for record in test}
-        paths = (f"val/images/{name}" for name in (*found.images, *found.folders, *found.others))
-        left_out += [path for path in paths if path not in listed]
+        path = f"val/images/{name}" if name in images else _sorted_path(root, name, wnid)
+        test.append(ImageRecord(path, index[wnid]))
+    listed = {record.path for record in test}
+    paths = (f"val/images/{name}" for name in (*at_hand.images, *at_hand.others))
+    left_out += [path for path in paths if path not in listed]
     return Dataset("tiny-imagenet", root, _class_names(root, wnids), tuple(train), tuple(test), root, tuple(left_out))
 
 
@@ -55,10 +59,17 @@ def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxe
         wnid = file.parent.name
         for number, (name, *corners) in _annotations(file, 5):
             boxes[f"train/{wnid}/images/{name}"] = [_box(file, number, corners[:4])]
+    paths = {record.path.rpartition("/")[2]: record.path for record in dataset.test}
     for number, (name, _, *corners) in _annotations(root / VAL_ANNOTATIONS, 2):
-        if corners:
-            boxes[f"val/images/{name}"] = [_box(root / VAL_ANNOTATIONS, number, corners[:4])]
+        if corners and name in paths:
+            boxes[paths[name]] = [_box(root / VAL_ANNOTATIONS, number, corners[:4])]
     return boxes if files or boxes else None
+
+
+def _sorted_path(root: Path, name: str, wnid: str) -> str:
+    """The path of a validation image that is not in val/images/: many sort them into a folder a class."""
+    sorted_paths = (f"val/{wnid}/images/{name}", f"val/{wnid}/{name}", f"val/images/{wnid}/{name}")
+    return next((path for path in sorted_paths if (root / path).is_file()), f"val/images/{name}")
 
 
 def _wnids(file: Path) -> list[str]:

@@ -225,6 +225,14 @@ def test_findings_what_is_left_out_is_counted_and_said(tmp_path: Path) -> None:
     assert found.wrong() == []
 
 
+def test_findings_classes_that_differ_in_case_alone_are_warned_of(tmp_path: Path) -> None:
+    path = draw_table(tmp_path / "set")
+    path.write_text(path.read_text().replace("class 1", "Class  0"))
+    assert found_in("table", path).for_a_run() == (
+        "classes that differ in case or spaces alone: 'Class  0', 'class 0'",
+    )
+
+
 def test_findings_tiny_imagenet_image_without_annotation_is_left_out_and_said(tmp_path: Path) -> None:
     path = draw_tiny_imagenet(tmp_path / "set")
     shutil.copy(path / "val/images/val_4.JPEG", path / "val/images/val_99.JPEG")

@@ -37,6 +37,11 @@ def test_lines_are_numbered_as_in_an_editor_without_mark_ends_and_empty_ones(tmp
     assert lines(tmp_path / "list.txt", "x") == [(1, "1 one"), (3, "2 two \u2028 more")]
 
 
+def test_lines_that_end_in_carriage_returns_alone_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"1 one\r2 two\r")
+    assert lines(tmp_path / "list.txt", "x") == [(1, "1 one"), (2, "2 two")]
+
+
 def test_lines_of_a_missing_file_or_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"list\.txt is missing: restore it from the archive"):
         lines(tmp_path / "list.txt", "the archive")
@@ -47,7 +52,13 @@ def test_lines_of_a_missing_file_or_a_folder_are_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("name", "where"),
-    [("images/1/a.jpg", "lines 1 and 4"), ("images/2/a.jpg", "line 2"), ("2/a b.jpg", "line 3"), ("c.jpg", "list.txt")],
+    [
+        ("images/1/a.jpg", "lines 1 and 4"),
+        ("images/2/a.jpg", "line 2"),
+        ("2/a b.jpg", "line 3"),
+        ("c.jpg", "list.txt"),
+        ("xc.jpg blackbird", "line 5"),
+    ],
 )
 def test_named_in_gives_the_lines_of_the_longest_end(name: str, where: str, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("1 1/a.jpg\n2 2/a.jpg\n3 2/a b.jpg\n4 1/a.jpg\n5 xc.jpg\n")
@@ -58,6 +69,13 @@ def test_near_says_why_a_file_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/A.JPG").write_bytes(b"")
     assert near(tmp_path / "in") == " (a folder of that name is there)"
-    assert near(tmp_path / "in/a.jpg") == " ('A.JPG' is: upper and lower case differ)"
+    (tmp_path / "in/Mo\u0308we.png").write_bytes(b"")
+    (tmp_path / "in/gone.png").symlink_to("nowhere")
+    why = "upper and lower case, or the way of writing accents, differ"
+    assert near(tmp_path / "in/a.jpg") == f" ('A.JPG' is: {why})"
+    assert near(tmp_path / "in/M\u00f6we.png") == f" ('Mo\u0308we.png' is: {why})"
+    assert near(tmp_path / "in/A.JPEG") == " ('A.JPG' is: the ending differs)"
+    assert near(tmp_path / "in/gone.png") == " (what is there is a broken link, or no plain file)"
+    assert near(tmp_path / "in" / ("x" * 5000)) == ""
     assert near(tmp_path / "in\\A.JPG") == " (write / for \\)"
     assert near(tmp_path / "in/b.jpg") == near(tmp_path / "out/b.jpg") == ""

@@ -206,8 +206,7 @@ def test_open_dataset_tiny_imagenet_class_that_leads_elsewhere_is_refused(wnid: 
 def test_open_dataset_class_named_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     path = draw_tiny_imagenet(tmp_path / "tiny")
     (path / "wnids.txt").write_text("n00000090\nn00000089\nn00000090\n")
-    (path / "words.txt").unlink()
-    assert "wnids.txt, lines 1 and 3: the class n00000090 is there twice" in refusal("tiny-imagenet", path)
+    assert "wnids.txt, lines 1 and 3: the class n00000090 thing 0 is there twice" in refusal("tiny-imagenet", path)
     path = draw_cub(tmp_path / "cub")
     rewrite(path / "classes.txt", "3 003.Bird_1", "3 001.Bird_0")
     assert "classes.txt, lines 1 and 2: the class 001.Bird_0 is there twice" in refusal("cub", path)
@@ -250,7 +249,7 @@ def test_open_dataset_listed_image_that_is_missing_is_refused_with_its_line(
     ("written", "hint"),
     [
         ("pictures\\0_train_0.png", "(write / for \\)"),
-        ("pictures/0_TRAIN_0.png", "('0_train_0.png' is: upper and lower case differ)"),
+        ("pictures/0_TRAIN_0.png", "('0_train_0.png' is: upper and lower case, or the way of writing accents, differ)"),
         ("pictures", "(a folder of that name is there)"),
     ],
 )
@@ -269,7 +268,7 @@ def test_open_dataset_table_without_rows_names_the_file(tmp_path: Path) -> None:
 
 def test_open_dataset_table_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     draw_table(tmp_path / "set")
-    assert f"dataset table: {tmp_path / 'set'} is not a file. Give --data PATH" in refusal("table", tmp_path / "set")
+    assert f"dataset table: {tmp_path / 'set'} is a folder. Give --data PATH" in refusal("table", tmp_path / "set")
 
 
 def test_open_dataset_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
@@ -305,6 +304,12 @@ def test_open_dataset_images_of_other_endings_are_read_and_the_rest_left_out(kin
         "._n00000010_1.JPEG", ".DS_Store", "Thumbs.db", "notes.txt", ".ipynb_checkpoints", "folder.JPEG",
     }  # fmt: skip
     assert found.classes == whole.classes
+
+
+def test_open_dataset_tiny_imagenet_class_folder_that_no_list_names_is_left_out(tmp_path: Path) -> None:
+    path = draw_tiny_imagenet(tmp_path / "set")
+    (path / "train/n00000077").mkdir()
+    assert open_dataset(configured("tiny-imagenet", path), tmp_path).left_out == ("train/n00000077",)
 
 
 def test_open_dataset_imagenet_hidden_folder_in_train_is_no_class(tmp_path: Path) -> None:

@@ -103,6 +103,9 @@ def test_table_bad_box_is_refused_but_labels_are_read(cells: str, message: str, 
         ("path,label,split,x,y,w,h", "columns x, y, w, h are not read: give corners, x1 = x, y1 = y, x2 = x . w, y2"),
         ("path,label,split,X,Y,Width,Height", "columns x, y, width, height are not read: give corners"),
         ("path,label,split,xmin,ymin,xmax,ymax", "columns xmin, ymin, xmax, ymax are not read: call them x1, y1, x2"),
+        ("path,label,split,bbox", "columns bbox are not read: boxes are x1, y1, x2, y2"),
+        ("path,label,split,bbox_x1,bbox_y1", "columns bbox_x1, bbox_y1 are not read: boxes are x1, y1, x2, y2"),
+        ("PK\x03\x04\0\0", r"column path, label, split is missing .found: PK.x03.x04.x00"),
         ("", "column path, label, split is missing .found: nothing."),
     ],
 )
@@ -137,6 +140,11 @@ def test_table_quoted_line_end_counts_as_a_line(tmp_path: Path) -> None:
     file = table(tmp_path, 'a.png,x,train,"a\nnote"', "b.png,x,nowhere,", header="path,label,split,remark")
     with pytest.raises(ValueError, match="line 4, column split: 'nowhere'"):
         read(file)
+
+
+def test_table_orientation_counts_in_any_case(tmp_path: Path) -> None:
+    file = table(tmp_path, "a.png,x,train,EXIF", "b.png,x,test,", header="path,label,split,orientation")
+    assert read(file).turned == {"a.png"}
 
 
 def test_table_orientation_other_than_exif_is_refused(tmp_path: Path) -> None:

@@ -67,3 +67,34 @@ def test_tiny_imagenet_text_in_another_encoding_is_refused_by_name(file: str, tm
         stream.write("Möwe\n".encode("latin1"))
     with pytest.raises(ValueError, match=r"\.txt, line \d+: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["val/{wnid}", "val/{wnid}/images", "val/images/{wnid}"])
+def test_tiny_imagenet_val_sorted_into_class_folders_is_read(place: str, tmp_path: Path) -> None:
+    draw_tiny_imagenet(tmp_path)
+    before = read(tmp_path)
+    boxes = read_boxes(before, before.test)
+    for record in before.test:
+        folder = tmp_path / place.format(wnid=before.classes[record.label].split()[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        (tmp_path / record.path).rename(folder / Path(record.path).name)
+    after = read(tmp_path)
+    assert [(Path(r.path).name, r.label) for r in after.test] == [(Path(r.path).name, r.label) for r in before.test]
+    assert all((tmp_path / record.path).is_file() for record in after.test)
+    assert after.left_out == ()
+    found = read_boxes(after, after.test)
+    assert boxes is not None
+    assert found is not None
+    assert {Path(path).name: box for path, box in found.items()} == {Path(p).name: box for p, box in boxes.items()}
+
+
+def test_tiny_imagenet_marks_line_ends_and_spaces_do_not_count(tmp_path: Path) -> None:
+    draw_tiny_imagenet(tmp_path)
+    before = read(tmp_path)
+    boxes = read_boxes(before, before.test)
+    for file in tmp_path.rglob("*.txt"):
+        text = file.read_text().replace("\t", " \t").replace("\n", " \r\n")
+        file.write_bytes(f"\ufeff{text}".encode())
+    after = read(tmp_path)
+    assert after == before
+    assert read_boxes(after, after.test) == boxes
