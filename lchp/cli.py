@@ -156,7 +156,10 @@ def study_run(
     if address:
         os.environ["RAY_ADDRESS"] = address
     require_same(loaded, output / loaded.name)
-    look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri, in_ray=True)
+    look(
+        {"--output": output, "--cache": cache}, device, workers,
+        tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
+    )  # fmt: skip
 
     # Ray, MLflow and torch take seconds to import: what can be told before is told.
     from lchp.study.run.options import Machine

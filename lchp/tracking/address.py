@@ -51,14 +51,14 @@ def resolved(uri: str | None, folder: Path) -> str:
     return f"{SQLITE}{database}" if database else asked
 
 
-def obstacles(uri: str) -> list[str]:
-    """What keeps the runs of a study from being written to a resolved store, one line each with its remedy.
+def obstacles(uri: str, experiment: str | None = None) -> list[str]:
+    """What keeps the runs of an experiment from being written to a resolved store, one line each with its remedy.
 
     A server is asked whether it lives; of other kinds of store MLflow alone knows.
     """
     database = sqlite_file(uri)
     if database is not None:
-        return _obstacles_of_file(database)
+        return _obstacles_of_file(database, experiment)
     reason = silence(uri) if is_server(uri) else None
     return [f"tracking store {shown(uri)!r} {reason}: {REMEDY}"] if reason else []
 
@@ -99,24 +99,24 @@ def _authorization(uri: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
-def _obstacles_of_file(database: Path) -> list[str]:
+def _obstacles_of_file(database: Path, experiment: str | None) -> list[str]:
     name = f"tracking store '{SQLITE}{database}'"
-    lines = []
     reason = unwritable(database.parent)
     if reason:
-        lines.append(f"{name}: {database.parent} is no folder that can be written ({reason}): {REMEDY}")
-    else:
-        artifacts = database.parent / ARTIFACTS
-        reason = unwritable(artifacts)
+        return [f"{name}: {database.parent} is no folder that can be written ({reason}): {REMEDY}"]
+    lines = []
+    artifacts = database.parent / ARTIFACTS
+    # That of an experiment is made with its first run.
+    for folder in [artifacts, *([artifacts / experiment] if experiment and (artifacts / experiment).exists() else [])]:
+        reason = unwritable(folder)
         if reason:
             lines.append(
-                f"{artifacts}: is no folder that can be written ({reason}), and the files of the runs in {database} go "
+                f"{folder}: is no folder that can be written ({reason}), and the files of the runs in {database} go "
                 "there: make it one, or give another store with --tracking-uri"
             )
-        reason = _unusable(database)
-        if reason:
-            lines.append(f"{name} cannot be opened ({reason}): {REMEDY}")
-    return lines
+            break
+    reason = _unusable(database)
+    return [*lines, *([f"{name} cannot be opened ({reason}): {REMEDY}"] if reason else [])]
 
 
 def _unusable(database: Path) -> str | None:
@@ -127,6 +127,8 @@ def _unusable(database: Path) -> str | None:
         with closing(sqlite3.connect(database, timeout=_LOCKED_SECONDS, isolation_level=None)) as connection:
             connection.execute("PRAGMA schema_version")
             connection.execute("BEGIN IMMEDIATE")
+            # A file that may only be read begins a transaction nevertheless.
+            connection.execute("CREATE TABLE lchp_may_write (nothing)")
             connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):

@@ -36,6 +36,7 @@ def look(
     *,
     tracked: bool = False,
     tracking_uri: str | None = None,
+    experiment: str | None = None,
     in_ray: bool = False,
 ) -> None:
     """See that a command can do what it is about to do.
@@ -44,7 +45,8 @@ def look(
         folders: the folders that it writes, by the option that names them; they are made where they are missing.
         device: as of ``--device``.
         workers: processes that decode images.
-        tracked: whether it writes runs, into the store at ``tracking_uri`` (None as for ``resolved``).
+        tracked: whether it writes runs, into ``experiment`` (None where it is not known yet) of the store at
+            ``tracking_uri`` (None as for :func:`lchp.tracking.address.resolved`).
         in_ray: whether it trains under Ray.
 
     Raises:
@@ -54,7 +56,7 @@ def look(
     lines: list[str] = []
     if tracked:
         store = resolved(tracking_uri, Path.cwd())
-        lines += obstacles(store)
+        lines += obstacles(store, experiment)
         database = sqlite_file(store)
         if database is not None:
             written["--tracking-uri"] = database.parent

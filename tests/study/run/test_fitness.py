@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import ctypes
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lchp.errors import Refusal
+from lchp.study.run import fitness
+from lchp.study.run.fitness import cluster_address, look, short_folder
+
+LONG = "x" * 91
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short enough for Ray; pytest's are not."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def own_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def folders(place: Path) -> dict[str, Path]:
+    return {"--output": place / "out", "--cache": place / "cache"}
+
+
+def refused(place: Path, **asked: Any) -> str:
+    with pytest.raises(Refusal) as refusal:
+        look(folders(place), **asked)
+    return str(refusal.value)
+
+
+def driver(monkeypatch: pytest.MonkeyPatch, found: int, code: int = 0) -> None:
+    """A CUDA driver that shows so many devices, or answers ``cuInit`` with an error."""
+
+    def count(place: Any) -> int:
+        place._obj.value = found
+        return 0
+
+    driver = SimpleNamespace(cuInit=lambda _: code, cuDeviceGetCount=count)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: driver)
+
+
+def test_look_where_all_is_well_says_nothing(tmp_path: Path) -> None:
+    look(folders(tmp_path), tracked=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", in_ray=True)
+    assert not (tmp_path / "mlflow.db").exists(), "MLflow makes the store"
+
+
+def test_look_tells_all_that_is_wrong_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(monkeypatch, 0)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / LONG))
+    for name in ("out", "cache", "mlartifacts"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    said = refused(
+        tmp_path, device="cuda", tracked=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", in_ray=True
+    ).splitlines()
+    assert said[0] == "5 things stand in the way:"
+    starts = (f"--output {tmp_path}", f"--cache {tmp_path}", f"{tmp_path}/mlartifacts", "--device cuda", "Ray needs a ")
+    assert [line.strip().startswith(start) for line, start in zip(said[1:], starts, strict=True)] == [True] * 5
+    for line in said[1:]:
+        assert ": " in line, "a remedy stands behind a colon"
+
+
+def test_look_imports_neither_torch_nor_ray_nor_mlflow(tmp_path: Path) -> None:
+    heavy = {"torch", "ray", "mlflow", "pandas", "numpy"}
+    code = (
+        "import sys; from pathlib import Path; from lchp.study.run.fitness import look; "
+        f"look({{'--output': Path({str(tmp_path)!r})}}, tracked=True, tracking_uri='sqlite:///{tmp_path}/m.db', "
+        f"in_ray=True); print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_look_nearly_full_file_system_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10 << 30, free=90 << 20))
+    said = refused(tmp_path, tracked=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert said.startswith(f"--output {tmp_path}/out: 90 MB are free on its file system")
+    assert len(said.splitlines()) == 1
+
+
+def test_look_file_system_that_tells_no_size_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, free=0))
+    look(folders(tmp_path))
+    assert (tmp_path / "cache").is_dir()
+
+
+def test_look_spent_quota_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitness, "unwritable", lambda folder: "Disk quota exceeded" if "out" in str(folder) else None)
+    assert f"--output {tmp_path}/out: is no folder that can be written (Disk quota exceeded)" in refused(tmp_path)
+
+
+def test_look_cuda_without_a_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(monkeypatch, 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert refused(tmp_path, device="cuda") == (
+        "--device cuda: this machine has no usable CUDA device: use --device cpu"
+    )
+
+
+def test_look_cuda_without_a_driver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> object:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert "no usable CUDA device" in refused(tmp_path, device="cuda")
+
+
+def test_look_hidden_cuda_device_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(monkeypatch, 0, code=100)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "(CUDA_VISIBLE_DEVICES = '')" in refused(tmp_path, device="cuda")
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:6379"])
+def test_look_cuda_device_here_or_perhaps_in_a_cluster_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    driver(monkeypatch, 0 if address else 2)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    look(folders(tmp_path), "cuda")
+    assert cluster_address() == address
+
+
+def test_look_long_temporary_folder_with_decoding_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{LONG}")
+    look(folders(tmp_path), workers=0)
+    assert "--workers 2: TMPDIR = /tmp/xxx" in refused(tmp_path, workers=2)
+
+
+def test_look_without_a_temporary_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert "No usable temporary directory found): set TMPDIR to one" in refused(tmp_path)
+
+
+def test_short_folder_passes_over_a_long_tmpdir(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = short / LONG
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    assert short_folder() == Path("/tmp")
+
+
+def test_short_folder_tmpdir_that_is_short_is_taken(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(short))
+    assert short_folder() == short
+
+
+def test_short_folder_longest_that_is_taken_holds_the_socket_of_ray(short: Path) -> None:
+    longest = fitness._SOCKET - fitness._SESSION
+    assert len(f"{'x' * longest}/lchp-ab_d3fgh/session_2026-11-25_20-54-27_179841_4194304/sockets/plasma_store") == 107
+
+
+def test_short_folder_ray_tmpdir_alone_counts_where_it_is_set(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    assert short_folder() == short
+    monkeypatch.setenv("RAY_TMPDIR", str(short / LONG))
+    with pytest.raises(Refusal, match=r"\(/tmp/t.*x: \d+ bytes, \d+ at most\): set RAY_TMPDIR to one"):
+        short_folder()
+
+
+def test_short_folder_where_nothing_can_be_written_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitness, "unwritable", lambda _: "Read-only file system")
+    with pytest.raises(Refusal, match=r"/tmp: Read-only file system; /dev/shm: .*: set RAY_TMPDIR to one"):
+        short_folder()
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_look_cluster_that_nobody_serves_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = form.format(f"127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        look(folders(tmp_path))
+        said = refused(tmp_path, in_ray=True)
+        assert said.startswith(f"Ray cluster {address}: cannot be reached (Connection refused): start one with")
+        taken.listen()
+        look(folders(tmp_path), in_ray=True)
+
+
+@pytest.mark.parametrize("address", ["cluster", "cluster:", ":6379", "cluster:port", "cluster:99999"])
+def test_look_address_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert f"Ray cluster {address}: is no HOST:PORT" in refused(tmp_path, in_ray=True)
+
+
+def test_cluster_address_local_means_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert cluster_address() is None
