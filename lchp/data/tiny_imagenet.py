@@ -1,9 +1,9 @@
 """Tiny-ImageNet-200 in its original layout: wnids.txt, words.txt, train/<wnid>/images/*.JPEG, val/images/*.JPEG.
 
 Its test images have no labels: the validation images are the test split, also where they lie sorted into val/<wnid>/,
-val/<wnid>/images/ or val/images/<wnid>/, as long as val_annotations.txt is there. Classes are in the order of wnids.txt. Boxes (train/<wnid>/<wnid>_boxes.txt,
-val/val_annotations.txt) are x1, y1, x2, y2 in pixels with inclusive ends, so that 0, 0, 63, 63 is the whole image; ends
-are moved by one here.
+val/<wnid>/images/ or val/images/<wnid>/, as long as val_annotations.txt is there. Classes are in the order of
+wnids.txt. Boxes (train/<wnid>/<wnid>_boxes.txt, val/val_annotations.txt) are x1, y1, x2, y2 in pixels with inclusive
+ends, so that 0, 0, 63, 63 is the whole image; ends are moved by one here.
 """
 
 from __future__ import annotations
