@@ -128,7 +128,7 @@ def _unusable(database: Path) -> str | None:
             connection.execute("PRAGMA schema_version")
             connection.execute("BEGIN IMMEDIATE")
             # A file that may only be read begins a transaction nevertheless.
-            connection.execute("CREATE TABLE lchp_may_write (nothing)")
+            connection.execute("CREATE TABLE lchp_may_write (trial)")
             connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
