@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from lchp.training.config import TrialConfig
 from lchp.training.initialization import Initialization
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
-from lchp.training.trial import finished_trial, run_trial, trial_epochs
+from lchp.training.trial import EpochReport, finished_trial, run_trial, trial_epochs
 
 from ..data.layouts import draw_cub, draw_table
 from .tiny import assert_same_results, folders, history, same_weights, tiny, train, values
@@ -377,3 +379,90 @@ def test_trial_prepares_its_data_once_and_not_at_all_with_material(
     assert finished_trial(finished, shared, material) == result
     assert [epoch.step for epoch in trial_epochs(finished, shared, material)] == [1, 2, 3, 4, 5]
     assert len(prepared) == 1
+
+
+def flip(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :])
+
+
+def cut(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (cut, "scores.json"),
+        (cut, "history.json"),
+        (flip, "per_image.csv"),
+        (flip, "networks.pt"),
+        (Path.unlink, "scores.json"),
+        (Path.unlink, "environment.json"),
+        (cut, "manifest.json"),
+    ],
+)
+def test_trial_damaged_is_set_aside_and_trained_to_the_same_bits(
+    damage: Callable[[Path], object], name: str, finished: TrialConfig, shared: Runtime, runtime: Runtime
+) -> None:
+    shutil.copytree(shared.store, runtime.store)
+    folder = folders(finished, runtime)[1]
+    damage(folder / name)
+    assert finished_trial(finished, runtime) is None
+    said: list[str] = []
+    reports: list[EpochReport] = []
+    run_trial(finished, runtime, reports.append, say=said.append)
+    assert [report.reused for report in reports] == [True] * 3 + [False] * 2
+    assert len(said) == 1
+    assert said[0].startswith(f"{folder}: {name} ")
+    assert said[0].endswith(f": set aside as {folder.name}.damaged-1, trained again")
+    assert folder.with_name(f"{folder.name}.damaged-1").is_dir()
+    assert_same_results(folder, folders(finished, shared)[1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [(flip, "networks.pt"), (cut, "history.json"), (cut, "scores.json"), (Path.unlink, "networks.pt")],
+)
+def test_trial_damaged_initialization_is_trained_again_to_the_same_bits(
+    damage: Callable[[Path], object], name: str, finished: TrialConfig, shared: Runtime, runtime: Runtime
+) -> None:
+    shutil.copytree(shared.store / "initialization", runtime.store / "initialization")
+    first = folders(finished, runtime)[0]
+    damage(first / name)
+    said: list[str] = []
+    run_trial(finished, runtime, lambda report: None, say=said.append)
+    assert [line.startswith(f"{first}: {name} ") for line in said] == [True]
+    for again, before in zip(folders(finished, runtime), folders(finished, shared), strict=True):
+        assert_same_results(again, before)
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_trial_damaged_checkpoint_starts_its_stage_anew_to_the_same_bits(
+    damage: Callable[[Path], object], epochs: int, through: tuple[Path, Path], runtime: Runtime
+) -> None:
+    config = tiny(**STATEFUL)
+    stop_after(epochs, config, runtime)
+    stage = folders(config, runtime)[epochs > 3]
+    damage(stage / "checkpoint.pt")
+    said: list[str] = []
+    reports: list[EpochReport] = []
+    run_trial(config, runtime, reports.append, say=said.append)
+    assert [report.reused for report in reports] == [epochs > 3] * 3 + [False] * 2
+    assert [line.endswith("damaged-1, the stage starts from its beginning") for line in said] == [True]
+    assert said[0].startswith(f"{stage}: checkpoint.pt ")
+    for again, whole in zip(folders(config, runtime), through, strict=True):
+        assert_same_results(again, whole)
+
+
+def test_trial_of_a_store_without_manifests_is_kept(finished: TrialConfig, shared: Runtime, runtime: Runtime) -> None:
+    shutil.copytree(shared.store, runtime.store)
+    for folder in folders(finished, runtime):
+        (folder / "manifest.json").unlink()
+    said: list[str] = []
+    reports: list[EpochReport] = []
+    run_trial(finished, runtime, reports.append, say=said.append)
+    assert all(report.reused for report in reports)
+    assert said == []
