@@ -1,1 +1,1 @@
-"""The only door to MLflow: the store, one true run per trial, the UI on loopback."""
+"""All that speaks to MLflow: the store, one true run per trial, the UI on loopback."""

@@ -10,11 +10,13 @@ test split.
 
 from __future__ import annotations
 
+import filecmp
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from mlflow.entities import LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -93,26 +95,26 @@ def ensure_run(
             them whole).
         tags: set anew each time.
     """
-    door = client(uri)
+    mlflow_client = client(uri)
     wanted = {**tags, KEY_TAG: key, **({PARENT_TAG: parent} if parent else {})}
     run_id = find_run(uri, experiment, key)
     if run_id is None:
         # The tags go with the creation: a run without its key would never be found again.
-        run_id = str(door.create_run(experiment, tags=wanted, run_name=name).info.run_id)
-    run = door.get_run(run_id)
+        run_id = str(mlflow_client.create_run(experiment, tags=wanted, run_name=name).info.run_id)
+    run = mlflow_client.get_run(run_id)
     if run.info.status != "RUNNING":
-        door.update_run(run_id, status="RUNNING")
+        mlflow_client.update_run(run_id, status="RUNNING")
     if ERROR_TAG in run.data.tags:
-        door.delete_tag(run_id, ERROR_TAG)
+        mlflow_client.delete_tag(run_id, ERROR_TAG)
     missing = [
         Param(field, _text(value, _LONGEST_PARAM))
         for field, value in flatten(params).items()
         if field not in run.data.params
     ]
     new_tags = [RunTag(field, value) for field, value in wanted.items() if run.data.tags.get(field) != value]
-    door.log_batch(run_id, tags=new_tags)
+    mlflow_client.log_batch(run_id, tags=new_tags)
     for start in range(0, len(missing), _PARAMS_A_BATCH):
-        door.log_batch(run_id, params=missing[start : start + _PARAMS_A_BATCH])
+        mlflow_client.log_batch(run_id, params=missing[start : start + _PARAMS_A_BATCH])
     return run_id
 
 
@@ -124,8 +126,8 @@ def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]]) -> 
             value), ``seconds`` and ``reused``. Epochs up to the run's last ``epoch`` are left out; an epoch is written
             whole or not at all.
     """
-    door = client(uri)
-    last = door.get_run(run_id).data.metrics.get("epoch", -1.0)
+    mlflow_client = client(uri)
+    last = mlflow_client.get_run(run_id).data.metrics.get("epoch", -1.0)
     batch: list[Metric] = []
     for report in reports:
         step = int(report["step"])
@@ -133,11 +135,11 @@ def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]]) -> 
             continue
         points = _points(report, step)
         if len(batch) + len(points) > _METRICS_A_BATCH:
-            door.log_batch(run_id, metrics=batch)
+            mlflow_client.log_batch(run_id, metrics=batch)
             batch = []
         batch += points
     if batch:
-        door.log_batch(run_id, metrics=batch)
+        mlflow_client.log_batch(run_id, metrics=batch)
 
 
 def _points(report: Mapping[str, Any], step: int) -> list[Metric]:
@@ -147,8 +149,16 @@ def _points(report: Mapping[str, Any], step: int) -> list[Metric]:
     return [Metric(name, float(value), now, step) for name, value in values.items()]
 
 
-def _best(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {f"best_{key}": value for key, value in best_on_val(report["metrics"] for report in history).items()}
+def _final(trial: StageFolder) -> dict[str, tuple[float, int]]:
+    """What the run of a finished trial shows: the last value of every metric, and its step."""
+    history = trial.history()
+    last = max(int(report["step"]) for report in history)
+    final = {
+        name: (float(value), int(report["step"])) for report in history for name, value in report["metrics"].items()
+    }
+    best = best_on_val(report["metrics"] for report in history)
+    of_trial = {"epoch": last, **trial.scores(), **{f"best_{key}": value for key, value in best.items()}}
+    return {**final, **{name: (float(value), last) for name, value in of_trial.items()}}
 
 
 def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] = ()) -> None:
@@ -161,65 +171,80 @@ def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] 
     files = trial.records()
     history = trial.history()
     log_history(uri, run_id, history)
-    door = client(uri)
-    final = {**trial.scores(), **_best(history)}
-    known = door.get_run(run_id).data.metrics
-    step = max((int(report["step"]) for report in history), default=0)
+    mlflow_client = client(uri)
+    known = mlflow_client.get_run(run_id).data.metrics
     now = int(time.time() * 1000)
-    points = [Metric(name, float(value), now, step) for name, value in final.items() if known.get(name) != value]
+    points = []
+    for name, (value, step) in _final(trial).items():
+        if known.get(name) != value:
+            # A value that was changed in the store may stand at a later step, and the latest is the one that is shown.
+            later = [point.step for point in mlflow_client.get_metric_history(run_id, name)] if name in known else []
+            points.append(Metric(name, value, now, max([step, *later])))
     for start in range(0, len(points), _METRICS_A_BATCH):
-        door.log_batch(run_id, metrics=points[start : start + _METRICS_A_BATCH])
+        mlflow_client.log_batch(run_id, metrics=points[start : start + _METRICS_A_BATCH])
     finish_run(uri, run_id, [*files, *extra_files])
 
 
 def set_tags(uri: str, run_id: str, tags: Mapping[str, str | None]) -> None:
     """Set tags of a run, texts cut at 5,000 characters; None takes one away that an earlier call has set."""
-    door = client(uri)
-    known = door.get_run(run_id).data.tags
+    mlflow_client = client(uri)
+    known = mlflow_client.get_run(run_id).data.tags
     for name, value in tags.items():
         if value is None:
             if name in known:
-                door.delete_tag(run_id, name)
+                mlflow_client.delete_tag(run_id, name)
         elif known.get(name) != _text(value, _LONGEST_TAG):
-            door.set_tag(run_id, name, _text(value, _LONGEST_TAG))
+            mlflow_client.set_tag(run_id, name, _text(value, _LONGEST_TAG))
 
 
 def finish_run(uri: str, run_id: str, files: Sequence[Path] = ()) -> None:
     """Store ``files`` with the run (again, if it has them) and mark it FINISHED: for the parent run of a study."""
-    door = client(uri)
+    mlflow_client = client(uri)
     for file in files:
-        door.log_artifact(run_id, str(file))
-    door.set_terminated(run_id, status="FINISHED")
+        mlflow_client.log_artifact(run_id, str(file))
+    mlflow_client.set_terminated(run_id, status="FINISHED")
 
 
 def fail_run(uri: str, run_id: str, message: str) -> None:
     """Mark the run FAILED; ``message`` becomes its tag ``lchp.error``, cut at 5,000 characters."""
-    door = client(uri)
-    door.set_tag(run_id, ERROR_TAG, _text(message, _LONGEST_TAG))
-    door.set_terminated(run_id, status="FAILED")
+    mlflow_client = client(uri)
+    mlflow_client.set_tag(run_id, ERROR_TAG, _text(message, _LONGEST_TAG))
+    mlflow_client.set_terminated(run_id, status="FAILED")
 
 
-def is_complete(uri: str, run_id: str) -> bool:
-    """Whether the run is there, not deleted, FINISHED and holds the files of ``RECORDS``.
+def is_complete(uri: str, run_id: str, folder: Path) -> bool:
+    """Whether the run is there, not deleted, FINISHED and says what the files of the finished trial in ``folder`` say.
 
-    What is not can be repaired by ``ensure_run`` and ``log_result``.
+    What does not can be repaired by ``ensure_run`` and ``log_result``.
     """
-    door = client(uri)
+    mlflow_client = client(uri)
     try:
-        run = door.get_run(run_id)
+        run = mlflow_client.get_run(run_id)
     except MlflowException as error:
         if error.error_code in _UNKNOWN:
             return False
         raise
     if run.info.lifecycle_stage == LifecycleStage.DELETED or run.info.status != "FINISHED":
         return False
-    return set(RECORDS) <= {file.path for file in door.list_artifacts(run_id)}
+    trial = StageFolder(folder)
+    if any(run.data.metrics.get(name) != value for name, (value, _) in _final(trial).items()):
+        return False
+    sizes = {file.path: file.file_size for file in mlflow_client.list_artifacts(run_id)}
+    return all(_is_kept(file, sizes, str(run.info.artifact_uri)) for file in trial.records())
 
 
-def _finished_trial(door: MlflowClient, uri: str, run_id: str) -> Any:
+def _is_kept(file: Path, sizes: Mapping[str, int | None], artifacts: str) -> bool:
+    """Whether a run's artifacts hold a file: the same bytes where they lie in a folder, else the same size."""
+    if file.name not in sizes or sizes[file.name] not in (None, file.stat().st_size):
+        return False
+    place = urlsplit(artifacts)
+    return place.scheme != "file" or filecmp.cmp(file, Path(unquote(place.path)) / file.name, shallow=False)
+
+
+def _finished_trial(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
     where = f"run {run_id!r} in {shown(uri)}"
     try:
-        run = door.get_run(run_id)
+        run = mlflow_client.get_run(run_id)
     except MlflowException as error:
         if error.error_code not in _UNKNOWN:
             raise
@@ -231,7 +256,7 @@ def _finished_trial(door: MlflowClient, uri: str, run_id: str) -> Any:
         raise ValueError(f"{where} was deleted: restore it in the MLflow UI, or take another run")
     if KEY_TAG not in run.data.tags:
         raise ValueError(f"{where} is no trial of lchp (it has no tag {KEY_TAG}): take a nested run of a study")
-    lacking = sorted(set(RECORDS) - {file.path for file in door.list_artifacts(run_id)})
+    lacking = sorted(set(RECORDS) - {file.path for file in mlflow_client.list_artifacts(run_id)})
     if lacking:
         raise ValueError(
             f"{where} is no finished trial, its artifacts lack {', '.join(lacking)}: take a nested, finished run of a "
@@ -246,15 +271,15 @@ def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
     Raises:
         ValueError: no such run, a deleted one, none of a trial, or one whose artifacts are not complete.
     """
-    door = client(uri)
-    run = _finished_trial(door, uri, run_id)
+    mlflow_client = client(uri)
+    run = _finished_trial(mlflow_client, uri, run_id)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in door.list_artifacts(run_id):
-        door.download_artifacts(run_id, file.path, str(folder))
+    for file in mlflow_client.list_artifacts(run_id):
+        mlflow_client.download_artifacts(run_id, file.path, str(folder))
     scores = StageFolder(folder).scores()
     return StoredRun(
         run_id=run_id,
-        experiment=str(door.get_experiment(run.info.experiment_id).name),
+        experiment=str(mlflow_client.get_experiment(run.info.experiment_id).name),
         name=str(run.info.run_name),
         tags=dict(run.data.tags),
         params=dict(run.data.params),

@@ -7,15 +7,17 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from lchp.tracking.address import ARTIFACTS, REMEDY, is_server, resolved, shown, silence, sqlite_file
+from lchp.tracking.database import open_database
 
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow asks a server again for minutes: right for a study that runs, wrong for one that is about to start."""
@@ -34,16 +36,6 @@ def client(uri: str) -> MlflowClient:
 
 
 @contextmanager
-def _alone(database: Path) -> Iterator[None]:
-    """Hold the lock beside ``database``: stores that are opened at the same moment for the first time stay broken."""
-    import fcntl
-
-    with (database.parent / f"{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def _impatient() -> Iterator[None]:
     """Ask a server once, for ten seconds, unless the user's own variables say otherwise."""
     added = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
@@ -55,17 +47,8 @@ def _impatient() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _initialise(uri: str) -> None:
-    database = sqlite_file(uri)
-    if database is None:
-        client(uri).search_experiments(max_results=1)
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(database):
-        with closing(sqlite3.connect(database)) as connection:
-            # MLflow retries a file that is no database for minutes: SQLite says it at once.
-            connection.execute("PRAGMA schema_version")
-        client(uri).search_experiments(max_results=1)
+def _ask(uri: str) -> None:
+    client(uri).search_experiments(max_results=1)
 
 
 def open_store(uri: str | None, folder: Path) -> str:
@@ -88,7 +71,13 @@ def open_store(uri: str | None, folder: Path) -> str:
         raise ValueError(f"tracking store {shown(store)!r} {reason}: {REMEDY}")
     try:
         with _impatient():
-            _initialise(store)
+            database = sqlite_file(store)
+            if database is None:
+                _ask(store)
+            else:
+                open_database(database, _ask)
+                # MLflow remembers by the run alone where artifacts are: after a move in one process, the old place.
+                utils._artifact_repos_cache.clear()
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"tracking store {shown(store)!r} cannot be opened ({reason}): {REMEDY}") from error
@@ -103,18 +92,18 @@ def ensure_experiment(uri: str, name: str) -> str:
     Raises:
         ValueError: the store refuses the name.
     """
-    door = client(uri)
+    mlflow_client = client(uri)
     database = sqlite_file(uri)
     location = (database.parent / ARTIFACTS / name).as_uri() if database else None
     try:
-        found = door.get_experiment_by_name(name)
+        found = mlflow_client.get_experiment_by_name(name)
         if found is None:
-            return str(door.create_experiment(name, artifact_location=location))
+            return str(mlflow_client.create_experiment(name, artifact_location=location))
         if found.lifecycle_stage == LifecycleStage.DELETED:
-            door.restore_experiment(found.experiment_id)
+            mlflow_client.restore_experiment(found.experiment_id)
     except MlflowException as error:
         # Another study may have created it between the question and the creation.
-        created = door.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
+        created = mlflow_client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
         if created is None:
             raise ValueError(
                 f"experiment {name!r} cannot be made in {shown(uri)}: {error}; rename the study"

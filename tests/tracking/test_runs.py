@@ -4,6 +4,7 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -71,10 +72,10 @@ def test_set_tags_are_set_changed_and_taken_away(store: str) -> None:
     assert "lchp.warnings" not in client(store).get_run(run_id).data.tags
 
 
-def test_ensure_run_deleted_run_is_made_anew(store: str) -> None:
+def test_ensure_run_deleted_run_is_made_anew(store: str, tmp_path: Path) -> None:
     first = _run(store, "anew", "trial")
     client(store).delete_run(first)
-    assert not is_complete(store, first)
+    assert not is_complete(store, first, tmp_path)
     assert _run(store, "anew", "trial") != first
 
 
@@ -118,10 +119,10 @@ def test_log_result_twice_has_every_number_once_and_reads_back(
     (tmp_path / "note.txt").write_text("extra", encoding="utf-8")
     run_id = _run(store, "result", "trial")
     log_history(store, run_id, HISTORY[:3])
-    assert not is_complete(store, run_id)
+    assert not is_complete(store, run_id, folder)
     for _ in range(2):
         log_result(store, run_id, folder, [tmp_path / "note.txt"])
-    assert is_complete(store, run_id)
+    assert is_complete(store, run_id, folder)
     assert _points(store, run_id, "lchp_i/test/gt_known") == [(4, 1 / 3)]
     assert _points(store, run_id, "lchp_i/val/gt_known") == [(1, 0.25), (2, 0.625), (3, 0.5), (4, 0.5)]
     assert _points(store, run_id, "best_lchp_i/val/gt_known") == [(4, 0.625)]
@@ -143,12 +144,54 @@ def test_log_result_lost_artifact_is_noticed_and_repaired(
     log_result(store, run_id, folder)
     location = client(store).get_run(run_id).info.artifact_uri.removeprefix("file://")
     (Path(location) / "per_image.csv").unlink()
-    assert not is_complete(store, run_id)
+    assert not is_complete(store, run_id, folder)
     with pytest.raises(ValueError, match=r"no finished trial, its artifacts lack per_image\.csv"):
         read_run(store, run_id, tmp_path / "copy")
     assert _run(store, "repair", "trial") == run_id
     log_result(store, run_id, folder)
-    assert is_complete(store, run_id)
+    assert is_complete(store, run_id, folder)
+
+
+def test_log_result_changed_metric_is_noticed_and_repaired(store: str, finished: Callable[[], Path]) -> None:
+    folder = finished()
+    run_id = _run(store, "changed", "trial")
+    log_result(store, run_id, folder)
+    client(store).log_metric(run_id, "lchp_i/test/gt_known", 0.99, step=77)
+    client(store).log_metric(run_id, "best_lchp_i/val/gt_known", 0.99, step=4)
+    assert not is_complete(store, run_id, folder)
+    assert _run(store, "changed", "trial") == run_id
+    log_result(store, run_id, folder)
+    assert is_complete(store, run_id, folder)
+    assert client(store).get_run(run_id).data.metrics["lchp_i/test/gt_known"] == 1 / 3
+
+
+@pytest.mark.parametrize("text", ["path,label\na.png,1\n", "path,label\n"])
+def test_log_result_changed_artifact_is_noticed_and_repaired(
+    store: str, finished: Callable[[], Path], tmp_path: Path, text: str
+) -> None:
+    folder = finished()
+    run_id = _run(store, f"other bytes {len(text)}", "trial")
+    log_result(store, run_id, folder)
+    location = client(store).get_run(run_id).info.artifact_uri.removeprefix("file://")
+    (Path(unquote(location)) / "per_image.csv").write_text(text, encoding="utf-8")
+    assert not is_complete(store, run_id, folder)
+    log_result(store, run_id, folder)
+    assert is_complete(store, run_id, folder)
+
+
+def test_set_tags_finished_run_whose_parent_was_deleted(store: str, finished: Callable[[], Path]) -> None:
+    experiment = ensure_experiment(store, "orphan")
+    parent = _run(store, "orphan", "study")
+    run_id = _run(store, "orphan", "trial", parent)
+    log_result(store, run_id, finished())
+    client(store).delete_run(parent)
+    again = _run(store, "orphan", "study")
+    assert again != parent
+    for _ in range(2):
+        set_tags(store, run_id, {"mlflow.parentRunId": again})
+    below = client(store).search_runs([experiment], f"tags.`mlflow.parentRunId` = '{again}'")
+    assert [run.info.run_id for run in below] == [run_id]
+    assert below[0].info.status == "FINISHED"
 
 
 def test_log_result_unfinished_folder_is_refused(store: str, finished: Callable[[], Path]) -> None:
@@ -160,14 +203,14 @@ def test_log_result_unfinished_folder_is_refused(store: str, finished: Callable[
     assert client(store).get_run(run_id).info.status == "RUNNING"
 
 
-def test_fail_run_is_failed_with_its_message(store: str) -> None:
+def test_fail_run_is_failed_with_its_message(store: str, tmp_path: Path) -> None:
     run_id = _run(store, "failed", "trial")
     fail_run(store, run_id, "loss is nan in refinement, epoch 2, batch 7" + "!" * 6000)
     run = client(store).get_run(run_id)
     assert run.info.status == "FAILED"
     assert run.data.tags["lchp.error"].startswith("loss is nan in refinement, epoch 2, batch 7")
     assert len(run.data.tags["lchp.error"]) == 5000
-    assert not is_complete(store, run_id)
+    assert not is_complete(store, run_id, tmp_path)
 
 
 def test_finish_run_parent_holds_its_files(store: str, tmp_path: Path) -> None:
@@ -180,7 +223,7 @@ def test_finish_run_parent_holds_its_files(store: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run_id", ["0" * 32, "no-such-run"])
 def test_read_run_unknown_id_is_refused_with_remedy(store: str, tmp_path: Path, run_id: str) -> None:
-    assert not is_complete(store, run_id)
+    assert not is_complete(store, run_id, tmp_path)
     with pytest.raises(ValueError, match=f"there is no run '{run_id}'.*--tracking-uri"):
         read_run(store, run_id, tmp_path / "copy")
 
@@ -217,6 +260,6 @@ def test_log_result_four_processes_at_once_are_all_complete(store: str, finished
     for key in keys:
         run_id = find_run(store, experiment, key)
         assert run_id is not None
-        assert is_complete(store, run_id)
+        assert is_complete(store, run_id, folder)
         assert _points(store, run_id, "epoch") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
     assert json.loads((folder / "scores.json").read_text(encoding="utf-8")) == SCORES

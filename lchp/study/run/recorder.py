@@ -21,6 +21,7 @@ from lchp.study.run.pictures import draw_predictions
 from lchp.study.run.prepare import Materials
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
 from lchp.tracking.runs import (
+    PARENT_TAG,
     WARNINGS_TAG,
     ensure_run,
     fail_run,
@@ -83,7 +84,9 @@ class Recorder:
         """Record a trial whose files are complete; its MLflow run is mended where it is not."""
         entry, tracker = self.entry(trial), self.tracker
         run_id = find_run(tracker.uri, tracker.experiment, Path(entry.folder).name)
-        if run_id is not None and is_complete(tracker.uri, run_id):
+        if run_id is not None and is_complete(tracker.uri, run_id, self.store / entry.folder):
+            # The parent that it had may have been deleted, and made anew.
+            set_tags(tracker.uri, run_id, {PARENT_TAG: tracker.parent})
             self.ledger.change(entry.folder, state="finished", epochs=entry.of, run_id=run_id)
         else:
             self.start(trial)

@@ -1,0 +1,130 @@
+"""The SQLite file of a tracking store: made whole or not at all, and sure of where the files of its runs lie now."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from lchp.tracking.address import ARTIFACTS, SQLITE
+
+Ask = Callable[[str], object]
+"""Asks MLflow something of a URI, which makes the tables of a database that has none."""
+
+
+def open_database(database: Path, ask: Ask) -> None:
+    """Make the store where there is none yet, or only a half that holds no run; let it say where its artifacts lie now.
+
+    A half is what an older version left that was killed, or had no space, while MLflow made the tables: MLflow refuses
+    it for ever ("index ... already exists"). It is set aside as ``<name>.damaged-<N>``.
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(database):
+        # MLflow retries a file that is no database for minutes: SQLite says it at once.
+        tables = _tables(database)
+        if "experiments" in tables and _is_half(database, tables, ask):
+            places = (database.with_name(f"{database.name}.damaged-{number}") for number in count(1))
+            database.replace(next(place for place in places if not place.exists()))
+            tables = set()
+        if not tables:
+            _create(database, ask)
+        settle_locations(database)
+        ask(f"{SQLITE}{database}")
+
+
+@contextmanager
+def _alone(database: Path) -> Iterator[None]:
+    """Hold the lock beside ``database``: stores that are opened at the same moment for the first time stay broken."""
+    with (database.parent / f"{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _create(database: Path, ask: Ask) -> None:
+    """Let MLflow make its tables under another name, and put a copy, to which nobody is connected, in place."""
+    with tempfile.TemporaryDirectory(prefix=f".{database.name}-", dir=database.parent) as scratch:
+        made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
+        ask(f"{SQLITE}{made}")
+        with closing(sqlite3.connect(made)) as connection:
+            connection.execute("VACUUM INTO ?", [str(whole)])
+        whole.replace(database)
+
+
+def _tables(database: Path) -> set[str]:
+    if not database.exists():
+        return set()
+    with closing(sqlite3.connect(database)) as connection:
+        return {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _is_half(database: Path, tables: set[str], ask: Ask) -> bool:
+    """Whether MLflow refuses a database of its own that holds no run. It is asked of a copy, since it stays connected
+    to what it has once opened.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{database.name}-", dir=database.parent) as scratch:
+        copy = Path(scratch) / "copy.db"
+        with closing(sqlite3.connect(database)) as connection:
+            if "runs" in tables and connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone():
+                return False
+            connection.execute("VACUUM INTO ?", [str(copy)])
+        try:
+            ask(f"{SQLITE}{copy}")
+        except (MlflowException, SQLAlchemyError):
+            return True
+    return False
+
+
+def settle_locations(database: Path) -> None:
+    """Where the project was moved or copied, rewrite the places of artifacts, which MLflow keeps absolute, to those
+    beside the database.
+
+    A place that lchp made ends in ``mlartifacts/<experiment>``. It is rewritten if that exists beside the database, or
+    if what was recorded is gone: so a copy never writes into the original.
+    """
+    if not {"experiments", "runs"} <= _tables(database):
+        return
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        changes = list(_changes(connection, database.parent))
+        if changes:
+            connection.execute("BEGIN IMMEDIATE")
+            for change, values in changes:
+                connection.execute(change, values)
+            connection.execute("COMMIT")
+
+
+def _changes(connection: sqlite3.Connection, here: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """The updates, with their values, that put the places of experiments and runs right."""
+    for experiment, name, location in connection.execute(
+        "SELECT experiment_id, name, artifact_location FROM experiments"
+    ).fetchall():
+        if now := _moved(location, name, here):
+            yield "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (now, experiment)
+        runs = connection.execute("SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ?", [experiment])
+        for run, recorded in runs.fetchall():
+            end = f"/{run}/artifacts"
+            if recorded and recorded.endswith(end) and (now := _moved(recorded[: -len(end)], name, here)):
+                yield "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (now + end, run)
+
+
+def _moved(location: str | None, experiment: str, here: Path) -> str | None:
+    """The URI at which artifacts lie now that were at ``location``; None where they still are, or are not lchp's."""
+    parts = urlsplit(location or "")
+    own = (ARTIFACTS, *Path(experiment).parts)
+    recorded = Path(unquote(parts.path))
+    if parts.scheme != "file" or recorded.parts[-len(own) :] != own:
+        return None
+    now = here.joinpath(*own)
+    if recorded == now or recorded.resolve() == now.resolve():
+        return None
+    gone = True
+    with suppress(OSError):
+        gone = not recorded.exists()
+    return now.as_uri() if gone or now.exists() else None
