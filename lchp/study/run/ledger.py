@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lchp.data.files import write_json
+from lchp.data.files import read_json, write_json
 from lchp.errors import Refusal
 
 FILE = "trials.json"
@@ -68,12 +67,13 @@ def read(study: Path) -> list[Entry]:
     file = study / FILE
     if not file.exists():
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
+    remedy = "run the study again, which writes it from its finished trials"
     try:
-        entries = [Entry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise Refusal(
-            f"{file}: is no list of trials ({error}): run the study again, which writes it from its finished trials"
-        ) from error
+        entries = [Entry(**entry) for entry in read_json(file, remedy)]
+    except TypeError as error:
+        raise Refusal(f"{file} is no list of trials ({error}): {remedy}") from error
+    except ValueError as error:
+        raise Refusal(str(error)) from error
     return sorted(entries, key=lambda entry: entry.number)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lchp.data.files import write_text
+from lchp.data.files import read_json, write_text
 from lchp.data.fingerprint import differences, fingerprint
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
@@ -74,10 +74,13 @@ def _held(folder: Path) -> dict[str, Any] | None:
     file = folder / CONFIGURATION
     if not file.exists():
         return None
+    remedy = "delete it, and run the study again"
     try:
-        held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        held = read_json(file, remedy)
     except ValueError as error:
-        raise Refusal(f"{file}: is no JSON ({error}): delete it, and run the study again") from error
+        raise Refusal(str(error)) from error
+    if not isinstance(held, dict):
+        raise Refusal(f"{file} is not what a study writes there, it holds no object: {remedy}")
     return held
 
 

@@ -42,10 +42,10 @@ class Materials:
 
 
 def prepare(study: Study, runtime: Runtime) -> Materials:
-    """Open the data, once, and try the weights of every trial that is not trained yet.
+    """Open the data, once, and try the images and weights of every trial that is not trained yet.
 
     Raises:
-        Refusal: data, weights or the objective's true boxes are not there; names what, and the remedy.
+        Refusal: data, an image, weights or the objective's true boxes are not there; names what, and the remedy.
     """
     materials = Materials(runtime)
     configs = [study.searched] if study.search else [trial.config for trial in study.trials]
@@ -54,8 +54,28 @@ def prepare(study: Study, runtime: Runtime) -> Materials:
     if study.search:
         _require_objective(study, materials.of(study.searched))
         configs = _suggested(study)
-    require_weights((config, materials.of(config)) for config in configs)
+    trials = [(config, materials.of(config)) for config in configs]
+    require_weights(trials)
+    require_images(trials)
     return materials
+
+
+def require_images(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
+    """Decode the images of trials that are not finished, once for each size: none that is broken ends a trial later.
+
+    Raises:
+        Refusal: an image does not decode, or the cache cannot be written; names it and the remedy.
+    """
+    opened = set()
+    for config, material in trials:
+        key = (Material.key(config), config.view.resize)
+        if key in opened or StageFolder(material.trial_folder(config)).done:
+            continue
+        opened.add(key)
+        try:
+            material.open_images()
+        except (ValueError, OSError) as error:
+            raise Refusal(str(error)) from error
 
 
 def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:

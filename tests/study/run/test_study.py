@@ -203,8 +203,15 @@ def test_require_same_does_not_import_what_trains() -> None:
 @pytest.mark.parametrize("text", ["{", '[{"nonsense": 1}]', "[3]"])
 def test_read_broken_ledger_is_refused_with_remedy(tmp_path: Path, text: str) -> None:
     (tmp_path / "trials.json").write_text(text, encoding="utf-8")
-    with pytest.raises(Refusal, match=r"trials\.json: is no list of trials \(.*\): run the study again"):
+    with pytest.raises(Refusal, match=r"trials\.json is (no list of trials|cut or damaged).* \(.*\): run the study"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", '{"name": "ti', "[1]", "null"])
+def test_require_same_broken_configuration_is_refused_with_remedy(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text, encoding="utf-8")
+    with pytest.raises(Refusal, match=r"study\.json is .*: delete it, and run the study again"):
+        require_same(small.load(tmp_path, small.GRID), tmp_path)
 
 
 def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) -> None:
@@ -333,6 +340,23 @@ def test_run_study_weights_that_do_not_fit_are_refused_before_training(tmp_path:
     with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
         run_single(config, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"), print)
     assert not (tmp_path / "out/tiny").exists()
+
+
+@pytest.mark.usefixtures("never")
+def test_run_study_broken_image_is_refused_before_training(tmp_path: Path) -> None:
+    draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), tmp_path / "images")
+    broken = tmp_path / "images/test/ringed-3/00001.png"
+    broken.write_bytes(broken.read_bytes()[:-20])
+    text = small.GRID.replace(
+        "dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}",
+        f"dataset: {{kind: table, path: {tmp_path / 'images/dataset.csv'}}}",
+    )
+    study = small.load(tmp_path, text)
+    with pytest.raises(Refusal, match=r"test/ringed-3/00001\.png: the image does not decode .*: replace or remove"):
+        small.run(study, tmp_path)
+    with pytest.raises(Refusal, match=r"test/ringed-3/00001\.png: the image does not decode .*: replace or remove"):
+        run_single(study.base, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"), print)
+    assert not list(tmp_path.glob("out/.store/*/*"))
 
 
 @pytest.mark.usefixtures("never")
