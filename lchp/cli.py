@@ -292,11 +292,16 @@ def data_check(
     file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path | None
 ) -> int:
     """Read a whole dataset; say what it holds, what is wrong with it, and the floors."""
-    dataset, split = _dataset(file, kind, data, sets)
+    config, split = _dataset(file, kind, data, sets)
     with _refusing(cache):
+        from lchp.data.reading import open_dataset
+
+        dataset = open_dataset(config, cache or _default_cache())
+
+        # torch takes seconds to import: a dataset that cannot be opened is told before.
         from lchp.data.checking import check
 
-        report = check(dataset, cache or _default_cache(), split)
+        report = check(config, dataset, cache or _default_cache(), split)
     click.echo(report.text())
     return 1 if report.problems else 0
 
@@ -313,11 +318,15 @@ def data_show(
     output: Path,
 ) -> int:
     """Draw a grid of samples with their true boxes."""
-    dataset, _ = _dataset(file, kind, data, sets)
+    config, _ = _dataset(file, kind, data, sets)
     with _refusing(cache):
+        from lchp.data.reading import open_dataset
+
+        dataset = open_dataset(config, cache or _default_cache())
+
         from lchp.data.showing import show
 
-        show(dataset, cache or _default_cache(), output)
+        show(config, dataset, output)
     click.echo(f"drawn: {output}")
     return 0
 

@@ -240,6 +240,26 @@ def test_unwritable_file_while_running_is_one_message_and_code_one(
     assert capsys.readouterr().err.startswith("lchp: results.csv: No space left on device: ")
 
 
+@pytest.mark.parametrize("command", [["data", "check"], ["data", "show"], ["study", "plan"]])
+def test_dataset_that_cannot_be_opened_is_told_before_torch_is_imported(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("name: birds\npreset: cub\n")
+    what = [str(tmp_path / "plan.yaml")] if command[0] == "study" else ["--kind", "cub"]
+    arguments = [*command, *what, "--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    code = f"import sys; from lchp.cli import run; print(run({arguments!r}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "2 False"
+    assert "holds no images.txt. Give --data PATH" in done.stderr
+
+
+def test_plan_of_a_published_dataset_without_its_files_imports_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("name: birds\npreset: cub\n")
+    arguments = ["study", "plan", str(tmp_path / "plan.yaml")]
+    code = f"import sys; from lchp.cli import run; print(run({arguments!r}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False"
+    assert "5994 train, 5794 test (the published size of CUB-200-2011)" in done.stdout
+
+
 def test_study_run_mistake_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
     heavy = {"torch", "ray", "mlflow", "pandas"}
     code = (

@@ -17,7 +17,6 @@ from lchp.data.findings import SHOWN, inspect, named
 from lchp.data.headers import Header, header
 from lchp.data.loader import decode
 from lchp.data.progress import progress
-from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset, ImageRecord, Splits, TrueBoxes
 from lchp.data.splits import split
 from lchp.data.true_boxes import read_truth
@@ -48,16 +47,15 @@ class CheckReport:
         return "\n".join([*self.facts, *warnings, heading, *shown, *more])
 
 
-def check(config: DatasetConfig, cache: Path, splits: SplitConfig | None = None) -> CheckReport:
+def check(config: DatasetConfig, dataset: Dataset, cache: Path, splits: SplitConfig) -> CheckReport:
     """Read everything: images decode, classes are filled, and what ``lchp.data.findings`` tells; and the floors.
 
-    Raises ValueError where the dataset cannot be opened at all; everything else is a line of the report.
+    Whatever is wrong with an open dataset is a line of the report. Raises ValueError where an image has gone meanwhile.
     """
     report = CheckReport()
-    dataset = open_dataset(config, cache)
     records = (*dataset.train, *dataset.test)
     report.facts.append(f"dataset {dataset.name} at {dataset.source}: {len(dataset.classes)} classes")
-    drawn = _splits(dataset, splits or SplitConfig(), report)
+    drawn = _splits(dataset, splits, report)
     _count(dataset, drawn, report)
     headers = _headers(dataset, report)
     hashes = read_image_files(dataset, cache).hashes

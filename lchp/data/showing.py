@@ -12,17 +12,17 @@ from matplotlib.patches import Rectangle
 from lchp.data.config import DatasetConfig
 from lchp.data.files import replacing
 from lchp.data.loader import decode
-from lchp.data.reading import open_dataset, read_pixel_boxes
+from lchp.data.reading import read_pixel_boxes
+from lchp.data.records import Dataset
 
 TRUTH = "red"
 
 
-def show(config: DatasetConfig, cache: Path, out: Path, count: int = 16, seed: int = 0) -> None:
+def show(config: DatasetConfig, dataset: Dataset, out: Path, count: int = 16, seed: int = 0) -> None:
     """Draw ``count`` images, chosen by ``seed``, with class, split and true boxes (red), into the PNG ``out``.
 
-    Boxes are drawn as written, before clipping. Raises ValueError where the dataset, or a chosen image, cannot be read.
+    Boxes are drawn as written, before clipping. Raises ValueError where a box file, or a chosen image, cannot be read.
     """
-    dataset = open_dataset(config, cache)
     records = [(record, split) for split in ("train", "test") for record in getattr(dataset, split)]
     order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))[:count]
     chosen = [records[place] for place in order.tolist()]

@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lchp.data.checking import CheckReport, check
+from lchp.data import checking
+from lchp.data.checking import CheckReport
 from lchp.data.config import DatasetConfig, FilesDataset, SplitConfig
+from lchp.data.reading import open_dataset
 from tests.data.layouts import draw_cub, draw_imagenet, draw_table, write_annotation
 
 ALL = SplitConfig(val_per_class=0)
 SOME = SplitConfig(val_per_class=1)
+
+
+def check(config: DatasetConfig, cache: Path, splits: SplitConfig) -> CheckReport:
+    return checking.check(config, open_dataset(config, cache), cache, splits)
 
 
 def checked(path: Path, splits: SplitConfig = SOME) -> CheckReport:

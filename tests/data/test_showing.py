@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lchp.data.config import FilesDataset
+from lchp.data.reading import open_dataset
 from lchp.data.showing import show
 from tests.data.layouts import draw_table
 
@@ -21,7 +22,7 @@ def red_pixels(file: Path) -> int:
 
 def test_show_draws_samples_with_red_boxes(tmp_path: Path) -> None:
     config = FilesDataset(kind="table", path=draw_table(tmp_path))
-    show(config, tmp_path, tmp_path / "new/samples.png", count=5, seed=0)
+    show(config, open_dataset(config, tmp_path), tmp_path / "new/samples.png", count=5, seed=0)
     assert red_pixels(tmp_path / "new/samples.png") > 500
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["samples.png"]
 
@@ -29,14 +30,15 @@ def test_show_draws_samples_with_red_boxes(tmp_path: Path) -> None:
 def test_show_without_boxes_draws_none(tmp_path: Path) -> None:
     path = draw_table(tmp_path)
     path.write_text("".join(",".join(line.split(",")[:3]) + "\n" for line in path.read_text().splitlines()))
-    show(FilesDataset(kind="table", path=path), tmp_path, tmp_path / "samples.png", count=100, seed=0)
+    config = FilesDataset(kind="table", path=path)
+    show(config, open_dataset(config, tmp_path), tmp_path / "samples.png", count=100, seed=0)
     assert red_pixels(tmp_path / "samples.png") == 0
 
 
 def test_show_the_seed_decides_the_samples(tmp_path: Path) -> None:
     config = FilesDataset(kind="table", path=draw_table(tmp_path))
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        show(config, tmp_path, tmp_path / f"{name}.png", count=4, seed=seed)
+        show(config, open_dataset(config, tmp_path), tmp_path / f"{name}.png", count=4, seed=seed)
     first, same, other = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
     assert first == same
     assert first != other
