@@ -52,8 +52,9 @@ def _file_fault(path: Path) -> str | None:
         return "is packed by gzip: unpack it"
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < path.stat().st_size:
         return "is a safetensors file: read it with safetensors.torch.load_file, and save what that gives by torch.save"
-    if head.isascii() and head.decode().replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
-        line = head.decode().splitlines()[0][:40]
+    text = head.decode("utf-8", "replace")
+    if all(letter.isprintable() or letter in "\t\r\n" for letter in text) and "\ufffd" not in text[:-1]:
+        line = text.strip().partition("\n")[0].strip()[:40]
         return f"is text that begins {line!r}, perhaps a page or a pointer instead of the file: {FETCH}"
     return None
 
@@ -64,10 +65,10 @@ def _archive_fault(path: Path) -> str | None:
             names = archive.namelist()
             # torch.load compares no checksums: a byte that is another would be another weight.
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError):
+    except Exception:  # a damaged table of contents may lead the reader anywhere
         return f"is cut short or damaged, {path.stat().st_size} bytes without the end of an archive: {FETCH}"
     if damaged:
-        return f"is damaged, {damaged} in it has not its checksum: {FETCH}, or save it again with torch.save"
+        return f"is damaged (the checksum of its record {damaged!r} differs): {FETCH}, or save it again with torch.save"
     if not any(name.endswith("/data.pkl") for name in names):
         return f"is a zip archive, but not one of torch.save: {SAVE}"
     if any(name.endswith("/constants.pkl") for name in names):

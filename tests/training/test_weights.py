@@ -124,6 +124,7 @@ def _zipped(names: list[str]) -> bytes:
     [
         pytest.param(b"", "is empty, 0 bytes: fetch it again", id="empty"),
         pytest.param(b"not a state dict\nat all", "is text that begins 'not a state dict'", id="text"),
+        pytest.param("Gewichte für ResNet".encode(), "is text that begins 'Gewichte für ResNet'", id="utf-8"),
         pytest.param(b"<!DOCTYPE html>\n", "is text that begins '<!DOCTYPE html>', perhaps a page", id="page"),
         pytest.param(b"PK\x03\x04broken", "is cut short or damaged, 10 bytes without the end", id="archive"),
         pytest.param(
@@ -160,7 +161,7 @@ def test_load_weights_file_with_one_byte_flipped_is_refused(tmp_path: Path) -> N
     content[len(content) // 2] ^= 1
     source.file.write_bytes(content)
     message = _refusal(source, "small_cnn")
-    assert re.search(r"is damaged, weights/data/\d+ in it has not its checksum: fetch it again", message)
+    assert re.search(r"is damaged \(the checksum of its record 'weights/data/\d+' differs\): fetch it again", message)
 
 
 def test_digest_of_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
