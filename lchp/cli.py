@@ -21,6 +21,7 @@ import click
 
 from lchp.data.kinds import KINDS
 from lchp.errors import answer, refusing
+from lchp.study.run.stopping import stoppable
 from lchp.surroundings import settle
 
 if TYPE_CHECKING:
@@ -381,7 +382,8 @@ def run(arguments: Sequence[str]) -> int:
             # A terminal that lacks a letter shows its number instead of ending the command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app.main(list(arguments), prog_name="lchp", standalone_mode=False)
+        with stoppable():
+            code = app.main(list(arguments), prog_name="lchp", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2

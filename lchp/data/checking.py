@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -129,8 +130,9 @@ def _decoded(
 
 
 def _add_floors(splits: Splits, boxes: TrueBoxes, report: CheckReport) -> None:
+    known = {path: torch.from_numpy(of_image) for path, of_image in boxes.items()}
     train, test = (
-        [boxes[record.path] for record in part if record.path in boxes] for part in (splits.train, splits.test)
+        [known[record.path] for record in part if record.path in known] for part in (splits.train, splits.test)
     )
     if not test:
         return

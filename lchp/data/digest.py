@@ -16,7 +16,7 @@ from typing import Any
 
 from lchp.data.files import read_json, write_text
 from lchp.data.headers import Header, header
-from lchp.data.loader import file_identity, unreadable
+from lchp.data.identities import file_identity, unreadable
 from lchp.data.progress import progress
 from lchp.data.records import Dataset, TrueBoxes
 
@@ -90,7 +90,7 @@ def boxes_digest(true_boxes: TrueBoxes) -> str:
     """One sha256 over the boxes of every image, in the order of their paths."""
     digest = hashlib.sha256()
     for path in sorted(true_boxes):
-        digest.update(f"{path}\0{true_boxes[path].double().tolist()}\n".encode())
+        digest.update(f"{path}\0{true_boxes[path].tolist()}\n".encode())
     return digest.hexdigest()
 
 

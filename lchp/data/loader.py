@@ -15,7 +15,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lchp.data.once import build_once, remedy
+from lchp.data.identities import file_identity, identity_of, unreadable
+from lchp.data.once import build_once
 from lchp.data.progress import progress
 from lchp.data.records import ImageRecord
 
@@ -43,8 +44,8 @@ class ImageSource:
 
     They lie in one memory-mapped file ``cache/resized/<key>.u8``, built on first use, if that takes at most
     ``budget_bytes``; else every image is decoded when it is asked for, and one that is broken is found then. Both give
-    the same bits. ``identity`` says which files they are (:func:`identity_of`; the key holds it and the size), so that
-    a changed image is read again.
+    the same bits. ``identity`` says which files they are (``identity_of``; the key holds it and
+    the size), so that a changed image is read again.
     """
 
     def __init__(
@@ -144,21 +145,6 @@ class ImageSource:
             raise ValueError(f"{self.root}: an image changed while the images were read: start again")
 
 
-def identity_of(records: Sequence[ImageRecord], identities: Mapping[str, str]) -> str:
-    """One digest over the paths of ``records`` and what :func:`file_identity` says of each, in their order."""
-    lines = (f"{record.path}\0{identities[record.path]}\n" for record in records)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def file_identity(file: Path) -> str:
-    """Length and times of a file, which tell without reading it whether it may have changed. ValueError if missing."""
-    try:
-        stat = os.stat(file)  # noqa: PTH116 - called a million times, and Path.stat takes twice as long
-    except OSError as error:
-        raise unreadable(file, error) from error
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-
-
 def decode(file: Path) -> Tensor:
     """The image in ``file`` as RGB, uint8 (3, h, w). Raises ValueError naming a file that is cut or does not decode.
 
@@ -181,11 +167,6 @@ def resized(image: Tensor, size: int) -> Tensor:
     if image.shape[1:] == (size, size):
         return image
     return interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0]
-
-
-def unreadable(file: Path, error: OSError) -> ValueError:
-    """What to say of an image that is missing or may not be read."""
-    return ValueError(f"{file}: the image cannot be read ({error.strerror}): {remedy(file)}")
 
 
 def _decoded(data: npt.NDArray[np.uint8]) -> Tensor:

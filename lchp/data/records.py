@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    import numpy.typing as npt
 
-TrueBoxes: TypeAlias = "dict[str, Tensor]"
+TrueBoxes: TypeAlias = "dict[str, npt.NDArray[np.float64]]"
 """Image path to its true boxes, shape (k, 4), k >= 1, in the convention of ``lchp.method.boxes``."""
 
 PixelBox = tuple[float, float, float, float]

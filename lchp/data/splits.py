@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-import torch
+import numpy as np
 
 from lchp.data.config import SplitConfig
 from lchp.data.records import Dataset, ImageRecord, Splits, by_path
@@ -29,11 +29,31 @@ def split(dataset: Dataset, config: SplitConfig) -> Splits:
     by_class: dict[int, list[ImageRecord]] = defaultdict(list)
     for record in by_path(dataset.train):
         by_class[record.label].append(record)
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = _Draw(config.seed)
     held_out: set[str] = set()
     for label in range(len(dataset.classes)):
-        order = torch.randperm(counts[label], generator=generator)[: config.val_per_class]
-        held_out.update(by_class[label][place].path for place in order.tolist())
+        order = generator.permutation(counts[label])[: config.val_per_class]
+        held_out.update(by_class[label][place].path for place in order)
     train = tuple(record for record in by_path(dataset.train) if record.path not in held_out)
     val = tuple(record for record in by_path(dataset.train) if record.path in held_out)
     return Splits(train, val, by_path(dataset.test))
+
+
+class _Draw:
+    """The permutations that ``torch.randperm`` draws from a CPU generator of this seed, without torch.
+
+    Stored results depend on them, and a study that has nothing to train should not wait for torch to be imported.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.MT19937()
+        # As std::mt19937 and torch seed it; NumPy's own way of seeding gives other numbers.
+        self._bits._legacy_seeding(seed % 2**32)
+
+    def permutation(self, count: int) -> list[int]:
+        """The places 0 to ``count`` - 1 in random order (Fisher-Yates from the front)."""
+        places = list(range(count))
+        for here, drawn in enumerate(self._bits.random_raw(max(count - 1, 0)).tolist()):
+            there = here + drawn % (count - here)
+            places[here], places[there] = places[there], places[here]
+        return places

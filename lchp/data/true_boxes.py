@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from lchp.data.config import DatasetConfig
 from lchp.data.headers import Header
@@ -70,7 +70,7 @@ def read_truth(
             else:
                 bad.append(BadBox(path, box, wrong))
         if inside:
-            sound[path] = torch.tensor(inside, dtype=torch.float64)
+            sound[path] = np.array(inside, dtype=np.float64)
     return Truth(pixels, headers, sound, tuple(bad))
 
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
 import lchp
+
+_NUMBERS = {"family": "cpu family", "model": "model", "stepping": "stepping"}
+_INSTRUCTIONS = (
+    *("avx", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
+)
+"""The instruction sets by which torch, oneDNN and MKL choose their kernels."""
+_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+"""What tells them to use less than there is; each changes the bits of a trial."""
 
 LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow", "imgaug", "numpy", "pandas")
 
 
 def describe(device: str) -> dict[str, object]:
-    """Commit (None outside a repository), versions, CPU model and, on CUDA, the name of the device."""
+    """Commit (None outside a repository), versions, the processor and, on CUDA, the name of the device.
+
+    ``cpu`` is the processor's name for people, ``processor`` what identifies it: equal bits are promised where it is
+    the same (:func:`processor`).
+    """
     return {
         "commit": _commit(),
         "versions": {"python": platform.python_version(), "lchp": lchp.__version__, **_versions()},
-        "cpu": _cpu_model(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "cpu": _cpu_info().get("model name") or platform.processor() or platform.machine(),
+        "processor": processor(),
+        "device": _device_name(device),
     }
 
 
@@ -48,10 +61,37 @@ def _commit() -> str | None:
     return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
 
 
-def _cpu_model() -> str:
+def processor() -> dict[str, str]:
+    """What decides in which order and width the CPU's sums are taken, and so their last bits.
+
+    Two processors may share a name ("AMD EPYC") and differ in all of this; on one of them torch and oneDNN may be told
+    to use less than there is.
+    """
+    import torch
+
+    info = _cpu_info()
+    flags = set(info.get("flags", "").split())
+    return {
+        **{name: info.get(key, "unknown") for name, key in _NUMBERS.items()},
+        "instructions": " ".join(name for name in _INSTRUCTIONS if name in flags) or "unknown",
+        "torch": torch.backends.cpu.get_cpu_capability(),
+        **{name: os.environ[name] for name in _VARIABLES if os.environ.get(name)},
+    }
+
+
+def _cpu_info() -> dict[str, str]:
+    """What Linux says of its first processor; empty elsewhere."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    if not info.exists():
+        return {}
+    first = info.read_text(encoding="utf-8").partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _device_name(device: str) -> str:
+    if not device.startswith("cuda"):
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name(device)

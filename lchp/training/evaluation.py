@@ -15,13 +15,13 @@ from torch import Tensor
 
 from lchp.data.config import ViewConfig
 from lchp.data.loader import ImageSource
-from lchp.data.records import TrueBoxes
 from lchp.method import augmentation, boxes, metrics
 from lchp.method.confidence import confidence, crop
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.method.pseudo_boxes import pseudo_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.loop import autocast
+from lchp.training.material import Split
 from lchp.vocabulary import CENTRED_BOX, GT_KNOWN, SELECTED, TOP1_CLS, WHOLE_IMAGE, Score
 
 PER_IMAGE_COLUMNS = ("path", "label", "split", "method", "x1", "y1", "x2", "y2", "iou", "top1", "top5")
@@ -32,20 +32,6 @@ those of Table 4 (0, 0.5, 0.6, 0.7, 0.8, 0.9) are among them.
 
 Predict = Callable[[Tensor], Tensor]
 """Normalised views (n, 3, s, s) to corner boxes (n, 4) in those views."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split to measure on: its images and, where known, its true boxes in the whole image.
-
-    Some of its images may have none (about half of ImageNet's training images): ``true_boxes`` lacks them. ``sizes``
-    gives width and height in pixels of the stored image, by path, for what is written for people.
-    """
-
-    name: str
-    source: ImageSource
-    true_boxes: TrueBoxes | None
-    sizes: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -194,7 +180,11 @@ def in_whole_image(found: Tensor, view: ViewConfig) -> Tensor:
 def true_boxes_of(split: Split) -> tuple[Tensor, list[Tensor]]:
     """The places (n,) int64 of the images of a split that have true boxes, ascending, and the boxes (k, 4) of each."""
     known = split.true_boxes or {}
-    found = {index: known[record.path] for index, record in enumerate(split.source.records) if record.path in known}
+    found = {
+        index: torch.from_numpy(known[record.path])
+        for index, record in enumerate(split.source.records)
+        if record.path in known
+    }
     return torch.tensor(list(found), dtype=torch.int64), list(found.values())
 
 

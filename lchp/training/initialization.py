@@ -17,8 +17,9 @@ from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
 from lchp.method.pseudo_boxes import pseudo_boxes
 from lchp.training.config import TrialConfig
-from lchp.training.evaluation import Evaluator, Measured, Split
+from lchp.training.evaluation import Evaluator, Measured
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
+from lchp.training.material import Split
 from lchp.training.seeds import named_generator, named_seed
 from lchp.training.weights import load_weights
 from lchp.vocabulary import INITIALIZATION, LCHP_I, LOSS, PSEUDO_LABEL

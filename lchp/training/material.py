@@ -4,28 +4,30 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from lchp.data.digest import Digest, ImageFiles, boxes_digest, dataset_digest, read_image_files
 from lchp.data.findings import inspect
 from lchp.data.fingerprint import fingerprint
 from lchp.data.headers import header
-from lchp.data.loader import ImageSource, identity_of
+from lchp.data.identities import identity_of
 from lchp.data.reading import open_dataset
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
 from lchp.data.splits import split
 from lchp.data.true_boxes import read_truth
 from lchp.training.config import TrialConfig
-from lchp.training.evaluation import Split
 from lchp.training.identity import initialization_key, trial_key, with_digests
-from lchp.training.weights import digest_of
+from lchp.training.weight_files import digest_of
 from lchp.vocabulary import TEST, TRAIN, VAL
+
+if TYPE_CHECKING:
+    from lchp.data.loader import ImageSource
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,20 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class Split:
+    """A split to measure on: its images and, where known, its true boxes in the whole image.
+
+    Some of its images may have none (about half of ImageNet's training images): ``true_boxes`` lacks them. ``sizes``
+    gives width and height in pixels of the stored image, by path, for what is written for people.
+    """
+
+    name: str
+    source: ImageSource
+    true_boxes: TrueBoxes | None
+    sizes: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class Material:
     """The data of a trial. ``train`` knows images and labels alone; true boxes are in the splits that evaluation is
     given.
@@ -61,7 +77,7 @@ class Material:
     sizes: dict[str, tuple[int, int]]
     """Width and height in pixels of the images that are measured or have true boxes, by path."""
     identities: dict[str, str]
-    """Which files a split's images are (:func:`lchp.data.loader.identity_of`), by its name."""
+    """Which files a split's images are (:func:`lchp.data.identities.identity_of`), by its name."""
     config: TrialConfig
     """What it was prepared for; it serves every configuration of the same dataset, split, weights and view."""
     runtime: Runtime
@@ -106,15 +122,15 @@ class Material:
     def __getstate__(self) -> dict[str, Any]:
         state = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.true_boxes:
-            # A tensor an image would take ImageNet's half a million boxes a minute to pickle.
+            # An array an image would take ImageNet's half a million boxes a minute to pickle.
             counts = {path: len(boxes) for path, boxes in self.true_boxes.items()}
-            state["true_boxes"] = counts, torch.cat(list(self.true_boxes.values()))
+            state["true_boxes"] = counts, np.concatenate(list(self.true_boxes.values()))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state["true_boxes"]:
             counts, boxes = state["true_boxes"]
-            state["true_boxes"] = dict(zip(counts, boxes.split(list(counts.values())), strict=True))
+            state["true_boxes"] = dict(zip(counts, np.split(boxes, np.cumsum(list(counts.values()))[:-1]), strict=True))
         vars(self).update(state)
 
     def open_images(self) -> None:
@@ -192,6 +208,8 @@ class Material:
         return Split(name, self._source(name), self.true_boxes, self.sizes)
 
     def _source(self, name: str) -> ImageSource:
+        from lchp.data.loader import ImageSource  # imports torch, which preparing does without
+
         return ImageSource(
             self.dataset.root,
             getattr(self.splits, name),

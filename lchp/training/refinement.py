@@ -18,9 +18,10 @@ from lchp.method.augmentation import StrongDraw
 from lchp.method.confidence import confidence, crop, high_quality
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.training.config import TrialConfig
-from lchp.training.evaluation import Evaluator, Measured, Split
+from lchp.training.evaluation import Evaluator, Measured
 from lchp.training.initialization import Networks, as_target
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
+from lchp.training.material import Split
 from lchp.training.seeds import named_generator
 from lchp.vocabulary import LCHP_R, LOSS, REFINEMENT, SELECTED
 

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from lchp.data.headers import Header, header
-from lchp.data.loader import ImageSource, decode, file_identity, identity_of, resized
+from lchp.data.identities import file_identity, identity_of
+from lchp.data.loader import ImageSource, decode, resized
 from lchp.data.records import ImageRecord
 
 WIDTH, HEIGHT = 60, 40

@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from lchp.data.config import SplitConfig
 from lchp.data.records import Dataset, ImageRecord
-from lchp.data.splits import split
+from lchp.data.splits import _Draw, split
 
 
 def dataset(a_class: int = 12, classes: int = 4, reverse: bool = False) -> Dataset:
@@ -56,3 +57,10 @@ def test_split_leaves_every_class_an_image_to_train_on(a_class: int, asked: int,
         ValueError, match=rf"class a \({a_class}\), b .* needs at least {asked + 1}.*lower split.val_per"
     ):
         split(dataset(a_class), config)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**32 + 5, 2**63 - 1])
+def test_draw_is_that_of_torch_randperm(seed: int) -> None:
+    generator, draw = torch.Generator().manual_seed(seed), _Draw(seed)
+    for count in (1, 2, 0, 3, 30, 1300):
+        assert draw.permutation(count) == torch.randperm(count, generator=generator).tolist()

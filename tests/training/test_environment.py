@@ -30,3 +30,23 @@ def test_describe_leaves_out_libraries_that_are_not_there(monkeypatch: pytest.Mo
     versions = environment.describe("cpu")["versions"]
     assert isinstance(versions, dict)
     assert set(versions) == {"python", "lchp", "torch"}
+
+
+def test_processor_says_what_torch_uses_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    plain = environment.processor()
+    assert {"family", "model", "stepping", "instructions", "torch"} <= set(plain)
+    assert plain["torch"] == torch.backends.cpu.get_cpu_capability()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert environment.processor() == {**plain, "ONEDNN_MAX_CPU_ISA": "SSE41"}
+
+
+def test_processor_of_two_that_share_a_name_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = {"model name": "AMD EPYC", "cpu family": "25", "model": "1", "stepping": "1", "flags": "avx2 fma"}
+    monkeypatch.setattr(environment, "_cpu_info", lambda: info)
+    one = environment.describe("cpu")
+    monkeypatch.setattr(environment, "_cpu_info", lambda: {**info, "model": "17", "flags": "avx2 fma avx512f"})
+    other = environment.describe("cpu")
+    assert one["cpu"] == other["cpu"] == "AMD EPYC"
+    assert one["processor"] != other["processor"]

@@ -248,7 +248,8 @@ def source(folder: Path, count: int) -> ImageSource:
 
 def split_of(name: str, images: ImageSource, truth: dict[str, Tensor] | None) -> Split:
     """A split of drawn birds, all of 80 x 64 pixels."""
-    return Split(name, images, truth, {record.path: (80, 64) for record in images.records})
+    boxes = None if truth is None else {path: of_image.double().numpy() for path, of_image in truth.items()}
+    return Split(name, images, boxes, {record.path: (80, 64) for record in images.records})
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

@@ -20,7 +20,8 @@ from torchvision.models import get_model, get_model_weights
 from lchp.method.backbones import NETWORKS
 from lchp.method.networks import BapClassifier, BoxRegressor, make_classifier, make_regressor
 from lchp.training.config import WeightsFile
-from lchp.training.weights import digest_of, imagenet_weights, load_weights, sha256_of
+from lchp.training.weight_files import digest_of, sha256_of
+from lchp.training.weights import imagenet_weights, load_weights
 
 PRETRAINED = tuple(name for name, network in NETWORKS.items() if network.imagenet)
 

@@ -135,16 +135,25 @@ def _like(there: Mapping[str, Any], machine: Machine) -> Machine:
 
 
 def _is_exact(config: TrialConfig, there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
-    """Whether equal bits are promised: the same CPU, or the same CUDA device in deterministic mode."""
+    """Whether equal bits are promised: the same processor, or the same CUDA device in deterministic mode.
+
+    Runs of before the processor was written down have its name alone, which says too little.
+    """
     if there["device"] != here["device"]:
         return False
-    return bool(there["cpu"] == here["cpu"] if here["device"] == "cpu" else config.compute.deterministic)
+    if here["device"] == "cpu":
+        return bool(there.get("processor") == here["processor"])
+    return config.compute.deterministic
 
 
 def _other_environment(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """What differs of commit, versions and hardware: a hint, not a disagreement."""
+    lines = []
+    if "processor" not in there:
+        lines.append("environment: the stored run does not say which processor made it: equal bits are not promised")
+        here = {key: value for key, value in here.items() if key != "processor"}
     old, new = flatten(there), flatten(here)
-    return [
+    return lines + [
         f"environment: {key}: {old.get(key)} -> {new.get(key)}"
         for key in {**old, **new}
         if old.get(key) != new.get(key)

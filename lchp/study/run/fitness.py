@@ -126,13 +126,13 @@ def _about_space(folders: Mapping[str, Path]) -> Iterator[str]:
 
 def _about_device(device: str) -> Iterator[str]:
     # The workers of somebody's cluster have devices of their own.
-    if device == "cuda" and cluster_address() is None and _cuda_devices() == 0:
+    if device == "cuda" and cluster_address() is None and cuda_devices() == 0:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         shown = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES = {hidden!r})"
         yield f"--device cuda: this machine has no usable CUDA device{shown}: use --device cpu"
 
 
-def _cuda_devices() -> int | None:
+def cuda_devices() -> int | None:
     """The CUDA devices that the driver shows to this process; None where torch alone can tell."""
     if Path("/dev/kfd").exists():
         # AMD's devices are called cuda, too.

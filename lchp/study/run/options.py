@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from lchp.errors import Refusal
-from lchp.study.run.fitness import cluster_address, look
+from lchp.study.run.fitness import cluster_address, cuda_devices, look
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
-from lchp.training.trial import EpochReport
 from lchp.vocabulary import GT_KNOWN, LOSS, METRICS, SELECTED, VAL, epoch_scores, training_key
+
+if TYPE_CHECKING:
+    from lchp.training.trial import EpochReport
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,20 @@ class Machine:
             Refusal: CUDA is asked for and not there, or a folder cannot be written.
         """
         look({"--output": output, "--cache": self.cache}, self.device, self.workers)
-        there = torch.cuda.is_available()
+        there = self.device != "cpu" and _has_cuda()
         if self.device == "cuda" and not there and cluster_address() is None:
             # The driver shows a device, or none was looked for: this build of torch cannot use it.
             raise Refusal("--device cuda: torch finds no usable CUDA device on this machine: use --device cpu")
         device = ("cuda" if there else "cpu") if self.device == "auto" else self.device
         return Runtime(output.absolute() / ".store", self.cache.absolute(), device, self.workers)
+
+
+def _has_cuda() -> bool:
+    if cuda_devices() == 0:
+        return False
+    import torch  # seconds, which a machine without a device need not wait
+
+    return torch.cuda.is_available()
 
 
 def total_epochs(config: TrialConfig) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
-from lchp.errors import Refusal
+from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Range
 from lchp.training.config import TrialConfig
-from lchp.training.initialization import make_networks
 from lchp.training.material import Material, Runtime
 from lchp.vocabulary import METRICS, TOP1_CLS
 
@@ -30,11 +29,14 @@ class Materials:
         """
         key = Material.key(config)
         if key not in self.prepared:
-            try:
+            with refusing():
                 self.prepared[key] = Material.prepare(config, self.runtime)
-            except (ValueError, OSError) as error:
-                raise Refusal(str(error)) from error
         return self.prepared[key].serving(config, self.runtime)
+
+    @property
+    def findings(self) -> list[str]:
+        """What people should know of the data before they trust a score, one line each."""
+        return list(dict.fromkeys(line for material in self.prepared.values() for line in material.findings))
 
     def folder(self, config: TrialConfig) -> str:
         """The trial's folder in the store, relative to it."""
@@ -72,10 +74,8 @@ def require_images(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
         if key in opened or StageFolder(material.trial_folder(config)).done:
             continue
         opened.add(key)
-        try:
+        with refusing():
             material.open_images()
-        except (ValueError, OSError) as error:
-            raise Refusal(str(error)) from error
 
 
 def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
@@ -93,10 +93,10 @@ def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
         if plain or key in tried or StageFolder(material.initialization_folder(config)).done:
             continue
         tried.add(key)
-        try:
+        from lchp.training.initialization import make_networks  # torch: a study that is finished does without
+
+        with refusing():
             make_networks(config, len(material.dataset.classes))
-        except (ValueError, OSError) as error:
-            raise Refusal(str(error)) from error
 
 
 def _suggested(study: Study) -> list[TrialConfig]:

@@ -22,6 +22,7 @@ class Stopped(KeyboardInterrupt):
 
 _asked: list[int] = []
 """The signals that came, first to last."""
+_listening = False
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -32,26 +33,32 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def listen() -> None:
-    """Take the signals, again after something else took them (Ray does when it starts).
+    """Inside :func:`stoppable`: take the signals again after something else took them, as Ray does when it starts."""
+    if _listening:
+        _take()
 
-    One that is ignored stays so: under ``nohup`` a closed terminal ends nothing. Only the main thread may listen.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return
+
+def _take() -> None:
     for number in SIGNALS:
+        # One that is ignored stays so: under nohup a closed terminal ends nothing.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn the signals into :class:`Stopped` while the block runs."""
+    """Turn the signals into :class:`Stopped` while the block runs; only the main thread hears them."""
+    global _listening
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _asked.clear()
-    listen()
+    _listening = True
+    _take()
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        _listening = False
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lchp.data.files import write_json
 from lchp.data.fingerprint import fingerprint
-from lchp.errors import Refusal
+from lchp.errors import Refusal, refusing
 from lchp.reporting.tables import Table
 from lchp.study.plan.trials import in_training_order
 from lchp.study.run.ledger import Ledger
@@ -18,7 +18,6 @@ from lchp.study.run.ownership import alone, claim, require_same
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder, Tracker
 from lchp.study.run.results import as_text, make_tables
-from lchp.study.run.stopping import stoppable
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG, ensure_run, fail_run, finish_run, set_tags
@@ -37,29 +36,28 @@ def run_study(
     Raises:
         Refusal: before anything starts: folders that cannot be written, missing data or weights, a store that cannot be
             opened, a folder that holds another configuration.
-        Stopped: a signal asked for the end; what was running is marked, the same command continues it.
+        KeyboardInterrupt: somebody asked for the end; what was running is marked, the same command continues it.
     """
     folder = output / study.name
     require_same(study, folder)
     runtime = machine.runtime(output)
-    try:
+    with refusing():
         uri = open_store(tracking_uri, Path.cwd())
         experiment = ensure_experiment(uri, study.name)
-    except ValueError as error:
-        raise Refusal(str(error)) from error
-    with stoppable():
-        materials = prepare(study, runtime)
-        with alone(folder):
-            claim(study, folder, materials)
-            log = StudyLog(folder, echo)
-            shown = {"study": study.name, "question": study.question or "", "trials": study.count}
-            key = f"study-{fingerprint(study.identity())}"
-            parent = ensure_run(uri, experiment, study.name, key, None, shown, {})
-            tracker = Tracker(uri, experiment, parent)
-            recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say)
-            with _true_states(recorder, log):
-                files = _search(study, recorder) if study.search else _grid(study, recorder)
-                return _end(study, output, recorder, files)
+    materials = prepare(study, runtime)
+    with alone(folder):
+        claim(study, folder, materials)
+        log = StudyLog(folder, echo)
+        for finding in materials.findings:
+            log.say(f"warning: {finding}")
+        shown = {"study": study.name, "question": study.question or "", "trials": study.count}
+        key = f"study-{fingerprint(study.identity())}"
+        parent = ensure_run(uri, experiment, study.name, key, None, shown, {})
+        tracker = Tracker(uri, experiment, parent)
+        recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say)
+        with _true_states(recorder, log):
+            files = _search(study, recorder) if study.search else _grid(study, recorder)
+            return _end(study, output, recorder, files)
 
 
 @contextmanager

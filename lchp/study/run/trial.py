@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lchp.errors import Refusal
 from lchp.study.run.options import epoch_line
-from lchp.study.run.prepare import require_images, require_weights
+from lchp.study.run.prepare import Materials, require_images, require_weights
 from lchp.training.config import TrialConfig
-from lchp.training.material import Material, Runtime
+from lchp.training.material import Runtime
 from lchp.training.trial import TrialResult, run_trial
 
 
@@ -19,10 +18,10 @@ def run_single(config: TrialConfig, runtime: Runtime, echo: Callable[[str], None
         Refusal: its data, an image or its weights cannot be used.
         ValueError, FloatingPointError: as ``lchp.training.trial.run_trial``.
     """
-    try:
-        material = Material.prepare(config, runtime)
-    except (ValueError, OSError) as error:
-        raise Refusal(str(error)) from error
+    materials = Materials(runtime)
+    material = materials.of(config)
+    for finding in materials.findings:
+        echo(f"warning: {finding}")
     require_weights([(config, material)])
     require_images([(config, material)])
     return run_trial(config, runtime, lambda report: echo(epoch_line(report)), material, echo)

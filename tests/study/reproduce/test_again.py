@@ -16,11 +16,12 @@ import tests.study.small as small
 from lchp.data.config import SyntheticDataset
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
-from lchp.study.reproduce.again import reproduce
+from lchp.study.reproduce.again import _is_exact, _other_environment, reproduce
 from lchp.study.run.options import Machine
 from lchp.tracking.store import client
 from lchp.training.initialization import make_networks
 from tests.training.added import added_field
+from tests.training.tiny import tiny
 
 OWN = small.TINY.replace(
     "dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}", "dataset: {kind: table}"
@@ -212,3 +213,22 @@ def test_reproduce_weights_that_moved_are_found_by_option_and_changed_ones_named
 def test_reproduce_option_for_anything_but_a_path_is_refused(stored: Stored, option: str, message: str) -> None:
     with pytest.raises(Refusal, match=message):
         stored.again(None, None, option)
+
+
+PROCESSOR = {"family": "25", "model": "1", "torch": "AVX2"}
+
+
+@pytest.mark.parametrize(
+    ("there", "exact"),
+    [
+        ({"device": "cpu", "cpu": "AMD EPYC", "processor": PROCESSOR}, True),
+        ({"device": "cpu", "cpu": "AMD EPYC", "processor": {**PROCESSOR, "torch": "AVX512"}}, False),
+        ({"device": "cpu", "cpu": "AMD EPYC", "processor": {**PROCESSOR, "ONEDNN_MAX_CPU_ISA": "SSE41"}}, False),
+        ({"device": "cpu", "cpu": "AMD EPYC"}, False),
+    ],
+)
+def test_equal_bits_are_promised_on_the_same_processor_alone(there: dict[str, object], exact: bool) -> None:
+    here = {"device": "cpu", "cpu": "AMD EPYC", "processor": PROCESSOR}
+    assert _is_exact(tiny(), there, here) == exact
+    told = "\n".join(_other_environment(there, here))
+    assert ("processor" in told) == (not exact)

@@ -25,7 +25,7 @@ from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, require_same
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import Recorder
-from lchp.study.run.stopping import Stopped
+from lchp.study.run.stopping import Stopped, stoppable
 from lchp.study.run.trial import run_single
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
@@ -301,7 +301,7 @@ def test_run_study_signal_ends_it_in_order_with_its_exit_code(
         raise AssertionError("the signal did not arrive")
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
-    with pytest.raises(Stopped) as stopped:
+    with pytest.raises(Stopped) as stopped, stoppable():
         small.run(small.load(tmp_path, small.GRID), tmp_path)
     assert stopped.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
