@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torchvision.io
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -159,6 +159,8 @@ def decode(file: Path) -> Tensor:
     except (RuntimeError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # torchvision says first where in its sources it stood.
         reason = re.sub(r"^.*\.cpp:\d+, ", "", str(error), flags=re.DOTALL)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "it is of no known format" if len(data) else "it is empty"
         raise ValueError(f"{file}: the image does not decode ({reason}): replace or remove it") from error
 
 

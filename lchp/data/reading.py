@@ -53,9 +53,8 @@ def read_pixel_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[
     return None if boxes is None else {record.path: boxes[record.path] for record in records if record.path in boxes}
 
 
-_UNSOUND_CLASS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
-_UNSOUND_PATH = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
-"""A part that is empty, ``.`` or ``..`` (so absolute paths, too), or a control character, which breaks lists."""
+_LINE_BREAKING = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+"""What no line of a list can hold: control characters and ends of lines."""
 
 
 def _require_sound(dataset: Dataset, kind: Kind) -> None:
@@ -75,22 +74,30 @@ def _require_sound(dataset: Dataset, kind: Kind) -> None:
                 + ("" if kind.marker else "; it has no row" + ("" if not dataset.classes else f" of split {split}"))
             )
     _require_once(dataset.classes, "class", classes)
-    broken = next((name for name in dataset.classes if _UNSOUND_CLASS.search(name)), None)
+    broken = next((name for name in dataset.classes if _LINE_BREAKING.search(name)), None)
     if broken is not None:
         raise ValueError(f"{_named(classes, broken)}: the class {broken!r} cannot be written in one line: rename it")
     records = (*dataset.train, *dataset.test)
     assert all(0 <= record.label < len(dataset.classes) for record in records), "a reader gives the index of a class"
     paths = [record.path for record in records]
-    for path in paths:
-        if _UNSOUND_PATH.search(path):
-            raise ValueError(
-                f"{_named(images, path)}: the image {path!r} leaves the dataset's folder, or is no plain path: "
-                "give a path relative to it, without '.', '..' and control characters"
-            )
+    unsound = next((path for path in paths if not _is_plain(path)), None)
+    if unsound is not None:
+        raise ValueError(
+            f"{_named(images, unsound)}: the image {unsound!r} leaves the dataset's folder, or is no plain path: "
+            "give a path relative to it, without '.', '..' and control characters"
+        )
     _require_once(paths, "image", images)
     _require_encodable(paths, images)
     if images.is_file():
         _require_files(dataset.root, paths, images)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path is relative, stays inside its root, is written in one way alone, and stands in one line."""
+    parts = f"/{path}/"
+    if "//" in parts or "/./" in parts or "/../" in parts:
+        return False
+    return path.isprintable() or not _LINE_BREAKING.search(path)
 
 
 def _list_of(dataset: Dataset, listed_in: str | None) -> Path:

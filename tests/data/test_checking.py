@@ -69,7 +69,7 @@ def test_check_image_that_does_not_decode_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "pictures/0_train_1.png").write_bytes(b"nothing")
     report = checked(path)
     assert len(report.problems) == 1
-    assert "0_train_1.png: the image does not decode" in report.problems[0]
+    assert "0_train_1.png: the image does not decode (it is of no known format)" in report.problems[0]
     assert "images that decode: 13 of 14" in report.text()
 
 
@@ -182,7 +182,7 @@ def test_check_empty_image_is_a_problem(tmp_path: Path) -> None:
     path = draw_table(tmp_path)
     (tmp_path / "pictures/0_train_1.png").write_bytes(b"")
     (problem,) = checked(path).problems
-    assert "0_train_1.png: the image does not decode" in problem
+    assert "0_train_1.png: the image does not decode (it is empty): replace or remove it" in problem
 
 
 def known(config: DatasetConfig, cache: Path) -> list[str]:
