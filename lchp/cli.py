@@ -246,7 +246,8 @@ def trial_run(
     result = run_single(config, runtime, click.echo)
     for name, value in result.scores.items():
         click.echo(f"{name} = {value:.4f}")
-    for line in read_evidence(result.folder).lines():
+    evidence = read_evidence(result.folder)
+    for line in [*evidence.counts, *(f"warning: {text}" for text in evidence.warnings)]:
         click.echo(line)
     click.echo(f"results: {result.folder}")
     return 0

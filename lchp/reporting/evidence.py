@@ -96,10 +96,15 @@ class Evidence:
     images: Mapping[str, Images]
     degenerations: tuple[Degeneration, ...]
 
-    def lines(self) -> list[str]:
-        """Counts and warnings for people, one a line."""
-        counts = [images.line(split) for split, images in self.images.items()]
-        return [*counts, *(f"warning: {one.text}" for one in self.degenerations)]
+    @property
+    def counts(self) -> list[str]:
+        """The images of every split, one line each."""
+        return [images.line(split) for split, images in self.images.items()]
+
+    @property
+    def warnings(self) -> list[str]:
+        """How training degenerated, one line a kind."""
+        return [one.text for one in self.degenerations]
 
 
 def read_evidence(folder: Path) -> Evidence:

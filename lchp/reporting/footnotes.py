@@ -35,8 +35,12 @@ def counts(
         lines.insert(0, "Trials differ in their images.")
     if unfinished is not None:
         left = f"; not finished: {_listed([one.name for one in unfinished])}" if unfinished else ""
-        lines.append(f"{finished} of {finished + len(unfinished)} trials{left}.")
+        lines.append(f"{_share(finished, finished + len(unfinished))}{left}.")
     return lines
+
+
+def _share(some: int, of: int) -> str:
+    return f"{some} of {of} trial{'' if of == 1 else 's'}"
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:
@@ -66,9 +70,7 @@ def table_warnings(trials: Sequence[TrialRow], by: Sequence[str]) -> tuple[str, 
         labels = [", ".join(f"{key} = {trial.varied[key]}" for key in by) for trial in where]
         rows = _listed(list(dict.fromkeys(labels)), "; ")
         place = f" at {rows}" if by and len(where) < len(trials) else ""
-        lines.append(
-            f"Warning: {one.subject}, {one.short}{place} ({len(where)} of {len(trials)} trials): {one.meaning}."
-        )
+        lines.append(f"Warning: {one.subject}, {one.short}{place} ({_share(len(where), len(trials))}): {one.meaning}.")
     return tuple(lines)
 
 

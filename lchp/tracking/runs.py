@@ -33,7 +33,7 @@ ERROR_TAG = "lchp.error"
 WARNINGS_TAG = "lchp.warnings"
 """How training degenerated, one line a kind; absent where it did not."""
 COUNTS_TAG = "lchp.counts"
-"""Of a study's run: on how many images and trials its tables stand."""
+"""On how many images a trial was measured, or on how many images and trials a study's tables stand."""
 PARENT_TAG = "mlflow.parentRunId"
 
 _METRICS_A_BATCH = 1000

@@ -143,11 +143,13 @@ def test_read_evidence_files_of_a_trial_are_enough(tmp_path: Path) -> None:
     evidence = read_evidence(tmp_path)
     assert evidence.images == {"test": Images(16, 14)}
     assert [one.short for one in evidence.degenerations] == ["0 selected", "trivial boxes"]
-    assert [line.split(":")[0] for line in evidence.lines()] == [
+    assert evidence.counts == [
         "16 test images; one image is worth 6.25 points; localization over 14 of 16 images, those with true boxes, "
-        "where one is worth 7.14",
-        "warning",
-        "warning",
+        "where one is worth 7.14"
+    ]
+    assert [text.split(":")[0] for text in evidence.warnings] == [
+        "LCHP-R, 0 selected",
+        "LCHP-R, trivial boxes (0% nothing, 100% the whole view)",
     ]
 
 

@@ -86,6 +86,10 @@ def test_make_table_of_a_part_of_the_study_names_what_is_missing(tau_trials: lis
     assert fixed.counts[-1].startswith("2 of 8 trials; ")
 
 
+def test_counts_one_trial_is_told_in_the_singular() -> None:
+    assert counts([], "test", ["gt_known"], 1, []) == ["1 of 1 trial."]
+
+
 def test_counts_trials_of_several_image_counts_name_each() -> None:
     lines = counts([Images(16, 16), Images(20, 20)], "test", ["gt_known"], 2, None)
     assert lines == [

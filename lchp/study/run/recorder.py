@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lchp.reporting.evidence import Degeneration, read_evidence
+from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.options import epoch_line, total_epochs
@@ -21,6 +21,7 @@ from lchp.study.run.pictures import draw_predictions
 from lchp.study.run.prepare import Materials
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
 from lchp.tracking.runs import (
+    COUNTS_TAG,
     PARENT_TAG,
     WARNINGS_TAG,
     ensure_run,
@@ -140,23 +141,24 @@ class Recorder:
 
     def complete(self, trial: ResolvedTrial) -> None:
         """A trial that was trained now is finished."""
-        degenerations = self.finish(trial)
+        warnings = self.finish(trial)
         entry = self.entry(trial)
         self._say(entry, "finished")
-        for one in degenerations:
-            self._say(entry, f"warning: {one.text}")
+        for warning in warnings:
+            self._say(entry, f"warning: {warning}")
 
-    def finish(self, trial: ResolvedTrial) -> tuple[Degeneration, ...]:
+    def finish(self, trial: ResolvedTrial) -> list[str]:
         """Complete the MLflow run of a trial whose files are complete; gives how its training degenerated."""
         entry = self.entry(trial)
         folder = self.store / entry.folder
         draw_predictions(self.materials.of(trial.config), folder)
         assert entry.run_id is not None, "a trial that finishes was started"
-        found = read_evidence(folder).degenerations
-        set_tags(self.tracker.uri, entry.run_id, {WARNINGS_TAG: "\n".join(one.text for one in found) or None})
+        found = read_evidence(folder)
+        tags = {COUNTS_TAG: found.counts, WARNINGS_TAG: found.warnings}
+        set_tags(self.tracker.uri, entry.run_id, {tag: "\n".join(lines) or None for tag, lines in tags.items()})
         log_result(self.tracker.uri, entry.run_id, folder)
         self.ledger.change(entry.folder, state="finished", epochs=entry.of)
-        return found
+        return found.warnings
 
     def fail(self, trial: ResolvedTrial, message: str) -> None:
         """A trial ended before its end; the last line of ``message`` is told, all of it kept in MLflow."""

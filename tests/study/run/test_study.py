@@ -124,6 +124,9 @@ def test_run_study_degenerate_training_is_told_in_log_table_and_mlflow(finished:
     for run in every_run(finished):
         warned = str(run["tags"]["lchp.warnings"])  # type: ignore[index]
         assert ("0 selected" in warned) == ("tau=0.0" not in str(run["name"]))
+    for run in nested(finished):
+        counts = "8 val images; one image is worth 12.50 points\n16 test images; one image is worth 6.25 points"
+        assert run["tags"]["lchp.counts"] == counts  # type: ignore[index]
     (parent,) = (run for run in every_run(finished) if "mlflow.parentRunId" not in run["tags"])  # type: ignore[operator]
     said = "16 test images; one image is worth 6.25 points.\n4 of 4 trials."
     assert parent["tags"]["lchp.counts"] == said  # type: ignore[index]
