@@ -77,7 +77,7 @@ import json, sys
 from pathlib import Path
 import matplotlib.image
 from lchp.reporting.figures import COLOURS, curve
-from lchp.reporting.frame import TrialRow, collect, write_results
+from lchp.reporting.frame import TrialRow, collect, results_text
 from lchp.reporting.tables import TableSpec, make_table
 from lchp.reporting.writing import to_markdown
 from lchp.study.spec.schema import Objective
@@ -94,7 +94,7 @@ for delta in (0.5, 0.7):
     (here / "environment.json").write_text(json.dumps(made))
     trials.append(TrialRow(str(delta), 0, {"delta": delta}, here))
 frame = collect("s", trials)
-write_results(frame, folder / "results.csv")
+(folder / "results.csv").write_text(results_text(frame), encoding="utf-8")
 table = make_table(TableSpec(by=("delta",)), frame, trials)
 curve(table, folder / "curve.png")
 drawn = (matplotlib.image.imread(folder / "curve.png")[..., :3] == (1, 0, 1)).all(-1).sum()

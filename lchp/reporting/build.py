@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lchp.data.files import write_text
 from lchp.data.fingerprint import flatten
-from lchp.reporting.figures import curve, is_curve, losses
-from lchp.reporting.frame import TrialRow, Unfinished, collect, write_results
+from lchp.reporting.frame import TrialRow, Unfinished, collect, results_text
 from lchp.reporting.html import write_html
 from lchp.reporting.tables import Table, TableSpec, make_table
-from lchp.reporting.writing import write_table
+from lchp.reporting.writing import table_texts
 from lchp.store.folder import StageFolder
+
+LOSSES, REPORT = "losses.png", "report.html"
 
 
 def build_report(
@@ -22,6 +24,7 @@ def build_report(
     folder: Path,
     paper: Path | None = None,
     unfinished: Sequence[Unfinished] | None = None,
+    redraw: bool = True,
 ) -> list[Table]:
     """Write results.csv, every table (.csv, .md, .tex), a curve for each over a number, losses.png and report.html.
 
@@ -32,6 +35,7 @@ def build_report(
         folder: where the files go, ``<DIR>/<study>``.
         paper: the folder of the paper's CSV files.
         unfinished: the study's other trials; None where they are not known.
+        redraw: whether pictures and report are made again where no number has changed.
 
     Returns:
         The tables, in the order of ``specs``.
@@ -41,20 +45,39 @@ def build_report(
     """
     assert trials, "a report needs a finished trial"
     frame = collect(study, trials)
-    write_results(frame, folder / "results.csv")
     tables = [make_table(spec, frame, trials, paper, unfinished) for spec in specs]
-    figures: dict[str, Path] = {}
+    texts = {folder / "results.csv": results_text(frame)}
     for table in tables:
-        write_table(table, folder)
-        if is_curve(table):
-            figures[f"{table.spec.name}: {table.heading}"] = folder / f"{table.spec.name}.png"
-            curve(table, folder / f"{table.spec.name}.png")
-    first = trials[0]
+        texts.update(table_texts(table, folder))
+    changed = [file for file, text in texts.items() if not file.exists() or file.read_bytes() != text.encode()]
+    for file in changed:
+        write_text(file, texts[file])
+    pictures = [(table, folder / f"{table.spec.name}.png") for table in tables if table.is_curve]
+    drawn = (folder / LOSSES, folder / REPORT, *(picture for _, picture in pictures))
+    if redraw or changed or not all(file.exists() for file in drawn):
+        _draw(study, question, trials[0], tables, pictures, folder)
+    return tables
+
+
+def _draw(
+    study: str,
+    question: str | None,
+    first: TrialRow,
+    tables: Sequence[Table],
+    pictures: Sequence[tuple[Table, Path]],
+    folder: Path,
+) -> None:
+    """The pictures, and the report that holds them."""
+    from lchp.reporting.figures import curve, losses  # matplotlib takes a second to import
+
+    figures: dict[str, Path] = {}
+    for table, picture in pictures:
+        curve(table, picture)
+        figures[f"{table.spec.name}: {table.heading}"] = picture
     made = StageFolder(first.folder)
     at = ", ".join(f"{key} = {value}" for key, value in {**first.varied, "seed": first.seed}.items())
-    losses(made.history(), folder / "losses.png")
-    figures[f"Training at {at}"] = folder / "losses.png"
+    losses(made.history(), folder / LOSSES)
+    figures[f"Training at {at}"] = folder / LOSSES
     if made.picture is not None:
         figures[f"Predictions at {at}"] = made.picture
-    write_html(folder / "report.html", study, question, tables, figures, flatten(made.environment()))
-    return tables
+    write_html(folder / REPORT, study, question, tables, figures, flatten(made.environment()))

@@ -91,15 +91,9 @@ def predictions(
     _save(figure, out)
 
 
-def is_curve(table: Table) -> bool:
-    """Whether ``curve`` can draw the table: over one parameter, with at least two rows, all numbers."""
-    values = table.column(table.spec.by[0]) if len(table.spec.by) == 1 else []
-    return len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
 def curve(table: Table, out: Path) -> None:
     """The table's first metric over its parameter: a line with standard deviations per method, the floors dashed."""
-    assert is_curve(table), "only a table over one number is a curve"
+    assert table.is_curve, "only a table over one number is a curve"
     parameter, metric = table.spec.by[0], table.spec.metrics[0]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from lchp.data.files import write_text
 from lchp.reporting.evidence import Evidence, read_evidence
 from lchp.store.folder import StageFolder
 from lchp.vocabulary import Score
@@ -68,6 +67,6 @@ def collect(study: str, trials: Sequence[TrialRow]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns, dtype=object).astype({"seed": "int64", "value": "float64"})
 
 
-def write_results(frame: pd.DataFrame, path: Path) -> None:
-    """Write results.csv; every number is the shortest text that reads back to the same bits."""
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+def results_text(frame: pd.DataFrame) -> str:
+    """results.csv; every number is the shortest text that reads back to the same bits."""
+    return str(frame.to_csv(index=False, lineterminator="\n"))

@@ -82,6 +82,13 @@ class Table:
     counts: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def is_curve(self) -> bool:
+        """Whether the table is over one parameter, with at least two rows, all numbers."""
+        values = self.column(self.spec.by[0]) if len(self.spec.by) == 1 else []
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        return len(values) == len(numbers) > 1
+
     def column(self, key: str) -> list[Cell]:
         """The cells of the column ``key``."""
         place = [column.key for column in self.columns].index(key)

@@ -6,7 +6,6 @@ import csv
 import io
 from pathlib import Path
 
-from lchp.data.files import write_text
 from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import Cell, Column, Table
 
@@ -121,11 +120,7 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write ``<name>.csv``, ``<name>.md`` and ``<name>.tex`` into ``folder``; the paths in that order."""
+def table_texts(table: Table, folder: Path) -> dict[Path, str]:
+    """The files ``<name>.csv``, ``<name>.md`` and ``<name>.tex`` in ``folder``, and what they hold."""
     texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
-    paths = []
-    for ending, text in texts.items():
-        paths.append(folder / f"{table.spec.name}.{ending}")
-        write_text(paths[-1], text)
-    return paths
+    return {folder / f"{table.spec.name}.{ending}": text for ending, text in texts.items()}

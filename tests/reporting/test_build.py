@@ -25,6 +25,22 @@ def test_build_report_twice_writes_the_same_files(delta_trials: list[TrialRow], 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
 
 
+def test_build_report_without_redrawing_draws_what_is_missing_or_has_changed(
+    delta_trials: list[TrialRow], tmp_path: Path
+) -> None:
+    def build(trials: list[TrialRow]) -> dict[str, int]:
+        build_report("birds", None, trials, [TableSpec(by=("delta",))], tmp_path, redraw=False)
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix != ".tex"}
+
+    first = build(delta_trials)
+    assert build(delta_trials) == first
+    (tmp_path / "table.png").unlink()
+    assert build(delta_trials).keys() == first.keys()
+    again = build(delta_trials)
+    fewer = build(delta_trials[:2])
+    assert all(fewer[name] != again[name] for name in ("results.csv", "table.csv", "report.html", "losses.png"))
+
+
 def test_build_report_page_holds_tables_pictures_and_environment(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     build_report("birds", "Which delta?", delta_trials, [TableSpec(by=("delta",))], tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from lchp.reporting.figures import COLOURS, curve, is_curve, losses, predictions
+from lchp.reporting.figures import COLOURS, curve, losses, predictions
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.tables import Table, TableSpec, make_table
 from tests.reporting.conftest import HISTORY, MakeTrial
@@ -91,7 +91,7 @@ def table(delta_trials: list[TrialRow]) -> Table:
 def test_curve_draws_every_method_of_the_table(table: Table, tmp_path: Path) -> None:
     curve(table, tmp_path / "curve.png")
     drawn = _pixels(tmp_path / "curve.png")
-    assert is_curve(table)
+    assert table.is_curve
     assert _count(drawn, "#1f6bff") > 50
     assert _count(drawn, "#c79a00") > 50
     assert list(tmp_path.glob(".curve*")) == []
@@ -101,7 +101,7 @@ def test_is_curve_words_and_single_rows_are_none(delta_trials: list[TrialRow], m
     one = delta_trials[2:]
     words = [make_trial(name, 0, {"backbone": name}, {}) for name in ("resnet50", "vgg19_bn")]
     for spec, trials in ((TableSpec(by=("delta",)), one), (TableSpec(by=("backbone",)), words), (TableSpec(), one)):
-        assert not is_curve(make_table(spec, collect("s", trials), trials))
+        assert not make_table(spec, collect("s", trials), trials).is_curve
 
 
 def test_losses_every_training_value_has_a_panel(tmp_path: Path) -> None:

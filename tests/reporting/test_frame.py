@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lchp.reporting.frame import TrialRow, collect, write_results
+from lchp.reporting.frame import TrialRow, collect, results_text
 from tests.reporting.conftest import MakeTrial
 
 
@@ -35,7 +35,7 @@ def test_write_results_numbers_read_back_bit_for_bit(make_trial: MakeTrial, tmp_
         ),
         make_trial("r2", 3, {"delta": 1 / 3, "augmentation": "scale+flip", "epochs": 2, "gone": 1}, {}),
     ]
-    write_results(collect("s", trials), tmp_path / "results.csv")
+    (tmp_path / "results.csv").write_text(results_text(collect("s", trials)), encoding="utf-8")
     text = (tmp_path / "results.csv").read_text(encoding="utf-8")
     assert text == (
         "study,run_id,seed,delta,augmentation,epochs,gone,method,split,metric,value\n"

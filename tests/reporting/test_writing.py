@@ -9,7 +9,7 @@ import pytest
 
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.tables import Table, TableSpec, make_table
-from lchp.reporting.writing import escape_latex, to_csv, to_latex, to_markdown, write_table
+from lchp.reporting.writing import escape_latex, table_texts, to_csv, to_latex, to_markdown
 
 PAPER = Path(__file__).parents[2] / "analysis" / "paper"
 
@@ -69,17 +69,17 @@ def test_to_csv_numbers_are_numeric_and_full(table: Table, tmp_path: Path) -> No
     assert read["lchp_i_gt_known_n"].to_list() == [2, 1]
 
 
-def test_write_table_paper_words_and_gaps_are_shown(delta_trials: list[TrialRow], tmp_path: Path) -> None:
+def test_table_texts_paper_words_and_gaps_are_shown(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     trials = [
         TrialRow(trial.run_id, trial.seed, {"tau": tau}, trial.folder)
         for trial, tau in zip(delta_trials, (0.0, 0.8, 0.85), strict=True)
     ]
     made = make_table(TableSpec("tau_table", by=("tau",), paper="table4_tau"), collect("s", trials), trials, PAPER)
-    paths = write_table(made, tmp_path)
-    assert [path.name for path in paths] == ["tau_table.csv", "tau_table.md", "tau_table.tex"]
-    rows = [line.split(" | ") for line in paths[1].read_text(encoding="utf-8").splitlines() if line.startswith("| 0")]
+    texts = {path.name: text for path, text in table_texts(made, tmp_path).items()}
+    assert list(texts) == ["tau_table.csv", "tau_table.md", "tau_table.tex"]
+    rows = [line.split(" | ") for line in texts["tau_table.md"].splitlines() if line.startswith("| 0")]
     assert [row[4] for row in rows] == ["failed", "93.98", "–"]
-    assert r"Sun \& Zhu (2022)" in paths[2].read_text(encoding="utf-8")
+    assert r"Sun \& Zhu (2022)" in texts["tau_table.tex"]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex to set the table")

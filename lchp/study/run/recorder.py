@@ -63,7 +63,8 @@ class Recorder:
     ) -> None:
         self.materials, self.tracker, self.ledger, self.count, self.say = materials, tracker, ledger, count, say
         self.store = materials.runtime.store
-        self.failed = 0
+        self.trained = False
+        """Whether a trial was trained to its end by this process."""
         self._folders: dict[str, str] = {}
 
     def entry(self, trial: ResolvedTrial) -> Entry:
@@ -141,6 +142,7 @@ class Recorder:
 
     def complete(self, trial: ResolvedTrial) -> None:
         """A trial that was trained now is finished."""
+        self.trained = True
         warnings = self.finish(trial)
         entry = self.entry(trial)
         self._say(entry, "finished")
@@ -162,7 +164,6 @@ class Recorder:
 
     def fail(self, trial: ResolvedTrial, message: str) -> None:
         """A trial ended before its end; the last line of ``message`` is told, all of it kept in MLflow."""
-        self.failed += 1
         self._end(self.entry(trial), message, "failed")
         entry = self.entry(trial)
         self._say(entry, f"FAILED: {entry.message}")

@@ -31,8 +31,10 @@ def table_specs(study: Study) -> list[TableSpec]:
     return specs
 
 
-def make_tables(study: Study, output: Path) -> list[Table]:
+def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     """Write results.csv, tables, figures and report.html into the study's folder.
+
+    Without ``redraw`` figures and report are made only where a number has changed or one of them is missing.
 
     Raises:
         Refusal: no trial is finished.
@@ -49,7 +51,8 @@ def make_tables(study: Study, output: Path) -> list[Table]:
     unfinished += [Unfinished(f"#{number}", {}) for number in range(len(rows) + len(unfinished), study.count)]
     if not rows:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
-    return build_report(study.name, study.question, rows, table_specs(study), folder, _paper(output), unfinished)
+    specs = table_specs(study)
+    return build_report(study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw)
 
 
 def as_text(tables: Sequence[Table], folder: Path) -> str:

@@ -148,7 +148,8 @@ def _end(study: Study, output: Path, recorder: Recorder, files: list[Path]) -> i
     unfinished = [entry for entry in entries if entry.state != "finished"]
     tracker = recorder.tracker
     if len(unfinished) < len(entries):
-        made = make_tables(study, output)
+        # Trials that were trained now may look other without another number.
+        made = make_tables(study, output, redraw=recorder.trained)
         recorder.say(as_text(made, output / study.name))
         set_tags(tracker.uri, tracker.parent, _tags(made))
         tables = [file for file in sorted((output / study.name).iterdir()) if file.suffix in {".csv", ".md", ".html"}]
