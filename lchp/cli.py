@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from lchp.surroundings import settle
 
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
+    from lchp.study.spec.load import Study
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -108,7 +110,7 @@ _DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
 )
 _WORKERS = click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True,
+    "--workers", type=click.IntRange(0, 1024), default=0, show_default=True,
     help="Processes that decode images which do not fit the cache.",
 )  # fmt: skip
 _ADDRESS = click.option(
@@ -132,6 +134,21 @@ def study() -> None:
     """Run, plan and tabulate studies."""
 
 
+def _study(
+    file: Path, sets: Sequence[str], data: Path | None, output: Path | None = None, must_exist: bool = False
+) -> Study:
+    """The study FILE; its folder in ``output`` must hold the same one, or none."""
+    from lchp.study.spec.load import load_study
+
+    with refusing():
+        loaded = load_study(file, sets, data, must_exist)
+        if output is not None:
+            from lchp.study.run.ownership import require_same
+
+            require_same(loaded, output / loaded.name)
+    return loaded
+
+
 @study.command("run")
 @_with(_CONFIGURED, _OUTPUT, _TRACKING, _COMPUTED, _ADDRESS)
 def study_run(
@@ -146,21 +163,17 @@ def study_run(
     address: str | None,
 ) -> int:
     """Run the study FILE, or continue it, and make its tables."""
-    from lchp.study.spec.load import load_study
-
-    loaded = load_study(file, sets, data, must_exist=True)
-
     from lchp.study.run.fitness import look
-    from lchp.study.run.ownership import require_same
 
+    loaded = _study(file, sets, data, output, must_exist=True)
     cache = cache or _default_cache()
     if address:
         os.environ["RAY_ADDRESS"] = address
-    require_same(loaded, output / loaded.name)
-    look(
-        {"--output": output, "--cache": cache}, device, workers,
-        tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
-    )  # fmt: skip
+    with refusing():
+        look(
+            {"--output": output, "--cache": cache}, device, workers,
+            tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
+        )  # fmt: skip
 
     # Ray, MLflow and torch take seconds to import: what can be told before is told.
     from lchp.study.run.options import Machine
@@ -178,9 +191,8 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 
     from lchp.study.plan.cost import count_images
     from lchp.study.plan.trials import as_text, plan
-    from lchp.study.spec.load import load_study
 
-    loaded = load_study(file, sets, data)
+    loaded = _study(file, sets, data)
     planned = plan(loaded, count_images(loaded.base.dataset, cache or _default_cache()))
     click.echo(json.dumps(planned.as_dict(), indent=2) if as_json else as_text(planned))
     return 0
@@ -191,13 +203,8 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
     from lchp.study.run.ledger import as_text, read
-    from lchp.study.spec.load import load_study
 
-    loaded = load_study(file, sets, data)
-
-    from lchp.study.run.ownership import require_same
-
-    require_same(loaded, output / loaded.name)
+    loaded = _study(file, sets, data, output)
     click.echo(as_text(read(output / loaded.name)))
     return 0
 
@@ -206,14 +213,14 @@ def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: P
 @_with(_CONFIGURED, _OUTPUT)
 def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Make the tables of the study FILE again from its finished trials."""
-    from lchp.study.spec.load import load_study
+    from lchp.study.run.ledger import read
 
-    loaded = load_study(file, sets, data)
+    loaded = _study(file, sets, data, output)
+    read(output / loaded.name)
 
-    from lchp.study.run.ownership import require_same
+    # pandas and matplotlib take seconds to import: a study that was never run is told before.
     from lchp.study.run.results import as_text, make_tables
 
-    require_same(loaded, output / loaded.name)
     click.echo(as_text(make_tables(loaded, output), output / loaded.name))
     return 0
 
@@ -229,14 +236,13 @@ def trial_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
 ) -> int:
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
+    from lchp.study.run.fitness import look
     from lchp.study.spec.load import load_trial
 
-    config = load_trial(file, sets, data, must_exist=True)
-
-    from lchp.study.run.fitness import look
-
     cache = cache or _default_cache()
-    look({"--output": output, "--cache": cache}, device, workers)
+    with refusing():
+        config = load_trial(file, sets, data, must_exist=True)
+        look({"--output": output, "--cache": cache}, device, workers)
 
     from lchp.reporting.evidence import read_evidence
     from lchp.study.run.options import Machine
@@ -275,7 +281,8 @@ def _dataset(
 
     if (file is None) == (kind is None):
         raise click.UsageError("give a study or trial FILE, or --kind with --data")
-    return load_dataset(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
+    with refusing():
+        return load_dataset(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
 
 
 @contextmanager
@@ -283,8 +290,8 @@ def _refusing(cache: Path | None) -> Iterator[None]:
     """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
     from lchp.study.run.fitness import look
 
-    look({"--cache": cache or _default_cache()})
     with refusing():
+        look({"--cache": cache or _default_cache()})
         yield
 
 
@@ -348,9 +355,12 @@ def reproduce(
 ) -> int:
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
     from lchp.study.run.fitness import look
+    from lchp.study.spec.moved import moved_paths
 
     cache = cache or _default_cache()
-    look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri)
+    with refusing():
+        moved_paths(sets, data)
+        look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri)
 
     from lchp.study.reproduce.again import reproduce as again
     from lchp.study.run.options import Machine
@@ -365,10 +375,12 @@ def reproduce(
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
     from lchp.tracking.address import resolved
-    from lchp.tracking.ui import require_free, serve
+    from lchp.tracking.ui import require_free, require_server, serve
 
     with refusing():
-        require_free(resolved(tracking_uri, Path.cwd()), port)
+        uri = resolved(tracking_uri, Path.cwd())
+        require_free(uri, port)
+        require_server(uri)
 
         from lchp.tracking.store import open_store
 
@@ -383,20 +395,22 @@ def run(arguments: Sequence[str]) -> int:
             # A terminal that lacks a letter shows its number instead of ending the command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        with stoppable():
-            code = app.main(list(arguments), prog_name="lchp", standalone_mode=False)
+        # Not app.main: that takes Ctrl-C, a broken pipe and a file that ends too early for its own affairs.
+        with stoppable(), app.make_context("lchp", list(arguments)) as context:
+            code = app.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return 2
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        # click makes its own of Ctrl-C, and of a file that ends too early.
-        return _failed(error.__cause__ or error if isinstance(error, click.Abort) else error)
+        return _failed(error)
     return code if isinstance(code, int) else 0
 
 
 def _failed(error: BaseException) -> int:
     """Say what ended a command; gives the exit code."""
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    if isinstance(error, KeyboardInterrupt):
         click.echo("stopped: the same command continues", err=True)
         return int(getattr(error, "exit_code", 130))
     if _reader_is_gone(error):
@@ -409,16 +423,13 @@ def _failed(error: BaseException) -> int:
 def _reader_is_gone(error: BaseException) -> bool:
     """Whether ``error`` says that whoever read the output does so no longer, as ``head`` does after ten lines.
 
-    click makes a SystemExit of every broken pipe: only the output itself tells whether it was its own.
+    Another pipe may have broken: the output itself tells.
     """
-    if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+    if not isinstance(error, BrokenPipeError) or sys.__stdout__ is None:
         return False
-    try:
-        if sys.__stdout__ is not None:
-            sys.__stdout__.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    output = select.poll()
+    output.register(sys.__stdout__.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def main() -> None:

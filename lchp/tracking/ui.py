@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 
 from lchp.surroundings import unproxied
-from lchp.tracking.address import is_server, shown, sqlite_file
+from lchp.tracking.address import is_server, obstacles, shown, sqlite_file
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 90.0
@@ -68,6 +68,17 @@ def require_free(uri: str, port: int) -> None:
             raise ValueError(
                 f"port {port} of {_HOST} cannot be used ({error}): choose a free one with --port"
             ) from error
+
+
+def require_server(uri: str) -> None:
+    """See that the store answers, where it is a server: MLflow would ask for minutes.
+
+    Raises:
+        ValueError: it does not.
+    """
+    told = obstacles(uri) if is_server(uri) else []
+    if told:
+        raise ValueError(told[0])
 
 
 def serve(uri: str, port: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,9 @@ from lchp.study.run.fitness import look
 from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.prepare import require_images
 from lchp.study.run.recorder import WEIGHTS_TAG
+from lchp.study.spec.moved import PATHS, moved_paths
 from lchp.study.spec.presence import require_files
-from lchp.study.spec.source import Source, options
+from lchp.study.spec.source import Source
 from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.training import environment
@@ -33,8 +33,6 @@ from lchp.training.trial import run_trial
 
 REPRODUCES_TAG = "lchp.reproduces"
 AGREES_TAG = "lchp.agrees"
-PATHS = ("dataset.path", "weights.classifier.file", "weights.regressor.file")
-"""What may lie elsewhere when a run is repeated."""
 _NAMED = 20
 
 
@@ -97,25 +95,22 @@ def reproduce(
 def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialConfig:
     """The configuration of the stored trial, with the paths of this machine."""
     plain = StageFolder(stored.folder).config()
-    moved = options([*sets, *([f"dataset.path={json.dumps(str(data))}"] if data is not None else [])])
-    for key, value in flatten(moved.values).items():
-        if key not in PATHS:
-            raise Refusal(f"--set {key}={value}: a run is repeated as it was: only {', '.join(PATHS)} may be set")
+    moved = moved_paths(sets, data)
+    for key, path in moved.paths.items():
         *parts, last = key.split(".")
         place = plain
         for part in parts:
             place = place[part]
         if not isinstance(place, dict) or (last == "file" and "file" not in place):
-            raise Refusal(f"--set {key}={value}: the run took no file there, but {place}: leave the option out")
-        place[last] = str(Path(str(value)).absolute())
+            raise Refusal(f"--set {key}={path}: the run took no file there, but {place}: leave the option out")
+        place[last] = str(path)
     try:
         config = stored_config(plain)
     except ValidationError as error:
         raise Refusal(
             f"run {stored.run_id}: its config.json is none of this version's ({error}): use the version that made it"
         ) from error
-    places = moved.places | ({("dataset", "path"): f"--data {data}"} if data is not None else {})
-    require_files(config, Source({}, places, f"run {stored.run_id}"))
+    require_files(config, Source({}, moved.places, f"run {stored.run_id}"))
     return config
 
 

@@ -11,12 +11,13 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lchp.data.files import unwritable
 from lchp.errors import Refusal
-from lchp.tracking.address import obstacles, resolved, sqlite_file
+from lchp.tracking.address import ARTIFACTS, obstacles, resolved, sqlite_file
 
 _SPACE = 200 << 20
 """Bytes that must be free in every folder: less holds no initialization's checkpoint."""
@@ -53,24 +54,36 @@ def look(
         Refusal: something stands in the way; one line for each thing, with its remedy.
     """
     written: dict[str, Path] = dict(folders)
-    lines: list[str] = []
-    if tracked:
-        store = resolved(tracking_uri, Path.cwd())
-        lines += obstacles(store, experiment)
-        database = sqlite_file(store)
-        if database is not None:
-            written["--tracking-uri"] = database.parent
-    told = [
-        *_about_folders(folders),
-        *lines,
-        *_about_space(written),
-        *_about_device(device),
-        *_about_temporary(workers),
-    ]
-    if in_ray:
-        told += _about_ray()
-    if told:
-        raise Refusal(told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} things stand in the way:", *told]))
+    store = resolved(tracking_uri, Path.cwd()) if tracked else None
+    database = sqlite_file(store) if store else None
+    if database is not None:
+        written["--tracking-uri"] = database.parent
+    artifacts = [database.parent / ARTIFACTS / (experiment or "")] if database else []
+    with _leaving_no_folder([*written.values(), *artifacts]):
+        told = [
+            *_about_folders(folders),
+            *(obstacles(store, experiment) if store else ()),
+            *_about_space(written),
+            *_about_device(device),
+            *_about_temporary(workers),
+            *(_about_ray() if in_ray else ()),
+        ]
+        if told:
+            raise Refusal(told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} things stand in the way:", *told]))
+
+
+@contextmanager
+def _leaving_no_folder(folders: Iterable[Path]) -> Iterator[None]:
+    """Remove again, if the block fails, which of the folders and those around them it made and nothing lies in."""
+    around = {path for folder in folders for path in (folder.absolute(), *folder.absolute().parents)}
+    missing = [path for path in around if not os.path.lexists(path)]
+    try:
+        yield
+    except Exception:
+        for path in sorted(missing, key=lambda path: -len(path.parts)):
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def cluster_address() -> str | None:
