@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,23 +22,14 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-def test_help_answers_in_under_half_a_second() -> None:
-    code = "import sys; from lchp.cli import run; sys.exit(run(['--help']))"
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        seconds.append(time.monotonic() - started)
-        assert done.returncode == 0
-        assert "reproduce" in done.stdout
-    assert min(seconds) < 0.5
-
-
-def test_help_imports_no_heavy_library() -> None:
-    heavy = {"torch", "ray", "mlflow", "pydantic", "numpy"}
-    code = f"import sys; from lchp.cli import run; run(['--help']); print(sorted({heavy} & set(sys.modules)))"
+def test_help_imports_click_and_the_standard_library_alone() -> None:
+    code = (
+        "import sys; before = set(sys.modules); from lchp.cli import run; run(['--help']); "
+        "print(sorted({name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert "reproduce" in done.stdout
+    assert done.stdout.splitlines()[-1] == "['click', 'lchp']"
 
 
 def test_study_plan_json_holds_trials_and_initializations(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,13 +248,3 @@ def test_plan_of_a_published_dataset_without_its_files_imports_no_torch(tmp_path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 False"
     assert "5994 train, 5794 test (the published size of CUB-200-2011)" in done.stdout
-
-
-def test_study_run_mistake_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
-    heavy = {"torch", "ray", "mlflow", "pandas"}
-    code = (
-        f"import sys; from lchp.cli import run; code = run(['study', 'run', {str(study)!r}, '--set', 'tau=2']); "
-        f"print(code, sorted({heavy} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "2 []"
