@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -248,3 +250,83 @@ def test_plan_of_a_published_dataset_without_its_files_imports_no_torch(tmp_path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 False"
     assert "5994 train, 5794 test (the published size of CUB-200-2011)" in done.stdout
+
+
+def told(command: list[str], folder: Path, **environment: str) -> tuple[str, str]:
+    """Exit code and heavy libraries imported, as printed at the end of a command line of its own, and what it said."""
+    heavy = {"torch", "ray", "mlflow", "pandas"}
+    ended = f"code = run({command!r}); print(code, sorted({heavy} & set(sys.modules)))"
+    command = [sys.executable, "-c", f"import sys; from lchp.cli import run; {ended}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1], done.stderr
+
+
+def test_study_run_mistake_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
+    assert told(["study", "run", str(study), "--set", "tau=2"], study.parent)[0] == "2 []"
+
+
+@pytest.mark.parametrize(
+    "command", [["study", "run", "tiny.yaml"], ["trial", "run", "trial.yaml"], ["reproduce", "0123456789abcdef"]]
+)
+def test_missing_device_is_told_before_heavy_libraries_are_imported(study: Path, command: list[str]) -> None:
+    (study.parent / "trial.yaml").write_text("preset: quickstart\n", encoding="utf-8")
+    ended, said = told([*command, "--device", "cuda", "--cache", "cache"], study.parent, CUDA_VISIBLE_DEVICES="")
+    assert ended == "2 []"
+    assert said.startswith("lchp: --device cuda: this machine has no usable CUDA device")
+
+
+def test_study_run_artifact_folder_that_is_a_file_is_refused_before_anything(study: Path) -> None:
+    (study.parent / "mlartifacts").write_text("", encoding="utf-8")
+    ended, said = told(["study", "run", "tiny.yaml", "--cache", "cache"], study.parent)
+    assert ended == "2 []"
+    assert f"{study.parent / 'mlartifacts'}: is no folder that can be written (File exists)" in said
+    assert not (study.parent / "analysis").exists(), "nothing is left behind"
+
+
+def test_study_run_folder_of_another_configuration_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
+    from lchp.study.spec.load import load_study
+
+    held = study.parent / "analysis/tiny/study.json"
+    held.parent.mkdir(parents=True)
+    held.write_text(json.dumps({**load_study(study).identity(), "data": {}}), encoding="utf-8")
+    ended, said = told(["study", "run", "tiny.yaml", "--set", "tau=0.25"], study.parent)
+    assert ended == "2 []"
+    assert "holds another configuration of tiny" in said
+
+
+def test_study_run_cluster_that_nobody_serves_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = ["study", "run", "tiny.yaml", "--cache", "cache"]
+        for more, environment in ((["--address", address], {"RAY_ADDRESS": "other:1"}), ([], {"RAY_ADDRESS": address})):
+            ended, said = told([*command, *more], study.parent, **environment)
+            assert ended == "2 []"
+            assert f"Ray cluster {address}: cannot be reached (Connection refused)" in said
+
+
+def test_ui_taken_port_is_told_before_heavy_libraries_are_imported(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended, _ = told(["ui", "--port", str(taken.getsockname()[1])], tmp_path)
+    assert ended == "2 []"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_check_without_a_home_folder_falls_back_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(uid: int) -> object:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run(["data", "check", "--kind", "synthetic", *SMALL]) == 0
+    said = capsys.readouterr()
+    home = tmp_path / f"lchp-{os.getuid()}"
+    assert said.err.startswith(f"lchp: no home folder: HOME is unset and the user unknown: using {home}")
+    assert f"dataset synthetic at {home}/.cache/lchp/" in said.out

@@ -50,19 +50,24 @@ def test_serve_store_on_a_server_prints_its_address(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
-def test_serve_until_sigterm_answers_and_leaves_no_process(store: str) -> None:
+def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store: str) -> None:
     port = _free_port()
     code = f"import sys; from lchp.tracking.ui import serve; sys.exit(serve({store!r}, {port}))"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as door:
+    # A proxy where nobody answers: loopback is never asked through one.
+    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    environment["http_proxy"] = f"http://127.0.0.1:{_free_port()}"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as door:
         assert door.stdout is not None
         line = next(line for line in door.stdout if "MLflow UI" in line)
-        children = Path(f"/proc/{door.pid}/task/{door.pid}/children").read_text().split()
+        (child,) = Path(f"/proc/{door.pid}/task/{door.pid}/children").read_text().split()
+        inherited = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:
             assert page.status == 200
         os.kill(door.pid, signal.SIGTERM)
         assert door.wait(30) == 0
     assert f"http://127.0.0.1:{port}" in line
-    assert len(children) == 1
-    assert _session_members(int(children[0])) == []
+    assert b"no_proxy=127.0.0.1,localhost,::1" in inherited
+    assert _session_members(int(child)) == []
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -39,7 +40,48 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("compiled")
 
 
-def start(folder: Path, text: str, cache: Path) -> subprocess.Popen[str]:
+@pytest.fixture
+def hostile(tmp_path: Path) -> dict[str, str]:
+    """An environment that has failed: a temporary folder of 101 characters where Ray finds somebody's cluster, a proxy
+    in front of loopback, authentication off.
+    """
+    long = tmp_path / "x"
+    long = long.with_name("x" * (101 - len(str(tmp_path)) - 1))
+    (long / "ray").mkdir(parents=True)
+    # What `ray start --head` leaves, and what ray.init() then joins.
+    (long / "ray/ray_current_cluster").write_text("127.0.0.1:9", encoding="utf-8")
+    assert len(str(long)) == 101
+    home = tmp_path / "home"
+    home.mkdir()
+    proxy = "http://127.0.0.1:9"
+    return {"TMPDIR": str(long), "HOME": str(home), "http_proxy": proxy, "no_proxy": "", "RAY_AUTH_MODE": "disabled"}
+
+
+def descendants(pid: int) -> dict[int, list[str]]:
+    """The processes below ``pid``, each with what /proc/<pid>/stat says behind its name."""
+    stats = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            stats[int(file.parent.name)] = file.read_text().rpartition(")")[2].split()
+    found = {pid}
+    while more := {child for child, stat in stats.items() if int(stat[1]) in found} - found:
+        found |= more
+    return {one: stats[one] for one in found if one in stats}
+
+
+def listening(pids: Iterable[int]) -> list[str]:
+    """The addresses in hexadecimal at which processes listen."""
+    sockets = set()
+    for pid in pids:
+        with suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    sockets.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets]
+
+
+def start(folder: Path, text: str, cache: Path, **more: str) -> subprocess.Popen[str]:
     """``lchp study run`` in a process of its own, its output as a pipe."""
     study = folder / "study.yaml"
     study.write_text(text, encoding="utf-8")
@@ -51,7 +93,7 @@ def start(folder: Path, text: str, cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, "study", "run", str(study), *options],
         cwd=folder,
-        env=environment | {"PYTHONPYCACHEPREFIX": str(cache)},
+        env=environment | {"PYTHONPYCACHEPREFIX": str(cache), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -101,7 +143,9 @@ def test_study_run_killed_and_started_again_ends_as_if_never_killed(
     assert runs["tiny"] == "FAILED"
 
 
-def test_study_run_search_takes_up_stale_suggestions_and_names_the_best(tmp_path: Path, compiled: Path) -> None:
+def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_and_names_the_best(
+    tmp_path: Path, compiled: Path, hostile: dict[str, str]
+) -> None:
     from lchp.study.run.optuna_search import ContinuedSearch, open_search
 
     loaded = small.load(tmp_path, SEARCH)
@@ -109,11 +153,19 @@ def test_study_run_search_takes_up_stale_suggestions_and_names_the_best(tmp_path
     (tmp_path / "out/tiny").mkdir(parents=True)
     planted = ContinuedSearch(loaded, tmp_path / "out/tiny", lambda *_: None).suggest("killed before it began")
     assert isinstance(planted, dict)
-    started = time.monotonic()
-    process = start(tmp_path, SEARCH, compiled)
+    process = start(tmp_path, SEARCH, compiled, **hostile)
+    assert process.stdout is not None
+    first = next((line for line in process.stdout if ": initialization 1" in line), "")
+    family = descendants(process.pid)
+    addresses = listening(family)
+    guarded = [pid for pid in family if b"\0RAY_AUTH_MODE=token\0" in Path(f"/proc/{pid}/environ").read_bytes()]
     said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert time.monotonic() - started < 300
+    assert process.returncode == 0, first + said
+    assert len(addresses) >= 4, "the driver, the head's server, its node and a worker"
+    assert {address[-8:] for address in addresses} == {"0100007F"}, "127.0.0.1, alone or within IPv6"
+    assert set(family) - set(guarded) == {process.pid}, "authentication is on, whatever the user's variable says"
+    assert {int(stat[16]) for stat in family.values()} == {os.nice(0)}, "a trial has the command's priority"
+    assert not (Path(hostile["HOME"]) / ".ray").exists(), "no token is left"
     trials = open_search("tiny", tmp_path / "out/tiny").get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     assert trials[0].params == planted["trial"].varied
