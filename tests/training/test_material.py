@@ -202,7 +202,7 @@ def test_sizes_are_those_of_the_images_that_are_measured_or_have_boxes(table: Pa
 
 def test_prepare_names_an_image_without_a_header(table: Path, runtime: Runtime) -> None:
     (table.parent / "pictures/0_train_0.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"0_train_0\.png: the image's header cannot be read .*: replace or remove it"):
+    with pytest.raises(ValueError, match=r"0_train_0\.png: this is no image that is known: replace or remove it"):
         Material.prepare(of(table), runtime)
 
 
