@@ -34,6 +34,9 @@ MOST_IMAGES = 65_536
 overflow a number; what a machine holds is less.
 """
 
+LARGEST_RATE = 1e38
+"""A larger learning rate is infinite in fp32. Which rates diverge is for the training to tell, by epoch and batch."""
+
 
 def _augmentation(value: Any) -> Any:
     """A list of names or a `+`-joined word in any order, as the one spelling of that subset."""
@@ -94,13 +97,13 @@ class InitializationConfig(Config):
     epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
     batch_size: int = Field(32, ge=2, le=MOST_IMAGES, description="images a step (paper 4.3: 32)")
     classifier_rate: float = Field(
-        2e-3, gt=0, le=1_000, description="initial learning rate of the classifier (paper 4.3: 2e-3)"
+        2e-3, gt=0, le=LARGEST_RATE, description="initial learning rate of the classifier (paper 4.3: 2e-3)"
     )
     classifier_decay: float = Field(
         0.9, gt=0, le=1, description="factor on the classifier's rate after every epoch (paper: 0.9)"
     )
     regressor_rate: float = Field(
-        2e-3, gt=0, le=1_000, description="constant learning rate of the regressor (paper 4.3: 2e-3)"
+        2e-3, gt=0, le=LARGEST_RATE, description="constant learning rate of the regressor (paper 4.3: 2e-3)"
     )
     regressor_start: int = Field(
         0, ge=0, le=100_000, description="epochs in which the classifier alone learns (paper: 0)"
@@ -119,7 +122,9 @@ class RefinementConfig(Config):
 
     epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 5 (ImageNet)")
     batch_size: int = Field(32, ge=2, le=MOST_IMAGES, description="images a step (paper 4.3: 32)")
-    rate: float = Field(2e-3, gt=0, le=1_000, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
+    rate: float = Field(
+        2e-3, gt=0, le=LARGEST_RATE, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)"
+    )
     alpha: float = Field(1.0, gt=0, le=1e6, description="factor on Eq. 6, which has none (method notes 11)")
     teacher: Literal["online", "frozen", "ema"] = Field(
         "online", description="who labels the weak view (method notes 9)"

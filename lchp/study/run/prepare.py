@@ -9,9 +9,10 @@ from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Range
+from lchp.study.spec.values import with_values
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.vocabulary import METRICS, TOP1_CLS
+from lchp.vocabulary import INITIALIZATION, METRICS, REFINEMENT, TOP1_CLS
 
 
 class Materials:
@@ -55,11 +56,35 @@ def prepare(study: Study, runtime: Runtime) -> Materials:
         materials.of(config)
     if study.search:
         _require_objective(study, materials.of(study.searched))
+        require_batches((config, materials.of(config)) for config in _largest(study))
         configs = _suggested(study)
+    else:
+        require_batches((config, materials.of(config)) for config in configs)
     trials = [(config, materials.of(config)) for config in configs]
     require_weights(trials)
     require_images(trials)
     return materials
+
+
+def require_batches(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
+    """See that no batch of a trial that is not finished holds more images than there are: it would be a smaller one.
+
+    Raises:
+        Refusal: it holds more; names the key, its value and the number of training images.
+    """
+    for config, material in trials:
+        if StageFolder(material.trial_folder(config)).done:
+            continue
+        count = len(material.splits.train)
+        for stage, size in (
+            (INITIALIZATION, config.initialization.batch_size),
+            (REFINEMENT, config.refinement.batch_size),
+        ):
+            if size > count:
+                raise Refusal(
+                    f"{stage}.batch_size = {size}: there are {count} training images (val is drawn from them, "
+                    f"split.val_per_class = {config.split.val_per_class}): write at most {count}"
+                )
 
 
 def require_images(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
@@ -108,6 +133,17 @@ def _suggested(study: Study) -> list[TrialConfig]:
         if key.split(".")[0] in {"classifier", "backbone", "weights"} and not isinstance(values, Range)
     }
     return [study.suggested(0, dict(zip(choices, values, strict=True))).config for values in product(*choices.values())]
+
+
+def _largest(study: Study) -> list[TrialConfig]:
+    """The configurations of a search with the largest batches that it may suggest."""
+    assert study.search is not None, "only a search suggests"
+    sizes = {
+        key: values.high if isinstance(values, Range) else max(values)
+        for key, values in study.search.space.items()
+        if key in {f"{INITIALIZATION}.batch_size", f"{REFINEMENT}.batch_size"}
+    }
+    return [with_values(study.searched, sizes)]
 
 
 def _require_objective(study: Study, material: Material) -> None:

@@ -1,0 +1,46 @@
+"""What is refused while a study's data are prepared, before any network exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tests.study.small as small
+from lchp.errors import Refusal
+from lchp.study.run.prepare import Materials, prepare, require_batches
+from lchp.training.material import Runtime
+
+
+@pytest.fixture
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    folder = tmp_path_factory.getbasetemp() / "prepare"
+    return Runtime(folder / "store", folder / "cache")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("initialization.batch_size=41", "initialization.batch_size = 41: there are 40 training images (val is drawn"),
+        ("refinement.batch_size=1000", "refinement.batch_size = 1000: there are 40 training images (val is drawn from"),
+        ("vary={refinement.batch_size: [8, 64]}", "split.val_per_class = 1): write at most 40"),
+        ("search={trials: 2, space: {refinement.batch_size: [64, 8]}}", "refinement.batch_size = 64: there are 40"),
+        (
+            "search={trials: 2, space: {initialization.batch_size: {low: 8, high: 48}}}",
+            "initialization.batch_size = 48: there are 40",
+        ),
+    ],
+)
+def test_prepare_batch_larger_than_the_training_images_is_refused(
+    tmp_path: Path, runtime: Runtime, text: str, message: str
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        prepare(small.load(tmp_path, small.TINY, text), runtime)
+    assert message in str(caught.value)
+
+
+def test_require_batches_as_large_as_the_training_images_pass(tmp_path: Path, runtime: Runtime) -> None:
+    config = small.load(tmp_path, small.TINY, "initialization.batch_size=40", "refinement.batch_size=40").base
+    material = Materials(runtime).of(config)
+    require_batches([(config, material)])
+    assert len(material.splits.train) == 40
