@@ -202,10 +202,11 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 @_with(_CONFIGURED, _OUTPUT)
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
-    from lchp.study.run.ledger import as_text, read
+    from lchp.study.run.ledger import as_text, damaged, read
 
     loaded = _study(file, sets, data, output)
-    click.echo(as_text(read(output / loaded.name)))
+    entries = read(output / loaded.name)
+    click.echo("\n".join([as_text(entries), *damaged(entries, output / ".store")]))
     return 0
 
 

@@ -136,13 +136,13 @@ def see_picture(page: Page, run: str, width: int) -> None:
 
 
 def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder: Path, tmp_path: Path) -> None:
-    door = client(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = door.get_experiment_by_name("quickstart")
+    mlflow_client = client(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = mlflow_client.get_experiment_by_name("quickstart")
     assert experiment is not None
-    runs = {run.info.run_name: run.info.run_id for run in door.search_runs([experiment.experiment_id])}
+    runs = {run.info.run_name: run.info.run_id for run in mlflow_client.search_runs([experiment.experiment_id])}
     names = ["delta=0.3 seed=0", "delta=0.4 seed=0"]
     assert sorted(runs) == [*names, "quickstart"]
-    picture = Path(door.download_artifacts(runs[names[0]], "predictions.png", str(tmp_path))).read_bytes()
+    picture = Path(mlflow_client.download_artifacts(runs[names[0]], "predictions.png", str(tmp_path))).read_bytes()
     width = int.from_bytes(picture[16:20], "big")
     with serving(folder) as served:
         assert members(served.session)

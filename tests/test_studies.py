@@ -353,10 +353,10 @@ def assert_table(folder: Path, name: str, rows: int, paper: str | None) -> None:
 
 def assert_tracked(study: Study, folder: Path, run_ids: set[str]) -> None:
     """MLflow holds one finished run per trial under one finished parent."""
-    door = client(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = door.get_experiment_by_name(study.name)
+    mlflow_client = client(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = mlflow_client.get_experiment_by_name(study.name)
     assert experiment is not None
-    runs = door.search_runs([experiment.experiment_id])
+    runs = mlflow_client.search_runs([experiment.experiment_id])
     parents = [one for one in runs if "mlflow.parentRunId" not in one.data.tags]
     nested = [one for one in runs if "mlflow.parentRunId" in one.data.tags]
     assert {one.info.status for one in runs} == {"FINISHED"}

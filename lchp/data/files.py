@@ -10,8 +10,24 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged file to ``<name>.damaged-<N>`` beside it, and gives that: what is made again takes its place,
+    and nothing is lost.
+    """
+    aside = unused_aside(path)
+    path.rename(aside)
+    return aside
+
+
+def unused_aside(path: Path) -> Path:
+    """The first ``<name>.damaged-<N>`` beside ``path`` that is not there."""
+    places = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    return next(place for place in places if not place.exists())
 
 
 @contextmanager

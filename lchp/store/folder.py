@@ -11,11 +11,10 @@ import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from lchp.data.files import replacing, write_json, write_text
+from lchp.data.files import replacing, unused_aside, write_json, write_text
 from lchp.store.checks import (
     Damaged,
     check_listed,
@@ -106,8 +105,7 @@ class StageFolder:
 
     def set_aside(self) -> Path:
         """Moves every file but the lock, which the caller holds, into ``<folder>.damaged-<N>`` beside; gives that."""
-        places = (self.path.with_name(f"{self.path.name}.damaged-{number}") for number in count(1))
-        aside = next(place for place in places if not place.exists())
+        aside = unused_aside(self.path)
         aside.mkdir()
         # What says that the stage is done goes last: after a kill in between the rest follows.
         for file in sorted(self.path.iterdir(), key=lambda file: file.name in (_SCORES, _MANIFEST)):

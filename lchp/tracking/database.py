@@ -7,13 +7,13 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from lchp.data.files import set_aside
 from lchp.tracking.address import ARTIFACTS, SQLITE
 
 Ask = Callable[[str], object]
@@ -31,8 +31,7 @@ def open_database(database: Path, ask: Ask) -> None:
         # MLflow retries a file that is no database for minutes: SQLite says it at once.
         tables = _tables(database)
         if "experiments" in tables and _is_half(database, tables, ask):
-            places = (database.with_name(f"{database.name}.damaged-{number}") for number in count(1))
-            database.replace(next(place for place in places if not place.exists()))
+            set_aside(database)
             tables = set()
         if not tables:
             _create(database, ask)

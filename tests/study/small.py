@@ -38,7 +38,7 @@ def train_serially(study: Study, trials: Sequence[ResolvedTrial], recorder: Reco
     Trainable, the same search and the same Recorder.
     """
     session = session_of(study, recorder)
-    if study.search is None:
+    if trials:
         for trial in trials:
             _train(trial, session, recorder)
         return

@@ -57,15 +57,15 @@ def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store:
     environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     environment["http_proxy"] = f"http://127.0.0.1:{_free_port()}"
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as door:
-        assert door.stdout is not None
-        line = next(line for line in door.stdout if "MLflow UI" in line)
-        (child,) = Path(f"/proc/{door.pid}/task/{door.pid}/children").read_text().split()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if "MLflow UI" in line)
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         inherited = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:
             assert page.status == 200
-        os.kill(door.pid, signal.SIGTERM)
-        assert door.wait(30) == 0
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
     assert f"http://127.0.0.1:{port}" in line
     assert b"no_proxy=127.0.0.1,localhost,::1" in inherited
     assert _session_members(int(child)) == []

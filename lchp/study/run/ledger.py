@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from lchp.data.files import read_json, write_json
+from lchp.data.files import read_json, set_aside, write_json
 from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
 
 FILE = "trials.json"
 
@@ -67,14 +68,53 @@ def read(study: Path) -> list[Entry]:
     file = study / FILE
     if not file.exists():
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
-    remedy = "run the study again, which writes it from its finished trials"
     try:
-        entries = [Entry(**entry) for entry in read_json(file, remedy)]
-    except TypeError as error:
-        raise Refusal(f"{file} is no list of trials ({error}): {remedy}") from error
+        return _parse(file)
     except ValueError as error:
         raise Refusal(str(error)) from error
+
+
+def earlier(study: Path, say: Callable[[str], None]) -> list[Entry]:
+    """The entries that an earlier run wrote; none where there was no run. A damaged file is told of and set aside: the
+    study that goes on writes it again.
+    """
+    file = study / FILE
+    if not file.exists():
+        return []
+    try:
+        return _parse(file)
+    except ValueError as error:
+        say(f"{error}; it is set aside as {set_aside(file).name}")
+        return []
+
+
+def _parse(file: Path) -> list[Entry]:
+    remedy = "run the study again, which writes it from its finished trials"
+    plain = read_json(file, remedy)
+    try:
+        if not isinstance(plain, list):
+            raise TypeError(f"it holds a {type(plain).__name__}")
+        entries = [Entry(**entry) for entry in plain]
+        for entry in entries:
+            if not (isinstance(entry.folder, str) and isinstance(entry.varied, dict) and isinstance(entry.number, int)):
+                raise TypeError(f"the entry {entry.name!r} lacks its folder, values or number")
+            if entry.state not in get_args(State):
+                raise TypeError(f"the entry {entry.name!r} has the state {entry.state!r}")
+    except TypeError as error:
+        raise ValueError(f"{file} is no list of trials ({error}): {remedy}") from error
     return sorted(entries, key=lambda entry: entry.number)
+
+
+def damaged(entries: Iterable[Entry], store: Path) -> list[str]:
+    """One line for every finished trial whose files in ``store`` are not whole; networks, which tables do not read, are
+    compared by their size alone.
+    """
+    lines = []
+    for folder in (StageFolder(store / entry.folder) for entry in entries if entry.state == "finished"):
+        fault = folder.fault(networks=False) or (None if folder.done else "its files are gone")
+        if fault is not None:
+            lines.append(f"{folder.path}: {fault}: `lchp study run` makes it again")
+    return lines
 
 
 def as_text(entries: Iterable[Entry]) -> str:

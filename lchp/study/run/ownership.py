@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from lchp.data.files import read_json, write_text
 from lchp.data.fingerprint import differences, fingerprint
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
-from lchp.study.run.ledger import FILE, read
+from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
 from lchp.study.spec.values import without_paths
 
@@ -52,8 +52,9 @@ def require_same(study: Study, folder: Path) -> None:
         _refuse_other(study, folder, {**held, "data": None}, {**study.identity(), "data": None})
 
 
-def claim(study: Study, folder: Path, materials: Materials) -> None:
-    """Write the study's configuration and data into its folder, or check that those there are the same.
+def claim(study: Study, folder: Path, materials: Materials, entries: Sequence[Entry]) -> None:
+    """Write the study's configuration and data into its folder, or check that those there are the same; ``entries`` are
+    the trials of earlier runs.
 
     Raises:
         Refusal: they are others; names the fields and, where a trial is finished, the images.
@@ -66,7 +67,7 @@ def claim(study: Study, folder: Path, materials: Materials) -> None:
     if held is None:
         write_text(folder / CONFIGURATION, json.dumps({**study.identity(), "data": data}, indent=1))
         return
-    images = _changed_images(study, folder, materials) if held.get("data") != data else []
+    images = _changed_images(study, entries, materials) if held.get("data") != data else []
     _refuse_other(study, folder, held, {**study.identity(), "data": data}, images)
 
 
@@ -105,12 +106,12 @@ def _configs(study: Study) -> dict[str, TrialConfig]:
     return {"": study.searched} if study.search else {trial.name: trial.config for trial in study.trials}
 
 
-def _changed_images(study: Study, folder: Path, materials: Materials) -> list[str]:
+def _changed_images(study: Study, entries: Sequence[Entry], materials: Materials) -> list[str]:
     """The images that are not those of the finished trials, by name."""
     from lchp.data.digest import changed
 
     configs, lines = _configs(study), dict[str, None]()
-    for entry in read(folder) if (folder / FILE).exists() else ():
+    for entry in entries:
         stage = StageFolder(materials.runtime.store / entry.folder)
         config = configs.get(entry.name) or configs.get("")
         if config is not None and stage.whole:

@@ -20,7 +20,7 @@ from lchp.study.spec.trials import ResolvedTrial
 
 
 def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
-    """Train trials to their end: the planned ones in this order, or, of a search, what it still suggests.
+    """Train trials to their end: the given ones in this order, or, where none are, what a search still suggests.
 
     A trial that fails does not keep the others from going on; the recorder knows which did.
     """
@@ -29,12 +29,12 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
     with cluster(study, device) as resources, tempfile.TemporaryDirectory(prefix="lchp-ray-") as scratch:
         materials = {key: ray.put(material) for key, material in recorder.materials.prepared.items()}
         session = Session(runtime, materials, study.search.objective.key if study.search else None)
-        queue = ContinuedSearch(study, recorder.ledger.folder, recorder.refuse) if study.search else TrialQueue(trials)
+        queue = TrialQueue(trials) if trials else ContinuedSearch(study, recorder.ledger.folder, recorder.refuse)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(TrialTrainable, session=session), resources),
             tune_config=tune.TuneConfig(
                 search_alg=queue,
-                num_samples=study.count if study.search else len(trials),
+                num_samples=len(trials) or study.count,
                 max_concurrent_trials=_concurrent(study, resources),
                 # Workers that stay have kept GPU memory (ray#32698).
                 reuse_actors=not device.startswith("cuda"),

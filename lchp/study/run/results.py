@@ -10,7 +10,7 @@ from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.tables import Table, TableSpec
 from lchp.reporting.writing import to_markdown
-from lchp.study.run.ledger import read
+from lchp.study.run.ledger import damaged, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
 from lchp.vocabulary import TEST, VAL
@@ -37,12 +37,16 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     Without ``redraw`` figures and report are made only where a number has changed or one of them is missing.
 
     Raises:
-        Refusal: no trial is finished.
+        Refusal: no trial is finished, or the files of one are damaged.
     """
     folder = output / study.name
     store = output / ".store"
+    entries = read(folder)
+    lines = damaged(entries, store)
+    if lines:
+        raise Refusal("\n".join(lines))
     rows, unfinished = [], []
-    for entry in read(folder):
+    for entry in entries:
         if entry.state == "finished" and entry.run_id is not None:
             rows.append(TrialRow(entry.run_id, entry.seed, entry.varied, store / entry.folder))
         else:

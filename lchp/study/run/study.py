@@ -8,10 +8,10 @@ from pathlib import Path
 
 from lchp.data.files import write_json
 from lchp.data.fingerprint import fingerprint
-from lchp.errors import Refusal, refusing
+from lchp.errors import refusing
 from lchp.reporting.tables import Table
 from lchp.study.plan.trials import in_training_order
-from lchp.study.run.ledger import Ledger
+from lchp.study.run.ledger import Entry, Ledger, earlier
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, claim, require_same
@@ -46,8 +46,9 @@ def run_study(
         experiment = ensure_experiment(uri, study.name)
     materials = prepare(study, runtime)
     with alone(folder):
-        claim(study, folder, materials)
         log = StudyLog(folder, echo)
+        entries = earlier(folder, log.say)
+        claim(study, folder, materials, entries)
         for finding in materials.findings:
             log.say(f"warning: {finding}")
         shown = {"study": study.name, "question": study.question or "", "trials": study.count}
@@ -56,7 +57,7 @@ def run_study(
         tracker = Tracker(uri, experiment, parent)
         recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say)
         with _true_states(recorder, log):
-            files = _search(study, recorder) if study.search else _grid(study, recorder)
+            files = _search(study, recorder, entries) if study.search else _grid(study, recorder)
             return _end(study, output, recorder, files)
 
 
@@ -95,27 +96,30 @@ def _grid(study: Study, recorder: Recorder) -> list[Path]:
     return []
 
 
-def _search(study: Study, recorder: Recorder) -> list[Path]:
-    """Train the suggestions that are missing, and name the best by val."""
+def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> list[Path]:
+    """Train the suggestions that are missing, and name the best by val; ``entries`` are the trials of earlier runs."""
     from lchp.study.run.optuna_search import best, completed, open_search
+    from lchp.study.run.search_repair import restored_search
 
     assert study.search is not None, "a grid suggests nothing"
     folder = recorder.ledger.folder
-    finished = completed(open_search(study.name, folder))
+    finished = completed(restored_search(study, folder, entries, recorder.store, recorder.say))
+    lost: list[ResolvedTrial] = []
     for suggestion in finished:
         trial = study.suggested(suggestion.number, suggestion.params)
-        if not recorder.is_finished(trial):
-            raise Refusal(
-                f"{folder}: the search has finished {trial.name}, whose files are gone from {recorder.store}: "
-                "bring them back, or delete the folder and search again"
-            )
-        recorder.keep(trial)
+        if recorder.is_finished(trial):
+            recorder.keep(trial)
+        else:
+            lost.append(trial)
     recorder.ledger.write()
+    if lost:
+        recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
+        _train(study, lost, recorder)
     missing = study.count - len(finished)
     if missing > 0:
         recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
         _train(study, [], recorder)
-    else:
+    elif not lost:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
     chosen = best(open_search(study.name, folder))
     if chosen is None:

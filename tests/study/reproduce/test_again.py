@@ -75,14 +75,14 @@ def test_reproduce_of_an_untouched_run_agrees_and_is_linked(stored: Stored) -> N
     assert "compared: exactly" in said
     assert "reproduced: everything agrees" in said
     assert "DIFFERS" not in said
-    door = client(stored.uri)
-    experiment = door.get_experiment_by_name("tiny")
+    mlflow_client = client(stored.uri)
+    experiment = mlflow_client.get_experiment_by_name("tiny")
     assert experiment is not None
-    found = door.search_runs([experiment.experiment_id], f"tags.`lchp.reproduces` = '{stored.run_id}'")
+    found = mlflow_client.search_runs([experiment.experiment_id], f"tags.`lchp.reproduces` = '{stored.run_id}'")
     assert found[0].info.status == "FINISHED"
     assert found[0].data.tags["lchp.agrees"] == "true"
     assert found[0].data.tags["mlflow.parentRunId"] == stored.run_id
-    assert "comparison.csv" in {file.path for file in door.list_artifacts(found[0].info.run_id)}
+    assert "comparison.csv" in {file.path for file in mlflow_client.list_artifacts(found[0].info.run_id)}
     assert not list((stored.folder / "out").glob(".reproduce-*"))
 
 

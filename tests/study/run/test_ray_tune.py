@@ -135,10 +135,10 @@ def test_study_run_killed_and_started_again_ends_as_if_never_killed(
     monkeypatch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
     assert small.run(small.load(serial, TEXT.replace(FAILING, "")), serial) == 0
     pd.testing.assert_frame_equal(results(killed), results(serial))
-    door = client(f"sqlite:///{killed / 'mlflow.db'}")
-    experiment = door.get_experiment_by_name("tiny")
+    mlflow_client = client(f"sqlite:///{killed / 'mlflow.db'}")
+    experiment = mlflow_client.get_experiment_by_name("tiny")
     assert experiment is not None
-    runs = {run.info.run_name: run.info.status for run in door.search_runs([experiment.experiment_id])}
+    runs = {run.info.run_name: run.info.status for run in mlflow_client.search_runs([experiment.experiment_id])}
     assert sorted(runs.values()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
     assert runs["tiny"] == "FAILED"
 

@@ -25,6 +25,7 @@ from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, require_same
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import Recorder
+from lchp.study.run.results import make_tables
 from lchp.study.run.stopping import Stopped, stoppable
 from lchp.study.run.trial import run_single
 from lchp.study.spec.load import Study
@@ -66,16 +67,16 @@ def nested(folder: Path) -> list[dict[str, object]]:
 
 def every_run(folder: Path) -> list[dict[str, object]]:
     """The runs of the store, parents included."""
-    door = client(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = door.get_experiment_by_name("tiny")
+    mlflow_client = client(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = mlflow_client.get_experiment_by_name("tiny")
     assert experiment is not None
-    runs = door.search_runs([experiment.experiment_id])
+    runs = mlflow_client.search_runs([experiment.experiment_id])
     return [
         {
             "name": run.info.run_name,
             "status": run.info.status,
             "metrics": run.data.metrics,
-            "files": {file.path for file in door.list_artifacts(run.info.run_id)},
+            "files": {file.path for file in mlflow_client.list_artifacts(run.info.run_id)},
             "tags": run.data.tags,
         }
         for run in runs
@@ -215,6 +216,68 @@ def test_require_same_broken_configuration_is_refused_with_remedy(tmp_path: Path
     (tmp_path / "study.json").write_text(text, encoding="utf-8")
     with pytest.raises(Refusal, match=r"study\.json is .*: delete it, and run the study again"):
         require_same(small.load(tmp_path, small.GRID), tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_run_study_damaged_list_of_trials_is_named_and_written_again(own: Path, damage: str) -> None:
+    file = own / "out/tiny/trials.json"
+    before = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(before[: len(before) // 2])
+    else:
+        file.unlink()
+    said: list[str] = []
+    assert small.run(small.load(own, small.GRID), own, said) == 0
+    assert file.read_bytes() == before
+    assert [line.endswith("set aside as trials.json.damaged-1") for line in said if "trials.json" in line] == (
+        [True] if damage == "cut" else []
+    )
+
+
+def test_run_study_damaged_trial_is_named_by_table_and_trained_again_by_run(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small.load(own, small.GRID)
+    before = {name: (own / "out/tiny" / name).read_bytes() for name in ("results.csv", "table.tex")}
+    entry = read(own / "out/tiny")[1]
+    trial = own / "out/.store" / entry.folder
+    (trial / "scores.json").write_bytes((trial / "scores.json").read_bytes()[:20])
+    with pytest.raises(Refusal, match=rf"{trial}: scores\.json has 20 bytes of \d+: `lchp study run` makes it again"):
+        make_tables(study, own / "out")
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
+    said: list[str] = []
+    assert small.run(study, own, said) == 0
+    assert "tiny: 1 of 4 trials to train" in "\n".join(said)
+    named = [line for line in said if f"{trial}: scores.json has 20 bytes" in line]
+    assert len(named) == 1
+    assert f"{entry.name}: " in named[0]
+    assert f"set aside as {trial.name}.damaged-1, trained again" in named[0]
+    assert {name: (own / "out/tiny" / name).read_bytes() for name in before} == before
+    assert len(nested(own)) == 4
+    assert {run["status"] for run in nested(own)} == {"FINISHED"}
+
+
+def test_run_study_moved_project_goes_on_where_it_is(own: Path, tmp_path: Path) -> None:
+    assert small.run(small.load(own, small.GRID), own) == 0
+    shutil.copytree(own, tmp_path / "copy", ignore=shutil.ignore_patterns("copy"))
+    moved = tmp_path / "copy"
+    before = (moved / "out/tiny/results.csv").read_bytes()
+    assert small.run(small.load(moved, small.GRID), moved) == 0
+    assert (moved / "out/tiny/results.csv").read_bytes() == before
+    assert len(nested(moved)) == 4
+
+
+def test_run_study_deleted_parent_is_made_anew_and_its_trials_hang_below_it(own: Path) -> None:
+    mlflow_client = client(f"sqlite:///{own / 'mlflow.db'}")
+    parents = {str(run["tags"]["mlflow.parentRunId"]) for run in nested(own)}  # type: ignore[index]
+    assert len(parents) == 1
+    mlflow_client.delete_run(*parents)
+    assert small.run(small.load(own, small.GRID), own) == 0
+    below = {str(run["tags"]["mlflow.parentRunId"]) for run in nested(own)}  # type: ignore[index]
+    assert len(below) == 1
+    assert below != parents
+    parent = mlflow_client.get_run(*below)
+    assert (parent.info.status, parent.info.lifecycle_stage) == ("FINISHED", "active")
 
 
 def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) -> None:

@@ -1,0 +1,135 @@
+"""A search whose journal is damaged, made again from its finished trials.
+
+Optuna appends a line for everything that happens and reads all of them; one damaged line ends the search for ever. A
+last line that a kill has cut is normal, but Optuna would append the next to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from optuna.storages.journal._storage import JournalOperation
+from optuna.study import Study as OptunaStudy
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from lchp.data.files import replacing, set_aside
+from lchp.data.fingerprint import canonical
+from lchp.store.folder import StageFolder
+from lchp.study.run.ledger import Entry
+from lchp.study.run.optuna_search import JOURNAL, completed, distributions, open_search
+from lchp.study.spec.load import Study
+
+
+def restored_search(
+    study: Study, folder: Path, entries: Sequence[Entry], store: Path, say: Callable[[str], None]
+) -> OptunaStudy:
+    """The persistent Optuna study in a study's folder, with every suggestion that is known to have been made.
+
+    ``entries`` are the trials of earlier runs, whose objectives are in ``store``. A journal that is damaged, or says
+    something else than the trials, is told of, set aside and made again from them; one that was cut is completed.
+    """
+    journal, objectives = folder / JOURNAL, _objectives(study, entries, store)
+    try:
+        _cut_tail(journal)
+        stored = open_search(study.name, folder)
+        if _is_half_suggested(study, stored):
+            _cut_last_suggestion(journal)
+            stored = open_search(study.name, folder)
+        _contradict(study, stored, entries, objectives)
+    except Exception as error:  # whatever a damaged journal makes of its reader, it is the journal that is at fault
+        reason = str(error) or type(error).__name__
+        say(f"{journal} is damaged ({reason}): set aside as {set_aside(journal).name}, made again from the trials")
+        stored = open_search(study.name, folder)
+    added = _complete(stored, study, entries, objectives)
+    if added:
+        say(f"{journal} lacked {added} suggestions: completed from the trials")
+    return stored
+
+
+def _objectives(study: Study, entries: Sequence[Entry], store: Path) -> dict[int, float]:
+    """The objective of every finished trial whose files are whole, by number."""
+    assert study.search is not None, "only a search has an objective"
+    key, objectives = study.search.objective.key, {}
+    for entry in entries:
+        folder = StageFolder(store / entry.folder)
+        if entry.state == "finished" and folder.whole and key in (scores := folder.scores()):
+            objectives[entry.number] = scores[key]
+    return objectives
+
+
+def _lines(journal: Path) -> list[bytes]:
+    return journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+
+
+def _keep_lines(journal: Path, lines: Sequence[bytes]) -> None:
+    with replacing(journal) as part:
+        part.write_bytes(b"".join(lines))
+
+
+def _cut_tail(journal: Path) -> None:
+    """Takes away a last line that a kill has cut, to which Optuna would append the next.
+
+    Raises:
+        ValueError: another line is no record.
+    """
+    lines = _lines(journal)
+    if lines and not lines[-1].endswith(b"\n"):
+        _keep_lines(journal, lines := lines[:-1])
+    for number, line in enumerate(lines, 1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}") from error
+
+
+def _is_half_suggested(study: Study, stored: OptunaStudy) -> bool:
+    """Whether a kill came between a suggestion and its values, which Optuna writes one by one."""
+    assert study.search is not None, "only a search suggests"
+    trials = stored.get_trials(deepcopy=False)
+    return bool(
+        trials and trials[-1].state == TrialState.RUNNING and trials[-1].params.keys() != study.search.space.keys()
+    )
+
+
+def _cut_last_suggestion(journal: Path) -> None:
+    """Takes the last suggestion away; it is made again, with the same values."""
+    lines = _lines(journal)
+    created = [at for at, line in enumerate(lines) if json.loads(line)["op_code"] == JournalOperation.CREATE_TRIAL]
+    _keep_lines(journal, lines[: created[-1]])
+
+
+def _contradict(study: Study, stored: OptunaStudy, entries: Sequence[Entry], objectives: Mapping[int, float]) -> None:
+    """ValueError names a complete suggestion that is not what was trained."""
+    varied = {entry.number: entry.varied for entry in entries}
+    for trial in completed(stored):
+        if trial.number in objectives:
+            suggested = json.loads(canonical(study.suggested(trial.number, trial.params).varied))
+            if trial.value != objectives[trial.number] or suggested != varied[trial.number]:
+                raise ValueError(f"suggestion {trial.number} is not what its trial's files say")
+
+
+def _complete(stored: OptunaStudy, study: Study, entries: Sequence[Entry], objectives: Mapping[int, float]) -> int:
+    """Adds the suggestions that the journal lacks, under their numbers; gives how many."""
+    known = {entry.number: entry for entry in entries}
+    lacking = range(len(stored.get_trials(deepcopy=False)), max(known, default=-1) + 1)
+    for number in lacking:
+        entry = known.get(number)
+        try:
+            stored.add_trial(_suggestion(study, entry, objectives.get(number)))
+        except ValueError:  # values that the search does not suggest: nothing is known of it
+            stored.add_trial(create_trial(state=TrialState.FAIL))
+    return len(lacking)
+
+
+def _suggestion(study: Study, entry: Entry | None, objective: float | None) -> FrozenTrial:
+    """A suggestion as Optuna keeps it; one of which nothing is known has failed."""
+    assert study.search is not None, "only a search suggests"
+    space = distributions(study.search.space)
+    if entry is None or entry.state == "failed" or not space.keys() <= entry.varied.keys():
+        return create_trial(state=TrialState.FAIL)
+    params = {key: entry.varied[key] for key in space}
+    if objective is None:
+        return create_trial(state=TrialState.RUNNING, params=params, distributions=space)
+    return create_trial(state=TrialState.COMPLETE, params=params, distributions=space, value=objective)
