@@ -8,7 +8,7 @@ import pytest
 
 import tests.study.small as small
 from lchp.cli import run
-from lchp.data.files import write_json
+from lchp.store.folder import StageFolder, StageResult
 from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.run.results import as_text, make_tables
 from lchp.study.spec.load import Study
@@ -28,11 +28,18 @@ def _write(study: Study, folder: Path, finished: int) -> Path:
             Entry(trial.name, 0, trial.varied, f"trial/{number}", 4, number, state=state, run_id=f"run{number}")  # type: ignore[arg-type]
         )
         if number < finished:
-            write_json(here / "scores.json", {f"lchp_r/{split}/gt_known": 0.5 for split in ("val", "test")})
-            write_json(here / "environment.json", {"commit": "c", "versions": {}, "cpu": "c", "device": "cpu"})
-            write_json(here / "config.json", CONFIG)
-            write_json(here / "history.json", history_of(0.5, 0.0))
-            rows_of({"lchp_r": spread}).to_csv(here / "per_image.csv", index=False)
+            StageFolder(here).finish(
+                StageResult(
+                    config=CONFIG,
+                    environment={"commit": "c", "versions": {}, "cpu": "c", "device": "cpu"},
+                    history=history_of(0.5, 0.0),
+                    scores={f"lchp_r/{split}/gt_known": 0.5 for split in ("val", "test")},
+                    per_image=rows_of({"lchp_r": spread}).to_csv(index=False),
+                    selection=None,
+                    dataset={"a.png": "0" * 64},
+                    networks={},
+                )
+            )
     return folder / "out"
 
 
