@@ -33,6 +33,8 @@ _OTHER_CORNERS = (
 )
 _SIZED = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
 
+_BOX_COLUMN = re.compile(r"bbox|^box|(?:^|_)[xy]_?(?:min|max|[012])(?:_|$)")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -120,7 +122,7 @@ def _no_csv(file: Path, line: int, error: csv.Error) -> ValueError:
 
 def _require_columns(file: Path, columns: list[str]) -> None:
     """See that the first line names what is needed, each once, and no boxes in another way."""
-    for separator in (";", "\t", "|"):
+    for separator in (";", "\t", "|", " "):
         if len(columns) == 1 and set(REQUIRED) <= {cell.strip().lower() for cell in columns[0].split(separator)}:
             raise ValueError(f"{file}, line 1: columns are separated by {separator!r}: save the table with commas")
     known = {*REQUIRED, *CORNERS, ORIENTATION}
@@ -152,7 +154,7 @@ def _refuse_other_boxes(file: Path, columns: set[str]) -> None:
                 f"x2 = {x} + {width}, y2 = {y} + {height}"
             )
 
-    boxes = sorted(column for column in columns if re.search(r"bbox|^box|[xy]_?(min|max|[012])", column))
+    boxes = sorted(column for column in columns if _BOX_COLUMN.search(column))
     if boxes:
         raise ValueError(
             f"{file}, line 1: columns {', '.join(boxes)} are not read: boxes stand in {', '.join(CORNERS)}"

@@ -46,7 +46,7 @@ def test_table_without_box_columns_has_no_boxes_at_all(tmp_path: Path) -> None:
 
 
 def test_table_other_columns_order_quotes_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:
-    file = table(tmp_path, 'test,me,x,"c d.png"', "train,you,x,./a.png", header="\ufeffsplit,photographer,label,path")
+    file = table(tmp_path, 'test,me,x,"c d.png"', "train,you,x,./a.png", header="\ufeffsplit,index0,label,path")
     dataset = read(file)
     assert (dataset.train[0].path, dataset.test[0].path) == ("a.png", "c d.png")
 
@@ -100,6 +100,7 @@ def test_table_bad_box_is_refused_but_labels_are_read(cells: str, message: str, 
         ("path;label;split;x1;y1;x2;y2", "columns are separated by ';': save the table with commas"),
         ("\ufeffPath; Label ;split", "columns are separated by ';': save the table with commas"),
         ("path\tlabel\tsplit", r"columns are separated by '\\t': save the table with commas"),
+        ("path label split x1 y1 x2 y2", "columns are separated by ' ': save the table with commas"),
         ("path,label,split,x,y,w,h", "columns x, y, w, h are not read: give corners, x1 = x, y1 = y, x2 = x . w, y2"),
         ("path,label,split,X,Y,Width,Height", "columns x, y, width, height are not read: give corners"),
         ("path,label,split,xmin,ymin,xmax,ymax", "columns xmin, ymin, xmax, ymax are not read: call them x1, y1, x2"),
