@@ -28,6 +28,11 @@ def best_iou(predicted: Tensor, true: Sequence[Tensor]) -> Tensor:
     """The largest IoU of each predicted box (n, 4) with any of its image's true boxes, n tensors (k, 4).
 
     The result is (n,) float64 on the CPU; an image without a true box has 0.
+
+    >>> predicted = torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    >>> truth = [torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 1.0, 1.0]]), torch.tensor([[0.0, 0.0, 0.5, 0.5]])]
+    >>> best_iou(predicted, truth).tolist()
+    [0.5, 0.25]
     """
     assert len(predicted) == len(true) > 0, "one predicted box and one set of true boxes per image"
     counts = torch.tensor([len(boxes) for boxes in true])
@@ -76,6 +81,11 @@ def scores_per_image(ious: Tensor, top1: Tensor, top5: Tensor) -> dict[str, floa
     """Every metric from what is kept of each image: its best IoU, whether its label is in the top 1 and 5; (n,) each.
 
     Top-1 and Top-5 localization (paper 4.2): class and box are both right.
+
+    >>> ious, right = torch.tensor([0.5, 0.25]), torch.tensor([False, True])
+    >>> scores = scores_per_image(ious, top1=right, top5=torch.tensor([True, True]))
+    >>> scores["gt_known"], scores["top1_loc"], scores["top5_loc"], scores["top1_cls"]
+    (0.5, 0.0, 0.5, 0.5)
     """
     ious, top1, top5 = ious.cpu(), top1.cpu(), top5.cpu()
     hit = ious >= HIT_IOU

@@ -53,6 +53,16 @@ def _rows(study: str, trial: TrialRow) -> list[dict[str, Any]]:
 def collect(study: str, trials: Sequence[TrialRow]) -> pd.DataFrame:
     """The scores of all trials, in the order of the trials.
 
+    results.csv in a study's folder holds the same rows. Mean and spread of LCHP-R over the seeds, for instance:
+
+    >>> results = pd.DataFrame({
+    ...     "seed": [0, 1, 0, 1], "delta": [0.3, 0.3, 0.4, 0.4], "method": "lchp_r", "split": "test",
+    ...     "metric": "gt_known", "value": [0.5, 0.7, 0.25, 0.75],
+    ... })
+    >>> chosen = results.query("method == 'lchp_r' and split == 'test' and metric == 'gt_known'")
+    >>> chosen.groupby("delta")["value"].agg(["mean", "std", "count"]).round(3).to_dict("index")
+    {0.3: {'mean': 0.6, 'std': 0.141, 'count': 2}, 0.4: {'mean': 0.5, 'std': 0.354, 'count': 2}}
+
     Returns:
         Columns ``study, run_id, seed``, one per varied parameter, ``method, split, metric, value`` (a fraction).
 

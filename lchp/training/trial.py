@@ -70,6 +70,22 @@ def run_trial(
     ``material``, here and in the functions below, is what :meth:`Material.prepare` gave for these data and this runtime
     (see :meth:`Material.serving`); without it the data are prepared, which on ImageNet takes minutes.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> config = TrialConfig.model_validate({
+    ...     "dataset": {"kind": "synthetic", "train_per_class": 4, "test_per_class": 2, "size": 40},
+    ...     "classifier": "small_cnn", "backbone": "small_cnn",
+    ...     "weights": {"classifier": "none", "regressor": "none"},
+    ...     "split": {"val_per_class": 0}, "view": {"resize": 40, "crop": 32},
+    ...     "initialization": {"epochs": 1, "batch_size": 8}, "refinement": {"epochs": 1, "batch_size": 8},
+    ... })
+    >>> with TemporaryDirectory() as folder:
+    ...     result = run_trial(config, Runtime(Path(folder) / "store", Path(folder) / "cache"), lambda epoch: None)
+    ...     images = len(StageFolder(result.folder).per_image())
+    >>> 0 <= result.scores["lchp_r/test/gt_known"] <= 1
+    True
+    >>> images  # 8 classes of 2 test images, by three methods and two floors
+    80
+
     Raises:
         ValueError: something that the trial reads is missing or wrong; names it and the remedy.
         FloatingPointError: a loss, or an answer of the trained networks, was not finite; names stage, epoch and batch,

@@ -85,6 +85,16 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
 
     ``must_exist`` asks for the data and the weight files of every trial.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "study.yaml"
+    ...     _ = file.write_text("name: mine\\npreset: quickstart\\nvary: {delta: [0.3, 0.4]}\\nseeds: [0, 1]\\n")
+    ...     study = load_study(file, sets=["refinement.epochs=2"])
+    >>> [trial.name for trial in study.trials]
+    ['delta=0.3 seed=0', 'delta=0.3 seed=1', 'delta=0.4 seed=0', 'delta=0.4 seed=1']
+    >>> study.trials[0].config.refinement.epochs
+    2
+
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
