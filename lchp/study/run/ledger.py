@@ -117,9 +117,14 @@ def damaged(entries: Iterable[Entry], store: Path) -> list[str]:
     return lines
 
 
-def as_text(entries: Iterable[Entry]) -> str:
-    """One line a trial, and a line that counts them. After a kill, a trial shows as running until the study goes on."""
-    entries = list(entries)
+def as_text(entries: Iterable[Entry], running: bool) -> str:
+    """One line a trial, and a line that counts them; ``running`` says whether a process is at work in the folder."""
+    # Who was killed could not write it down.
+    gone = "its process is gone: the same command continues it"
+    entries = [
+        entry if running or entry.state != "running" else replace(entry, state="stopped", message=gone)
+        for entry in entries
+    ]
     width = max((len(entry.name) for entry in entries), default=0)
     lines = [
         f"{entry.name:<{width}}  {entry.state:<8}  epoch {entry.epochs}/{entry.of}"

@@ -41,6 +41,18 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_running(folder: Path) -> bool:
+    """Whether a process holds a study's folder now."""
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def require_same(study: Study, folder: Path) -> None:
     """See that a study's folder holds this configuration, whatever the data; a folder that holds none passes.
 

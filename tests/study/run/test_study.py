@@ -20,9 +20,9 @@ import tests.study.small as small
 from lchp.data.config import SyntheticDataset
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
-from lchp.study.run.ledger import read
+from lchp.study.run.ledger import Entry, as_text, read
 from lchp.study.run.options import Machine
-from lchp.study.run.ownership import alone, require_same
+from lchp.study.run.ownership import alone, is_running, require_same
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.results import make_tables
@@ -374,6 +374,18 @@ def test_run_study_signal_ends_it_in_order_with_its_exit_code(
     assert stopped.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
     assert {run["status"] for run in every_run(tmp_path)} == {"FAILED"}
+
+
+def test_status_of_a_trial_whose_process_was_killed_is_not_running(tmp_path: Path) -> None:
+    entries = [Entry("a", 0, {}, "trial/1", 4, 0, epochs=2, state="running"), Entry("b", 0, {}, "trial/2", 4, 1)]
+    with alone(tmp_path):
+        assert is_running(tmp_path)
+    assert not is_running(tmp_path)
+    assert not is_running(tmp_path / "never run")
+    assert "1 running, 1 waiting" in as_text(entries, running=True)
+    told = as_text(entries, running=False)
+    assert "a  stopped   epoch 2/4  its process is gone: the same command continues it" in told
+    assert "1 stopped, 1 waiting" in told
 
 
 def test_run_study_that_another_process_runs_is_refused(own: Path) -> None:
