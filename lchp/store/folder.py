@@ -1,8 +1,8 @@
 """The folder of a stage or of a whole trial: the only place that names, writes, reads and checks its files.
 
 ``manifest.json`` is the last file to be written, and lists every other with its size and digest: where it lies, the
-stage is done. Before version 0.2 there was none, and ``scores.json`` was the last; such a folder is checked by the
-structure of its files.
+stage is done. Old folders have none, and ``scores.json`` was their last; they are checked by the structure of their
+files.
 """
 
 from __future__ import annotations
@@ -236,6 +236,12 @@ class StageFolder:
         if self._has(_MANIFEST):
             write_json(self.path / _MANIFEST, {**self._manifest(), _PICTURE: described(self.path / _PICTURE)})
 
+    def check_records(self) -> None:
+        """See that every file that a tracking store keeps can be read. Damaged names the first that cannot."""
+        for read in (self.config, self.environment, self.history, self.scores, self.per_image, self.selection):
+            read()
+        self.dataset_digests()
+
     def records(self) -> list[Path]:
         """The files that a tracking store keeps.
 
@@ -287,7 +293,5 @@ class StageFolder:
                 if name != _PICTURE:
                     check_listed(self.path / name, listed, digest=networks or name != _NETWORKS)
         else:
-            for read in (self.config, self.environment, self.history, self.scores, self.per_image, self.selection):
-                read()
-            self.dataset_digests()
+            self.check_records()
             check_tensors(self.path / _NETWORKS, checksums=networks)

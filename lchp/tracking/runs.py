@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lchp.data.fingerprint import canonical, flatten
+from lchp.store.checks import Damaged
 from lchp.store.folder import RECORDS, StageFolder
 from lchp.tracking.address import shown
 from lchp.tracking.store import client
@@ -269,21 +270,27 @@ def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
     """What the store holds of a finished trial; its artifacts are copied into ``folder``, which is made.
 
     Raises:
-        ValueError: no such run, a deleted one, none of a trial, or one whose artifacts are not complete.
+        ValueError: no such run, a deleted one, none of a trial, or one whose artifacts are not complete or damaged.
     """
     mlflow_client = client(uri)
     run = _finished_trial(mlflow_client, uri, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     for file in mlflow_client.list_artifacts(run_id):
         mlflow_client.download_artifacts(run_id, file.path, str(folder))
-    scores = StageFolder(folder).scores()
+    trial = StageFolder(folder)
+    try:
+        trial.check_records()
+    except Damaged as error:
+        raise ValueError(
+            f"run {run_id!r} in {shown(uri)}: its artifact {error.fault}: run the study again, which stores it again"
+        ) from error
     return StoredRun(
         run_id=run_id,
         experiment=str(mlflow_client.get_experiment(run.info.experiment_id).name),
         name=str(run.info.run_name),
         tags=dict(run.data.tags),
         params=dict(run.data.params),
-        scores={name: float(value) for name, value in scores.items()},
+        scores={name: float(value) for name, value in trial.scores().items()},
         metrics=dict(run.data.metrics),
         folder=folder,
     )

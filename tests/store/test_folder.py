@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> StageFolder:
 
 @pytest.fixture
 def old(folder: StageFolder) -> StageFolder:
-    """A finished stage as version 0.1 left it."""
+    """A finished stage of before there were manifests."""
     (folder.path / "manifest.json").unlink()
     return folder
 
@@ -87,7 +87,7 @@ def test_fault_names_the_damaged_file(folder: StageFolder, name: str, how: str) 
     damage(folder.path / name, how)
     fault = folder.fault()
     if (name, how) == ("manifest.json", "removed"):
-        assert fault is None  # it is a folder of version 0.1 now, and its files are sound
+        assert fault is None  # it is an old folder now, and its files are sound
     elif name == "manifest.json" and how == "flipped":
         assert fault is not None
     else:

@@ -221,6 +221,18 @@ def test_finish_run_parent_holds_its_files(store: str, tmp_path: Path) -> None:
     assert client(store).get_run(run_id).info.status == "FINISHED"
 
 
+@pytest.mark.parametrize("name", ["scores.json", "history.json", "per_image.csv", "dataset.csv"])
+def test_read_run_damaged_artifact_is_named_with_the_remedy(
+    store: str, finished: Callable[[], Path], tmp_path: Path, name: str
+) -> None:
+    run_id = _run(store, f"damaged {name}", "trial")
+    log_result(store, run_id, finished())
+    file = Path(unquote(client(store).get_run(run_id).info.artifact_uri.removeprefix("file://"))) / name
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=rf"run '{run_id}' in .*: its artifact {name} .*: run the study again"):
+        read_run(store, run_id, tmp_path / "copy")
+
+
 @pytest.mark.parametrize("run_id", ["0" * 32, "no-such-run"])
 def test_read_run_unknown_id_is_refused_with_remedy(store: str, tmp_path: Path, run_id: str) -> None:
     assert not is_complete(store, run_id, tmp_path)
