@@ -35,12 +35,12 @@ def _lines(error: ValidationError, model: type[BaseModel], source: Source, neigh
     for item in error.errors(include_url=False):
         location = _location(item["loc"], source.values, item["type"])
         text = _text(dict(item), model, location, source.values, neighbours)
-        found = texts.setdefault(location, [])
+        alternatives = texts.setdefault(location, [])
         if item["type"] == "too_short":
             # Something empty of the right type: the other branches of a union were not meant.
-            found[:] = [text]
-        elif text not in found and not any(other.startswith(_EMPTY) for other in found):
-            found.append(text)
+            alternatives[:] = [text]
+        elif text not in alternatives and not any(other.startswith(_EMPTY) for other in alternatives):
+            alternatives.append(text)
     # Of a union's branches the one that was meant is the one that got furthest.
     deepest = [at for at in texts if at == () or not any(other[: len(at)] == at != other for other in texts)]
     return [_line(at, " or ".join(texts[at]), source) for at in deepest]
@@ -95,7 +95,7 @@ def _models_at(model: type[BaseModel], location: Location, values: Any) -> list[
     models: list[type[BaseModel]] = [model]
     for part in location:
         values = _at(values, (part,))[0]
-        fields = [found.model_fields[str(part)] for found in models if str(part) in found.model_fields]
+        fields = [one.model_fields[str(part)] for one in models if str(part) in one.model_fields]
         models = [inner for field in fields for inner in _models(field.annotation)] if fields else models
         if isinstance(values, dict) and "kind" in values:
             meant = [m for m in models if values["kind"] in get_args(m.model_fields["kind"].annotation)]
@@ -154,7 +154,7 @@ def _text(
     """What is wrong with one value, and what would be right."""
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
-        known = [name for found in _models_at(model, location[:-1], values) for name in found.model_fields]
+        known = [name for one in _models_at(model, location[:-1], values) for name in one.model_fields]
         return unknown_key(str(location[-1]), [*known, *(neighbours if len(location) == 1 else ())])
     field = _field(model, location, values)
     meaning = f" ({field.description})" if field and field.description else ""

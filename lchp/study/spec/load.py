@@ -16,7 +16,7 @@ from lchp.study.spec.parse import shortened
 from lchp.study.spec.presence import missing_files, require_files
 from lchp.study.spec.schema import Resources, Search, StudyKeys, Table, TrialKeys
 from lchp.study.spec.source import Source, options, read
-from lchp.study.spec.tables import wrong_tables
+from lchp.study.spec.tables import check_tables
 from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
 from lchp.study.spec.values import varied_values, with_values, without_paths
 from lchp.study.spec.vary import expand, ineffective, searched
@@ -100,42 +100,48 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
     """
     source = _layers(read(path), sets, data)
     own = source.pick(lambda key: key in StudyKeys.model_fields)
-    keys, wrong = check(StudyKeys, own)
+    keys, mistakes = check(StudyKeys, own)
     base = source.pick(lambda key: key not in StudyKeys.model_fields)
-    config, wrong_base = check(TrialConfig, base, tuple(StudyKeys.model_fields))
-    wrong += wrong_base
+    config, of_base = check(TrialConfig, base, tuple(StudyKeys.model_fields))
+    mistakes += of_base
     if "seed" in source.values:
-        wrong.append(f"{source.place(('seed',))}: seed: a study takes a list: write `seeds: [0]`")
+        mistakes.append(f"{source.place(('seed',))}: seed: a study takes a list: write `seeds: [0]`")
     if config is None or keys is None:
-        raise Refusal("\n".join(wrong))
-    varied, grid, wrong_vary = ((), {}, []) if keys.search else expand(base, own, len(keys.seeds))
-    wrong += wrong_vary
+        raise Refusal("\n".join(mistakes))
+    varied, grid, of_vary = ((), {}, []) if keys.search else expand(base, own, len(keys.seeds))
+    mistakes += of_vary
     search = keys.search
     if search:
-        search, wrong_search = searched(search, base, source, keys, config)
+        search, of_search = searched(search, base, source, keys, config)
         varied = tuple(search.space)
-        wrong += wrong_search
-    wrong += ineffective(sets, keys, source)
-    wrong += _wrong_names(keys, source) + wrong_tables(keys.tables, config, varied, tuple(grid), source, not wrong)
+        mistakes += of_search
+    mistakes += ineffective(sets, keys, source)
+    mistakes += _check_names(keys, source) + check_tables(
+        keys.tables, config, varied, tuple(grid), source, not mistakes
+    )
     for each, written in ({config: base} | grid).items() if must_exist else ():
-        wrong += missing_files(each, written)
-    if wrong:
-        raise Refusal("\n".join(dict.fromkeys(wrong)))
+        mistakes += missing_files(each, written)
+    if mistakes:
+        raise Refusal("\n".join(dict.fromkeys(mistakes)))
     return Study(
         keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables,
         resolve(grid, keys.seeds, varied),
     )  # fmt: skip
 
 
-def _wrong_names(keys: StudyKeys, source: Source) -> list[str]:
+def _check_names(keys: StudyKeys, source: Source) -> list[str]:
     """What is wrong with the study's name and its seeds."""
-    wrong = []
+    mistakes = []
     if keys.name.lower() in RESERVED:
         place = source.place(("name",))
-        wrong.append(f"{place}: name = {keys.name}: the folder of that name holds the paper's numbers: choose another")
+        mistakes.append(
+            f"{place}: name = {keys.name}: the folder of that name holds the paper's numbers: choose another"
+        )
     if len(set(keys.seeds)) != len(keys.seeds):
-        wrong.append(f"{source.place(('seeds',))}: seeds = {list(keys.seeds)}: a seed is there twice: name each once")
-    return wrong
+        mistakes.append(
+            f"{source.place(('seeds',))}: seeds = {list(keys.seeds)}: a seed is there twice: name each once"
+        )
+    return mistakes
 
 
 def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False) -> TrialConfig:
@@ -151,12 +157,12 @@ def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
         raise Refusal(
             f"{source.place(('name',))}: this file is a study, not a trial: run it with `lchp study run {path}`"
         )
-    _, wrong = check(TrialKeys, source.pick(lambda key: key in TrialKeys.model_fields))
-    config, wrong_config = check(
+    _, mistakes = check(TrialKeys, source.pick(lambda key: key in TrialKeys.model_fields))
+    config, of_config = check(
         TrialConfig, source.pick(lambda key: key not in TrialKeys.model_fields), tuple(TrialKeys.model_fields)
     )
-    if config is None or wrong:
-        raise Refusal("\n".join(wrong + wrong_config))
+    if config is None or mistakes:
+        raise Refusal("\n".join(mistakes + of_config))
     if must_exist:
         require_files(config, source)
     return with_absolute_paths(config)
@@ -180,9 +186,9 @@ def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = Non
         Refusal: as :func:`load_study`.
     """
     source = _layers(Source({"dataset": {"kind": kind}}, {}, f"--kind {kind}"), sets, data)
-    config, wrong = check(TrialConfig, source)
+    config, mistakes = check(TrialConfig, source)
     if config is None:
-        raise Refusal("\n".join(wrong))
+        raise Refusal("\n".join(mistakes))
     return _present(config, source)
 
 

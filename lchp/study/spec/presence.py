@@ -14,26 +14,26 @@ def require_files(config: TrialConfig, source: Source) -> None:
     Raises:
         Refusal: what is missing, one line each: place, value, remedy.
     """
-    wrong = missing_files(config, source)
-    if wrong:
-        raise Refusal("\n".join(wrong))
+    mistakes = missing_files(config, source)
+    if mistakes:
+        raise Refusal("\n".join(mistakes))
 
 
 def missing_files(config: TrialConfig, source: Source) -> list[str]:
     """What of the configuration's files is missing, one line each."""
-    wrong = []
+    mistakes = []
     kind = config.dataset.kind
     path = getattr(config.dataset, "path", None)
     place = source.place(("dataset", "path"))
     if not KINDS[kind].drawn:
         if path is None:
-            wrong.append(f"{place}: dataset.path: the {kind} data has no path: give it with --data PATH")
+            mistakes.append(f"{place}: dataset.path: the {kind} data has no path: give it with --data PATH")
         elif not path.exists():
-            wrong.append(f"{place}: dataset.path = {path}: does not exist: give the {kind} data with --data PATH")
+            mistakes.append(f"{place}: dataset.path = {path}: does not exist: give the {kind} data with --data PATH")
     for role in ("classifier", "regressor"):
         weights = getattr(config.weights, role)
         if isinstance(weights, WeightsFile) and not weights.file.is_file():
             key = f"weights.{role}.file"
             place = source.place(("weights", role, "file"))
-            wrong.append(f"{place}: {key} = {weights.file}: does not exist: give it with --set {key}=PATH")
-    return wrong
+            mistakes.append(f"{place}: {key} = {weights.file}: does not exist: give it with --set {key}=PATH")
+    return mistakes

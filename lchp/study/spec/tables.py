@@ -21,7 +21,7 @@ def fixed_values(table: Table, base: TrialConfig, varied: Sequence[str]) -> dict
     return {key: config_value(base, key) for key in varied if key not in by} | (table.fixed or {})
 
 
-def wrong_tables(
+def check_tables(
     tables: Sequence[Table],
     base: TrialConfig,
     varied: tuple[str, ...],
@@ -30,21 +30,21 @@ def wrong_tables(
     expanded: bool,
 ) -> list[str]:
     """What is wrong with the tables, one line each; ``expanded`` says that ``varied`` and ``grid`` are sound."""
-    wrong = []
+    mistakes = []
     names = [table.name for table in tables]
     if len(set(names)) != len(names):
-        wrong.append(f"{source.place(('tables',))}: tables: two have one name: give each its own `name`")
+        mistakes.append(f"{source.place(('tables',))}: tables: two have one name: give each its own `name`")
     for index, table in enumerate(tables):
         place = source.place(("tables", index, "name"))
         if table.name.lower() in RESERVED:
-            wrong.append(
+            mistakes.append(
                 f"{place}: tables.{index}.name = {table.name}: is the name of another file of the study: choose another"
             )
         of_keys = _unknown_keys(index, table, varied, source)
-        wrong += of_keys + _wrong_paper(index, table, varied, source)
+        mistakes += of_keys + _check_paper(index, table, varied, source)
         if expanded and not of_keys:
-            wrong += _without_trials(index, table, base, varied, grid, source)
-    return wrong
+            mistakes += _without_trials(index, table, base, varied, grid, source)
+    return mistakes
 
 
 def _unknown_keys(index: int, table: Table, varied: tuple[str, ...], source: Source) -> list[str]:
@@ -58,7 +58,7 @@ def _unknown_keys(index: int, table: Table, varied: tuple[str, ...], source: Sou
     ]
 
 
-def _wrong_paper(index: int, table: Table, varied: tuple[str, ...], source: Source) -> list[str]:
+def _check_paper(index: int, table: Table, varied: tuple[str, ...], source: Source) -> list[str]:
     """A table of the paper that does not exist, or has other rows."""
     if table.paper is None:
         return []

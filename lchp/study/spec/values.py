@@ -42,9 +42,9 @@ def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
     changed = Source(config.model_dump(mode="json"), {}, "the suggested values")
     for key, value in values.items():
         changed = changed.put(tuple(key.split(".")), value, changed.whole)
-    built, wrong = check(TrialConfig, changed)
+    built, mistakes = check(TrialConfig, changed)
     if built is None:
-        raise Refusal("\n".join(wrong))
+        raise Refusal("\n".join(mistakes))
     return built
 
 

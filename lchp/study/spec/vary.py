@@ -28,12 +28,12 @@ def expand(base: Source, own: Source, seeds: int) -> tuple[tuple[str, ...], dict
     vary = own.values.get("vary")
     if vary == []:
         return (), {}, [f"{own.place(('vary',))}: vary: is empty: name a key and its values, or leave it out"]
-    grids, wrong = _grids(vary, own)
+    grids, mistakes = _grids(vary, own)
     count = sum(math.prod(map(len, grid.values())) for grid in grids.values())
     if count * seeds > MOST_TRIALS:
         trials = f", {count * seeds} trials with {seeds} seeds" if seeds > 1 else ""
         place = own.place(("vary",) if vary else ("seeds",))
-        return (), {}, [*wrong, f"{place}: vary: makes {count} configurations{trials}: plan at most {MOST_TRIALS}"]
+        return (), {}, [*mistakes, f"{place}: vary: makes {count} configurations{trials}: plan at most {MOST_TRIALS}"]
     configs: dict[TrialConfig, Source] = {}
     for at, grid in grids.items():
         for choice in product(*(range(len(values)) for values in grid.values())):
@@ -41,21 +41,21 @@ def expand(base: Source, own: Source, seeds: int) -> tuple[tuple[str, ...], dict
             for (key, values), position in zip(grid.items(), choice, strict=True):
                 trial = trial.put(tuple(key.split(".")), values[position], own.place((*at, key, position)))
             config, complaints = check(TrialConfig, trial)
-            wrong += complaints
+            mistakes += complaints
             if config is not None:
                 configs.setdefault(config, trial)
-    return tuple(dict.fromkeys(key for grid in grids.values() for key in grid)), configs, list(dict.fromkeys(wrong))
+    return tuple(dict.fromkeys(key for grid in grids.values() for key in grid)), configs, list(dict.fromkeys(mistakes))
 
 
 def _grids(vary: Any, own: Source) -> tuple[dict[Location, dict[str, list[Any]]], list[str]]:
     """The grids by their place, every value in a list; and what is wrong with those that are left out."""
     listed = isinstance(vary, list)
     grids: dict[Location, dict[str, list[Any]]] = {}
-    wrong: list[str] = []
+    mistakes: list[str] = []
     for index, grid in enumerate(vary if isinstance(vary, list) else [{} if vary is None else vary]):
         at: Location = ("vary", index) if listed else ("vary",)
         if not isinstance(grid, dict):
-            wrong.append(f"{own.place(at)}: vary: must map dotted keys to lists of values")
+            mistakes.append(f"{own.place(at)}: vary: must map dotted keys to lists of values")
             continue
         lists = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
         complaints = [
@@ -63,48 +63,48 @@ def _grids(vary: Any, own: Source) -> tuple[dict[Location, dict[str, list[Any]]]
             for key, values in lists.items()
             if not values
         ]
-        complaints += _wrong_keys("vary", list(lists), at, own)
-        wrong += complaints
+        complaints += _check_keys("vary", list(lists), at, own)
+        mistakes += complaints
         if not complaints:
             grids[at] = lists
-    return grids, wrong
+    return grids, mistakes
 
 
-def _wrong_keys(name: str, keys: Sequence[str], at: Location, source: Source) -> list[str]:
+def _check_keys(name: str, keys: Sequence[str], at: Location, source: Source) -> list[str]:
     """The keys of ``vary`` or ``search.space`` that are none of a trial's, or that lie in one another."""
-    wrong = []
+    mistakes = []
     for key in keys:
         place = f"{source.place((*at, key))}: {name}.{key}"
         around = next((other for other in keys if key.startswith(f"{other}.")), None)
         if key in {"seed", "seeds"}:
-            wrong.append(f"{place}: is not varied: list the seeds under `seeds`")
+            mistakes.append(f"{place}: is not varied: list the seeds under `seeds`")
         elif not all(key.split(".")):
-            wrong.append(f"{place}: is no key: write it as `refinement.rate`")
+            mistakes.append(f"{place}: is no key: write it as `refinement.rate`")
         elif key.split(".")[0] in StudyKeys.model_fields:
-            wrong.append(f"{place}: is not varied: all trials of a study share it: give it outside `{name}`")
+            mistakes.append(f"{place}: is not varied: all trials of a study share it: give it outside `{name}`")
         elif around is not None:
-            wrong.append(f"{place}: lies in `{around}`, which varies, too: keep one of the two")
-    return wrong
+            mistakes.append(f"{place}: lies in `{around}`, which varies, too: keep one of the two")
+    return mistakes
 
 
 def searched(
     search: Search, base: Source, source: Source, keys: StudyKeys, config: TrialConfig
 ) -> tuple[Search, list[str]]:
     """The search with its choices in their one spelling, each once, and what is wrong with it."""
-    wrong = _wrong_keys("search.space", list(search.space), ("search", "space"), source)
+    mistakes = _check_keys("search.space", list(search.space), ("search", "space"), source)
     if keys.vary is not None:
-        wrong.append(f"{source.place(('search',))}: search: cannot stand beside `vary`: keep one of the two")
+        mistakes.append(f"{source.place(('search',))}: search: cannot stand beside `vary`: keep one of the two")
     if config.split.val_per_class < 1:
-        wrong.append(
+        mistakes.append(
             f"{source.place(('split', 'val_per_class'))}: split.val_per_class = 0: a search chooses on val: set it to 5"
         )
     if len(keys.seeds) > 1:
-        wrong.append(f"{source.place(('seeds',))}: seeds: a search trains every suggestion with one seed: give one")
-    if wrong:
-        return search, wrong
-    read_back, wrong = _combined(search.space, base, source)
-    if wrong:
-        return search, wrong
+        mistakes.append(f"{source.place(('seeds',))}: seeds: a search trains every suggestion with one seed: give one")
+    if mistakes:
+        return search, mistakes
+    read_back, mistakes = _combined(search.space, base, source)
+    if mistakes:
+        return search, mistakes
     space: dict[str, Range | tuple[Choice, ...]] = {}
     for key, values in search.space.items():
         typed = tuple(dict.fromkeys(read_back[key, index] for index in range(len(_ends(values)))))
@@ -125,7 +125,7 @@ def _combined(
     combinations tell.
     """
     read_back: dict[tuple[str, int], Any] = {}
-    wrong: dict[str, str] = {}
+    mistakes: dict[str, str] = {}
     for positions in _combinations([len(_ends(values)) for values in space.values()]):
         trial, suggested = base, {}
         for (key, values), position in zip(space.items(), positions, strict=True):
@@ -138,8 +138,8 @@ def _combined(
         for line in complaints:
             # Both ends of a range outside what is allowed are one mistake.
             of_range = [key for key, values in space.items() if isinstance(values, Range) and f": {key} = " in line]
-            wrong.setdefault(of_range[0] if of_range else line, line + _together(line, suggested))
-    lines = list(wrong.values())
+            mistakes.setdefault(of_range[0] if of_range else line, line + _together(line, suggested))
+    lines = list(mistakes.values())
     return read_back, lines[:_SHOWN] + ([f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])
 
 
@@ -169,11 +169,13 @@ def ineffective(sets: Sequence[str], keys: StudyKeys, source: Source) -> list[st
     name = "search.space" if keys.search else "vary"
     grids = [keys.search.space] if keys.search else keys.vary if isinstance(keys.vary, list) else [keys.vary]
     grids = [grid for grid in grids if isinstance(grid, Mapping)]
-    wrong = []
+    mistakes = []
     for option in sets:
         key = option.partition("=")[0].strip()
         if grids and all(key in grid for grid in grids):
             place = source.place(tuple(name.split(".")))
             remedy = f"--set '{name}={{{key}: [...]}}'" if name == "vary" else f"--set '{name}.{key}=[...]'"
-            wrong.append(f"--set {option}: {key} varies, under `{name}` ({place}), so this has no effect: use {remedy}")
-    return wrong
+            mistakes.append(
+                f"--set {option}: {key} varies, under `{name}` ({place}), so this has no effect: use {remedy}"
+            )
+    return mistakes
