@@ -22,6 +22,8 @@ REMEDY = (
 )
 ARTIFACTS = "mlartifacts"
 """The folder beside a SQLite store that holds the files of its runs."""
+_QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
+"""A server may call itself healthy while its database is away: it is asked what a study asks first."""
 _ANSWER_SECONDS = 10.0
 _LOCKED_SECONDS = 10.0
 
@@ -66,16 +68,17 @@ def obstacles(uri: str, experiment: str | None = None) -> list[str]:
 def silence(uri: str) -> str | None:
     """Why the server at ``uri`` cannot be used, as the end of a sentence; None where it answers.
 
-    MLflow would ask again for minutes. What answers with a refusal of this request (4xx) is left to MLflow, which asks
-    as the user.
+    MLflow would ask again for minutes. A server that refuses this request (4xx) is left to MLflow, which asks as the
+    user; one that does not know it (404) is another kind of server.
     """
-    request = urllib.request.Request(_without_user(uri).rstrip("/") + "/health", headers=_authorization(uri))
+    request = urllib.request.Request(_without_user(uri).rstrip("/") + _QUESTION, headers=_authorization(uri))
     direct = [urllib.request.ProxyHandler({})] if urlsplit(uri).hostname in LOOPBACK else []
     try:
         urllib.request.build_opener(*direct).open(request, timeout=_ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:
         error.close()
-        return f"answers {error.code} {error.reason}".rstrip() if error.code >= 500 else None
+        is_other = error.code >= 500 or error.code == 404
+        return f"answers {error.code} {error.reason}".rstrip() if is_other else None
     except TimeoutError:
         return f"does not answer within {_ANSWER_SECONDS:.0f} s"
     except (OSError, ValueError) as error:

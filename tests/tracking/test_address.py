@@ -71,13 +71,18 @@ def test_obstacles_server_that_answers_503_is_named(tmp_path: Path, opened: bool
             assert line.startswith(f"tracking store '{uri}' answers 503 Service Unavailable: give --tracking-uri")
 
 
-@pytest.mark.parametrize("status", [200, 401, 404])
+@pytest.mark.parametrize("status", [200, 401])
 def test_silence_server_that_answers_is_left_to_mlflow(status: int) -> None:
     asked: list[dict[str, str]] = []
     with server(status, asked) as uri:
         assert silence(uri.replace("//", "//me:se%20cret@") + "/prefix/") is None
-    assert asked[0]["path"] == "/prefix/health"
+    assert asked[0]["path"] == "/prefix/api/2.0/mlflow/experiments/search?max_results=1"
     assert asked[0]["Authorization"] == "Basic bWU6c2UgY3JldA=="
+
+
+def test_silence_server_that_is_no_mlflow_is_told() -> None:
+    with server(404) as uri:
+        assert silence(uri) == "answers 404 Not Found"
 
 
 def test_silence_loopback_is_not_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
