@@ -24,7 +24,6 @@ from lchp.cli import run
 from lchp.data.fingerprint import differences
 from lchp.method.networks import make_regressor
 from lchp.reporting.paper import PARAMETERS, load_paper
-from lchp.study.plan.trials import plan
 from lchp.study.run.results import table_specs
 from lchp.study.spec.load import Study, load_study
 from lchp.study.spec.values import config_value
@@ -249,11 +248,14 @@ def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(home)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose checkpoints, gigabytes of them, do not outlive the test."""
-    yield tmp_path
-    shutil.rmtree(tmp_path / "out/.store", ignore_errors=True)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One store for all studies, so that what several of them train is trained once. Its checkpoints, gigabytes of
+    them, do not outlive the tests.
+    """
+    place = tmp_path_factory.mktemp("studies")
+    yield place
+    shutil.rmtree(place / "out/.store", ignore_errors=True)
 
 
 def options(shipped: Study) -> tuple[str, ...]:
@@ -291,14 +293,14 @@ def test_shipped_study_shrunk_runs_to_its_tables(
         assert any(line.startswith(f"best by lchp_r/val/gt_known: {best['name']} ") for line in said)
 
 
-def test_quickstart_shrunk_runs_through_ray_to_its_table(folder: Path) -> None:
+def test_quickstart_shrunk_runs_through_ray_to_its_table(tmp_path: Path) -> None:
     study = shrunk("quickstart", {})
     sets = [part for option in options(load_study(STUDIES["quickstart"])) for part in ("--set", option)]
     code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"
     places = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", "sqlite:///mlflow.db"]
     done = subprocess.run(
         [sys.executable, "-c", code, "study", "run", str(STUDIES["quickstart"]), *places, *sets],
-        cwd=folder,
+        cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         capture_output=True,
         text=True,
@@ -307,7 +309,7 @@ def test_quickstart_shrunk_runs_through_ray_to_its_table(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    assert_complete(study, folder)
+    assert_complete(study, tmp_path)
 
 
 def assert_complete(study: Study, folder: Path) -> None:
@@ -322,7 +324,7 @@ def assert_complete(study: Study, folder: Path) -> None:
     if study.search:
         assert len(found) == study.search.trials
     else:
-        assert found == {(trial.seed, *trial.varied.values()) for trial in plan(study).trials}
+        assert found == {(trial.config.seed, *trial.varied.values()) for trial in study.trials}
     for _, trial in frame.groupby("run_id"):
         pairs = set(zip(trial["method"], trial["metric"], trial["split"], strict=True))
         assert pairs == {

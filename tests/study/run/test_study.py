@@ -443,7 +443,7 @@ def test_run_study_broken_image_is_refused_before_training(tmp_path: Path) -> No
 def test_run_study_weights_are_made_once_for_each_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(
-        "lchp.study.run.prepare.make_networks", lambda config, classes: made.append((config.delta, classes))
+        "lchp.training.initialization.make_networks", lambda config, classes: made.append((config.delta, classes))
     )
     state = make_networks(small.load(tmp_path, small.TINY).base, 8).classifier.trunk.state_dict()
     torch.save(state, tmp_path / "weights.pth")
