@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lchp.data.config import DatasetConfig, SplitConfig
+from lchp.data.kinds import KINDS
 from lchp.errors import Refusal
 from lchp.study.spec.complaints import TRUTH, check, unknown_key
 from lchp.study.spec.parse import shortened
@@ -221,7 +222,8 @@ def _layers(file: Source, sets: Sequence[str], data: Path | None) -> Source:
 def _with_data(source: Source, data: Path) -> Source:
     """The path of the data laid over ``source``, whose dataset must be one that has files."""
     place = f"--data {data}"
-    dataset = source.values.get("dataset", {"kind": "synthetic"})
-    if isinstance(dataset, dict) and dataset.get("kind") == "synthetic":
-        raise Refusal(f"{place}: the synthetic dataset is drawn: leave the option out, or set dataset.kind")
+    dataset = source.values.get("dataset", {"kind": TrialConfig().dataset.kind})
+    kind = KINDS.get(str(dataset.get("kind"))) if isinstance(dataset, dict) else None
+    if kind is not None and kind.drawn:
+        raise Refusal(f"{place}: the {kind.name} dataset is drawn: leave the option out, or set dataset.kind")
     return source.put(("dataset", "path"), str(data), place)
