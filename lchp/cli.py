@@ -10,16 +10,30 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from lchp.cli_options import (
+    ADDRESS,
+    CACHE,
+    COMPUTED,
+    CONFIGURED,
+    DATA,
+    MOVED,
+    OUTPUT,
+    SET,
+    TRACKING,
+    Group,
+    PathArgument,
+    run_id,
+    with_options,
+)
 from lchp.data.kinds import KINDS
 from lchp.errors import answer, refusing
 from lchp.study.run.stopping import stoppable
@@ -29,99 +43,13 @@ if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
     from lchp.study.spec.load import Study
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 
 def _default_cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "lchp"
 
 
-def _with(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-class _Path(click.ParamType[Path]):
-    """A path; an empty word, as an unset variable of the shell leaves it, is none."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        if value == "":
-            self.fail("the path is empty: give one, or leave it out", param, ctx)
-        return Path(value)
-
-
-class _Command(click.Command):
-    """A command that takes an option once, unless it may be repeated: no value is dropped without a word."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        given = self.make_parser(ctx).parse_args(list(args))[2]
-        for option in given:
-            if isinstance(option, click.Option) and not (option.multiple or option.is_flag) and given.count(option) > 1:
-                raise click.UsageError(f"{option.opts[0]} is given {given.count(option)} times: keep one", ctx)
-        return super().parse_args(ctx, args)
-
-
-class _Group(click.Group):
-    command_class = _Command
-    group_class = type
-
-
-def _not_empty(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.strip():
-        raise click.BadParameter("is empty: give one, or leave the option out", param=parameter)
-    return value
-
-
-def _run_id(_: click.Context, __: click.Parameter, value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}", value):
-        raise click.BadParameter(f"{value!r} is no run id: copy it from the MLflow UI, or from trials.json of a study")
-    return value
-
-
-_FILE = click.argument("file", type=_Path())
-_OUTPUT = click.option(
-    "--output", type=_Path(), default=Path("analysis"), show_default=True, metavar="DIR",
-    help="Folder that holds one folder per study, and the store of trained stages.",
-)  # fmt: skip
-_TRACKING = click.option(
-    "--tracking-uri", metavar="URI", callback=_not_empty,
-    help="MLflow store. [default: MLFLOW_TRACKING_URI, else mlflow.db in the working folder]",
-)  # fmt: skip
-_DATA = click.option("--data", type=_Path(), metavar="PATH", help="Where the dataset lies: sets dataset.path.")
-_SET = click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a dotted key of the file. May be repeated."
-)
-_MOVED = click.option(
-    "--set", "sets", multiple=True, metavar="KEY=PATH",
-    help="Where a weight file lies now: weights.classifier.file or weights.regressor.file.",
-)  # fmt: skip
-_CACHE = click.option(
-    "--cache", type=_Path(), metavar="DIR",
-    help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
-)  # fmt: skip
-_DEVICE = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
-)
-_WORKERS = click.option(
-    "--workers", type=click.IntRange(0, 1024), default=0, show_default=True,
-    help="Processes that decode images which do not fit the cache.",
-)  # fmt: skip
-_ADDRESS = click.option(
-    "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT",
-    help="Ray cluster that runs already. [default: RAY_ADDRESS, else one of the study's own on this machine]",
-)  # fmt: skip
-_CONFIGURED = _with(_FILE, _DATA, _SET)
-_COMPUTED = _with(_CACHE, _DEVICE, _WORKERS)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lchp")
 def app() -> None:
     """Weakly supervised object localization with LCHP: studies, trials, data and results."""
@@ -150,7 +78,7 @@ def _study(
 
 
 @study.command("run")
-@_with(_CONFIGURED, _OUTPUT, _TRACKING, _COMPUTED, _ADDRESS)
+@with_options(CONFIGURED, OUTPUT, TRACKING, COMPUTED, ADDRESS)
 def study_run(
     file: Path,
     data: Path | None,
@@ -183,7 +111,7 @@ def study_run(
 
 
 @study.command("plan")
-@_with(_CONFIGURED, _CACHE)
+@with_options(CONFIGURED, CACHE)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path | None, as_json: bool) -> int:
     """Show what the study FILE will train and roughly what it costs; the data need not be there."""
@@ -199,7 +127,7 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 
 
 @study.command("status")
-@_with(_CONFIGURED, _OUTPUT)
+@with_options(CONFIGURED, OUTPUT)
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
     from lchp.study.run.ledger import as_text, damaged, read
@@ -212,7 +140,7 @@ def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: P
 
 
 @study.command("table")
-@_with(_CONFIGURED, _OUTPUT)
+@with_options(CONFIGURED, OUTPUT)
 def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Make the tables of the study FILE again from its finished trials."""
     from lchp.study.run.ledger import read
@@ -233,7 +161,7 @@ def trial() -> None:
 
 
 @trial.command("run")
-@_with(_CONFIGURED, _OUTPUT, _COMPUTED)
+@with_options(CONFIGURED, OUTPUT, COMPUTED)
 def trial_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
 ) -> int:
@@ -266,12 +194,12 @@ def data() -> None:
     """Check and look at datasets."""
 
 
-_DATASET = _with(
-    click.argument("file", type=_Path(), required=False),
+_DATASET = with_options(
+    click.argument("file", type=PathArgument(), required=False),
     click.option("--kind", type=click.Choice(list(KINDS)), help="The dataset's kind, where no FILE says it."),
-    _DATA,
-    _SET,
-    _CACHE,
+    DATA,
+    SET,
+    CACHE,
 )
 
 
@@ -319,7 +247,7 @@ def data_check(
 
 @data.command("show")
 @_DATASET
-@click.option("--output", type=_Path(), default=Path("samples.png"), show_default=True, help="PNG to draw.")
+@click.option("--output", type=PathArgument(), default=Path("samples.png"), show_default=True, help="PNG to draw.")
 def data_show(
     file: Path | None,
     kind: str | None,
@@ -343,8 +271,8 @@ def data_show(
 
 
 @app.command()
-@click.argument("run_id", callback=_run_id)
-@_with(_TRACKING, _DATA, _MOVED, _OUTPUT, _COMPUTED)
+@click.argument("run_id", callback=run_id)
+@with_options(TRACKING, DATA, MOVED, OUTPUT, COMPUTED)
 def reproduce(
     run_id: str,
     tracking_uri: str | None,
@@ -372,7 +300,7 @@ def reproduce(
 
 
 @app.command()
-@_TRACKING
+@TRACKING
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""

@@ -1,0 +1,103 @@
+"""The options that commands share, and how the command line reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one, in the order in which help shows them."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+class PathArgument(click.ParamType[Path]):
+    """A path; an empty word, as an unset variable of the shell leaves it, is none."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The word as a path, whatever is there."""
+        if value == "":
+            self.fail("the path is empty: give one, or leave it out", param, ctx)
+        return Path(value)
+
+
+class OnceEachCommand(click.Command):
+    """A command that takes an option once, unless it may be repeated: no value is dropped without a word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click; UsageError names an option that is given again."""
+        given = self.make_parser(ctx).parse_args(list(args))[2]
+        for option in given:
+            if isinstance(option, click.Option) and not (option.multiple or option.is_flag) and given.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} is given {given.count(option)} times: keep one", ctx)
+        return super().parse_args(ctx, args)
+
+
+class Group(click.Group):
+    """Commands and groups of such commands."""
+
+    command_class = OnceEachCommand
+    group_class = type
+
+
+def _not_empty(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("is empty: give one, or leave the option out", param=parameter)
+    return value
+
+
+def run_id(_: click.Context, __: click.Parameter, value: str) -> str:
+    """A run's id as MLflow makes them, or BadParameter."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}", value):
+        raise click.BadParameter(f"{value!r} is no run id: copy it from the MLflow UI, or from trials.json of a study")
+    return value
+
+
+FILE = click.argument("file", type=PathArgument())
+OUTPUT = click.option(
+    "--output", type=PathArgument(), default=Path("analysis"), show_default=True, metavar="DIR",
+    help="Folder that holds one folder per study, and the store of trained stages.",
+)  # fmt: skip
+TRACKING = click.option(
+    "--tracking-uri", metavar="URI", callback=_not_empty,
+    help="MLflow store. [default: MLFLOW_TRACKING_URI, else mlflow.db in the working folder]",
+)  # fmt: skip
+DATA = click.option("--data", type=PathArgument(), metavar="PATH", help="Where the dataset lies: sets dataset.path.")
+SET = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a dotted key of the file. May be repeated."
+)
+MOVED = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=PATH",
+    help="Where a weight file lies now: weights.classifier.file or weights.regressor.file.",
+)  # fmt: skip
+CACHE = click.option(
+    "--cache", type=PathArgument(), metavar="DIR",
+    help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
+)  # fmt: skip
+DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
+)
+WORKERS = click.option(
+    "--workers", type=click.IntRange(0, 1024), default=0, show_default=True,
+    help="Processes that decode images which do not fit the cache.",
+)  # fmt: skip
+ADDRESS = click.option(
+    "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT",
+    help="Ray cluster that runs already. [default: RAY_ADDRESS, else one of the study's own on this machine]",
+)  # fmt: skip
+CONFIGURED = with_options(FILE, DATA, SET)
+COMPUTED = with_options(CACHE, DEVICE, WORKERS)
