@@ -64,25 +64,23 @@ def read_truth(
         width, height = headers[path].width, headers[path].height
         inside = []
         for box in of_image:
-            wrong = fault(box, width, height)
-            if wrong is None:
-                inside.append(clipped(box, width, height))
+            part = clipped(box, width, height)
+            # A part that has an area is all that most boxes are asked for: ImageNet has half a million.
+            if part[0] < part[2] and part[1] < part[3] and all(map(math.isfinite, box)):
+                inside.append(part)
             else:
-                bad.append(BadBox(path, box, wrong))
+                bad.append(BadBox(path, box, fault(box, width, height)))
         if inside:
             sound[path] = np.array(inside, dtype=np.float64)
     return Truth(pixels, headers, sound, tuple(bad))
 
 
-def fault(box: PixelBox, width: int, height: int) -> str | None:
-    """What is wrong with a box in an image of that size; None where it is one: finite, in order, not outside."""
-    x1, y1, x2, y2 = box
+def fault(box: PixelBox, width: int, height: int) -> str:
+    """What is wrong with a box that is none in an image of that size: not finite, not in order, or outside."""
     if not all(map(math.isfinite, box)):
         return "is not finite"
-    if x1 >= x2 or y1 >= y2:
-        return NO_AREA
-    x1, y1, x2, y2 = clipped(box, width, height)
-    return None if x1 < x2 and y1 < y2 else f"lies outside the {width} x {height} image"
+    x1, y1, x2, y2 = box
+    return NO_AREA if x1 >= x2 or y1 >= y2 else f"lies outside the {width} x {height} image"
 
 
 def clipped(box: PixelBox, width: int, height: int) -> PixelBox:
