@@ -5,6 +5,7 @@ It lies with the data because every floor above writes files.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -30,13 +31,29 @@ def unused_aside(path: Path) -> Path:
     return next(place for place in places if not place.exists())
 
 
+def require_replaceable(path: Path) -> None:
+    """See that a file may take the place of what is at ``path``: a plain file, or nothing yet.
+
+    Raises:
+        OSError: a folder, a device or a pipe is there; as root a file would take the place of ``/dev/null``, too.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "Is no plain file", str(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of the same ending; it takes its place when the block ends without an error.
 
     The folder of ``path`` is made if it is not there.
     What an error or an interruption leaves of it is removed, and a file that was at ``path`` stays whole.
+
+    Raises:
+        OSError: as :func:`require_replaceable`.
     """
+    require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def test_replacing_makes_the_folder_and_shows_nothing_before_its_end(tmp_path: P
         assert not path.exists()
     assert path.read_bytes() == b"whole"
     assert names(path.parent) == ["picture.png"]
+
+
+def test_replacing_folder_or_pipe_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("folder", "Is a directory"), ("pipe", "Is no plain file")):
+        with pytest.raises(OSError, match=reason) as caught, replacing(tmp_path / name):
+            pytest.fail("nothing is to be written")
+        assert caught.value.filename == str(tmp_path / name)
+    assert sorted(names(tmp_path)) == ["folder", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
