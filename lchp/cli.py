@@ -2,8 +2,8 @@
 
 Of packages only click is imported before a command is known, so that ``lchp --help`` answers at once.
 
-Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C,
-141 the reader of the output went away.
+Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C (143 by
+SIGTERM, 129 by SIGHUP), 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -257,7 +257,11 @@ def data_show(
     output: Path,
 ) -> int:
     """Draw a grid of samples with their true boxes."""
+    from lchp.data.files import require_replaceable
+
     config, _ = _dataset(file, kind, data, sets)
+    with refusing():
+        require_replaceable(output)
     with _refusing(cache):
         from lchp.data.reading import open_dataset
 

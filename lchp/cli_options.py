@@ -96,7 +96,7 @@ WORKERS = click.option(
     help="Processes that decode images which do not fit the cache.",
 )  # fmt: skip
 ADDRESS = click.option(
-    "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT",
+    "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT", callback=_not_empty,
     help="Ray cluster that runs already. [default: RAY_ADDRESS, else one of the study's own on this machine]",
 )  # fmt: skip
 CONFIGURED = with_options(FILE, DATA, SET)

@@ -256,6 +256,8 @@ def _bad_options() -> Iterator[tuple[list[str], str]]:
         yield [*line, "--tracking-uri", ""], "is empty: give one, or leave the option out"
         yield [*line, "--tracking-uri", " "], "is empty: give one, or leave the option out"
         yield [*line, "--tracking-uri", "http://127.0.0.1:1"], "cannot be reached"
+        yield [*line, "--tracking-uri", "http://127.0.0.1:x"], "is no address (Port could not be cast"
+        yield [*line, "--tracking-uri", "sqlite://"], "names no file"
         yield [*line, "--tracking-uri", "a", "--tracking-uri", "b"], "--tracking-uri is given 2 times"
     for port in ("0", "-1", "65536", "http", "", "99999999999999999999"):
         yield ["ui", "--port", port], "--port"
@@ -293,6 +295,9 @@ def _bad_commands() -> Iterator[tuple[list[str], str]]:
         yield ["study", name, "study.yaml", "--output", "nowhere"], "holds no run of the study: start it with"
         yield ["study", name, "study.yaml", "--output", "study.yaml"], "study.yaml"
         yield ["study", name, "study.yaml", "--output", LONG], "File name too long"
+    yield ["data", "show", "trial.yaml", "--output", "folder"], "lchp: folder: Is a directory"
+    yield ["data", "show", "trial.yaml", "--output", "pipe"], "lchp: pipe: Is no plain file"
+    yield ["study", "run", "study.yaml", "--address", ""], "is empty: give one, or leave the option out"
     yield ["study", "run", "trial.yaml"], "name: is missing: add it"
     yield ["trial", "run", "study.yaml"], "this file is a study, not a trial: run it with `lchp study run study.yaml`"
     yield ["study", "plan", "study.yaml", "--json=yes"], "--json"

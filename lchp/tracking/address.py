@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import os
 import re
 import sqlite3
@@ -24,6 +25,7 @@ ARTIFACTS = "mlartifacts"
 """The folder beside a SQLite store that holds the files of its runs."""
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 """A server may call itself healthy while its database is away: it is asked what a study asks first."""
+_MAGIC = b"SQLite format 3\0"
 _ANSWER_SECONDS = 10.0
 _LOCKED_SECONDS = 10.0
 
@@ -47,10 +49,26 @@ def resolved(uri: str | None, folder: Path) -> str:
     """The URI that is meant: the one asked for, else MLFLOW_TRACKING_URI, else ``mlflow.db`` in ``folder``.
 
     The path of a SQLite store is absolute, since trials run elsewhere.
+
+    Raises:
+        ValueError: it is no address of a server, or names a SQLite store without a file.
     """
     asked = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{folder.absolute() / 'mlflow.db'}"
+    _require_address(asked)
     database = sqlite_file(asked)
     return f"{SQLITE}{database}" if database else asked
+
+
+def _require_address(uri: str) -> None:
+    name = f"tracking store {shown(uri)!r}"
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port if parts.scheme in ("http", "https") else None
+    except ValueError as error:
+        raise ValueError(f"{name} is no address ({error}): {REMEDY}") from error
+    if parts.scheme == "sqlite" and not (uri.startswith(SQLITE) and uri.removeprefix(SQLITE)):
+        # MLflow would keep the runs in memory, and lose them with the process.
+        raise ValueError(f"{name} names no file: {REMEDY}")
 
 
 def obstacles(uri: str, experiment: str | None = None) -> list[str]:
@@ -81,10 +99,12 @@ def silence(uri: str) -> str | None:
         return f"answers {error.code} {error.reason}".rstrip() if is_other else None
     except TimeoutError:
         return f"does not answer within {_ANSWER_SECONDS:.0f} s"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
             return f"does not answer within {_ANSWER_SECONDS:.0f} s"
+        if isinstance(reason, http.client.HTTPException):
+            return f"does not answer as a server of web pages does ({type(reason).__name__})"
         return f"cannot be reached ({reason})"
     return None
 
@@ -122,10 +142,26 @@ def _obstacles_of_file(database: Path, experiment: str | None) -> list[str]:
     return [*lines, *([f"{name} cannot be opened ({reason}): {REMEDY}"] if reason else [])]
 
 
+def foreign(database: Path) -> str | None:
+    """Why a file is no SQLite store; None where it is one, is empty or is not there.
+
+    SQLite itself takes a file of less than a page for an empty database, and writes over it.
+    """
+    try:
+        with database.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError:
+        return None
+    return None if start in (b"", _MAGIC) else "the file is not a database"
+
+
 def _unusable(database: Path) -> str | None:
-    """What SQLite says against writing into ``database``; None where nothing is there yet."""
+    """What speaks against writing into ``database``; None where nothing is there yet."""
     if not database.exists():
         return None
+    reason = foreign(database)
+    if reason:
+        return reason
     try:
         with closing(sqlite3.connect(database, timeout=_LOCKED_SECONDS, isolation_level=None)) as connection:
             connection.execute("PRAGMA schema_version")

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service import utils
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
-from lchp.tracking.address import ARTIFACTS, REMEDY, is_server, resolved, shown, silence, sqlite_file
+from lchp.tracking.address import ARTIFACTS, REMEDY, foreign, is_server, resolved, shown, silence, sqlite_file
 from lchp.tracking.database import open_database
 
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -69,9 +69,12 @@ def open_store(uri: str | None, folder: Path) -> str:
     reason = silence(store) if is_server(store) else None
     if reason:
         raise ValueError(f"tracking store {shown(store)!r} {reason}: {REMEDY}")
+    database = sqlite_file(store)
+    reason = foreign(database) if database else None
+    if reason:
+        raise ValueError(f"tracking store {shown(store)!r} cannot be opened ({reason}): {REMEDY}")
     try:
         with _impatient():
-            database = sqlite_file(store)
             if database is None:
                 _ask(store)
             else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import subprocess
@@ -100,6 +101,64 @@ def test_open_store_api_that_fails_behind_a_healthy_server_is_asked_once(
     with server(503, asked) as uri, pytest.raises(ValueError, match="cannot be opened"):
         open_store(uri, tmp_path)
     assert len(asked) <= 1
+
+
+@contextmanager
+def babbling() -> Iterator[str]:
+    """Something on loopback that is no web server: it greets, as ssh does."""
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        there.listen()
+
+        def greet() -> None:
+            asking, _ = there.accept()
+            with asking:
+                asking.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                asking.recv(1 << 16)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        yield f"http://127.0.0.1:{there.getsockname()[1]}"
+        thread.join()
+
+
+def test_obstacles_server_of_another_protocol_is_named() -> None:
+    with babbling() as uri:
+        (line,) = obstacles(uri)
+    assert line.startswith(
+        f"tracking store '{uri}' does not answer as a server of web pages does (BadStatusLine): give"
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("http://127.0.0.1:port", "'http://127.0.0.1:port' is no address (Port could not be cast"),
+        ("http://127.0.0.1:99999", "is no address (Port out of range 0-65535): give --tracking-uri"),
+        ("http://me:secret@[::1", "'http://***@[::1' is no address (Invalid IPv6 URL): give --tracking-uri"),
+        ("sqlite://", "'sqlite://' names no file: give --tracking-uri"),
+        ("sqlite:///", "'sqlite:///' names no file: give --tracking-uri"),
+        ("sqlite:mlflow.db", "'sqlite:mlflow.db' names no file: give --tracking-uri"),
+    ],
+)
+def test_resolved_malformed_address_is_refused(tmp_path: Path, uri: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        resolved(uri, tmp_path)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("content", ["x", "notes\n" * 1000])
+def test_obstacles_file_that_is_no_database_is_named_and_kept(tmp_path: Path, content: str, opened: bool) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text(content, encoding="utf-8")
+    if opened:
+        with pytest.raises(ValueError, match="cannot be opened \\(the file is not a database\\): give --tracking-uri"):
+            open_store(f"sqlite:///{file}", tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    else:
+        (line,) = obstacles(f"sqlite:///{file}")
+        assert "cannot be opened (the file is not a database): give --tracking-uri" in line
+    assert file.read_text(encoding="utf-8") == content
 
 
 def test_obstacles_fresh_folder_has_none(tmp_path: Path) -> None:
