@@ -32,14 +32,16 @@ def check(model: type[Model], source: Source, neighbours: Sequence[str] = ()) ->
 
 def _lines(error: ValidationError, model: type[BaseModel], source: Source, neighbours: Sequence[str]) -> list[str]:
     texts: dict[Location, list[str]] = {}
+    meant: set[Location] = set()
     for item in error.errors(include_url=False):
         location = _location(item["loc"], source.values, item["type"])
         text = _text(dict(item), model, location, source.values, neighbours)
         alternatives = texts.setdefault(location, [])
-        if item["type"] == "too_short":
-            # Something empty of the right type: the other branches of a union were not meant.
+        if item["type"] in {"too_short", "value_error"}:
+            # Something of the right type, which is empty or contradicts itself: no other branch of a union was meant.
+            meant.add(location)
             alternatives[:] = [text]
-        elif text not in alternatives and not any(other.startswith(_EMPTY) for other in alternatives):
+        elif text not in alternatives and location not in meant:
             alternatives.append(text)
     # Of a union's branches the one that was meant is the one that got furthest.
     deepest = [at for at in texts if at == () or not any(other[: len(at)] == at != other for other in texts)]
@@ -50,12 +52,18 @@ def _line(location: Location, text: str, source: Source) -> str:
     if not location:
         # Of the keys that do not fit together, the one that was laid on top of the others.
         words = re.findall(r"\w+(?:\.\w+)*", text)
-        named = [at for at in source.places if ".".join(map(str, at)) in words]
+        # It may have been written as part of a mapping: `view: {crop: 500}` of one option has one place.
+        named = [at for at in source.places if at and any(_lies_in(word, ".".join(map(str, at))) for word in words)]
         return f"{source.place(named[-1] if named else ())}: {text}"
     value, present = _at(source.values, location)
     shown = f" = {_shown(value)}" if present else ""
     hint = f"; {TRUTH}" if isinstance(value, bool) and text.startswith(("must be text", "must be '")) else ""
     return f"{source.place(location)}: {shortened('.'.join(map(str, location)))}{shown}: {text}{hint}"
+
+
+def _lies_in(key: str, around: str) -> bool:
+    """Whether a dotted key is ``around``, or a part of it."""
+    return key == around or key.startswith(f"{around}.")
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lchp.data.config import Config
 from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, VAL, Score
@@ -83,6 +83,14 @@ class Resources(Config):
     concurrent: int | None = Field(
         None, ge=1, le=4096, description="most trials at once; unset: as many as the machine holds"
     )
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole(cls, gpus: float) -> float:
+        # Ray's own rule, of which it tells a study only when its first trial is to start.
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError("must be a share of one GPU, at most 1, or a whole number of them")
+        return gpus
 
 
 class StudyKeys(Config):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lchp.study.spec.complaints import unknown_key
@@ -13,6 +14,7 @@ from lchp.training.config import TrialConfig
 
 RESERVED = ("best", "losses", "report", "results", "study", "trials")
 """Files of a study's folder that no table may replace."""
+_SHOWN = 10
 
 
 def fixed_values(table: Table, base: TrialConfig, varied: Sequence[str]) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def check_tables(
             mistakes.append(
                 f"{place}: tables.{index}.name = {table.name}: is the name of another file of the study: choose another"
             )
-        of_keys = _unknown_keys(index, table, varied, source)
+        of_keys = _unknown_keys(index, table, varied, source) + _repeated_keys(index, table, varied, source)
         mistakes += of_keys + _check_paper(index, table, varied, source)
         if expanded and not of_keys:
             mistakes += _without_trials(index, table, base, varied, grid, source)
@@ -55,6 +57,29 @@ def _unknown_keys(index: int, table: Table, varied: tuple[str, ...], source: Sou
         for name, used in (("by", table.by or ()), ("fixed", table.fixed or {}))
         for key in used
         if key not in varied
+    ]
+
+
+def _repeated_keys(index: int, table: Table, varied: tuple[str, ...], source: Source) -> list[str]:
+    """The keys that a table names twice: in ``by``, or in ``by`` and ``fixed``, where ``by`` would win unsaid."""
+    by = varied if table.by is None else table.by
+    place = source.place(("tables", index, "by"))
+    return [
+        *(
+            f"{place}: tables.{index}.by: `{key}` is there {by.count(key)} times: name it once"
+            for key in dict.fromkeys(by)
+            if by.count(key) > 1
+        ),
+        *(
+            f"{source.place(('tables', index, 'fixed', key))}: tables.{index}.fixed.{key}: `{key}` makes the rows: "
+            + (
+                "leave it out of `by`, or out here"
+                if table.by is not None
+                else "leave it out here, or give `by` without it"
+            )
+            for key in table.fixed or {}
+            if key in by
+        ),
     ]
 
 
@@ -89,6 +114,19 @@ def _without_trials(
     fixed = fixed_values(table, base, varied)
     if not grid or any(all(config_value(config, key) == fixed[key] for key in fixed) for config in grid):
         return []
-    shown = ", ".join(f"{key} = {value}" for key, value in fixed.items())
+    shown = ", ".join(f"{key} = {json.dumps(value)}" for key, value in fixed.items())
+    there = "; ".join(f"{key} is {', '.join(map(json.dumps, values))}" for key, values in _values(fixed, grid).items())
     place = source.place(("tables", index))
-    return [f"{place}: tables.{index}: no trial has {shown}: say under `fixed` which ones the rows show"]
+    return [
+        f"{place}: tables.{index}: no trial has {shown}: say under `fixed` which ones the rows show"
+        + (f" ({there})" if there else "")
+    ]
+
+
+def _values(keys: Iterable[str], grid: Sequence[TrialConfig]) -> dict[str, list[Any]]:
+    """What the trials have at each key, every value once and in their order; keys of many values are left out."""
+    found = {key: [config_value(config, key) for config in grid] for key in keys}
+    once = {
+        key: [value for at, value in enumerate(values) if value not in values[:at]] for key, values in found.items()
+    }
+    return {key: values for key, values in once.items() if len(values) <= _SHOWN}

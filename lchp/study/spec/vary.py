@@ -91,7 +91,14 @@ def searched(
     search: Search, base: Source, source: Source, keys: StudyKeys, config: TrialConfig
 ) -> tuple[Search, list[str]]:
     """The search with its choices in their one spelling, each once, and what is wrong with it."""
-    mistakes = _check_keys("search.space", list(search.space), ("search", "space"), source)
+    at = ("search", "space")
+    mistakes = _check_keys("search.space", list(search.space), at, source)
+    mistakes += [
+        f"{source.place((*at, key))}: search.space.{key}: a search compares scores on the same val images, so that "
+        f"{'the dataset and its' if key.startswith('dataset') else 'the'} split stay: leave it out, or use `vary`"
+        for key in search.space
+        if key.split(".")[0] in ("dataset", "split")
+    ]
     if keys.vary is not None:
         mistakes.append(f"{source.place(('search',))}: search: cannot stand beside `vary`: keep one of the two")
     if config.split.val_per_class < 1:

@@ -162,6 +162,30 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
         ("name: s\nresources: {cpus: 1e9}\n", "resources.cpus = 1000000000.0: must be more than 0 and at most 4096"),
         ("name: s\n" + "x" * 500 + ": 1\n", "study.yaml:2: " + "x" * 77 + "... = 1: unknown key"),
         ("name: s\ntables: [{}, {}]\n", "study.yaml:2: tables: two have one name"),
+        (
+            "name: s\nresources: {gpus: 1.5}\n",
+            "study.yaml:2: resources.gpus = 1.5: must be a share of one GPU, at most 1",
+        ),
+        (
+            "name: s\nvary:\n  delta: [0.5]\n  view:\n  - {resize: 40, crop: 48}\n",
+            "study.yaml:5: view.crop 48 is larger than view.resize 40: make it smaller",
+        ),
+        (
+            "name: s\nvary: {delta: [0.5, 0.6]}\ntables:\n- by: [delta, delta]\n",
+            "study.yaml:4: tables.0.by: `delta` is there 2 times: name it once",
+        ),
+        (
+            "name: s\nvary: {delta: [1], tau: [0.1]}\ntables:\n- by: [delta]\n  fixed:\n    tau: 0.1\n    delta: 1\n",
+            "study.yaml:7: tables.0.fixed.delta: `delta` makes the rows: leave it out of `by`, or out here",
+        ),
+        (
+            "name: s\nvary: {delta: [0.5, 0.6]}\ntables:\n- fixed: {delta: 0.5}\n",
+            "study.yaml:4: tables.0.fixed.delta: `delta` makes the rows: leave it out here, or give `by` without it",
+        ),
+        (
+            "name: s\nvary: {delta: [0.5, 0.6], tau: [0.1, 0.2]}\ntables:\n- by: [delta]\n  fixed: {tau: '0.1'}\n",
+            'tables.0: no trial has tau = "0.1": say under `fixed` which ones the rows show (tau is 0.1, 0.2)',
+        ),
         ("name: s\ntables: [{metrics: [gt_know]}]\n", "study.yaml:2: tables.0.metrics.0 = gt_know: must be 'gt_known'"),
     ],
 )
@@ -209,7 +233,10 @@ def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -
     ("text", "message"),
     [
         ("    tau: {low: 0.5, high: 1.5}\n", "study.yaml:5: tau = 1.5: must be at least 0 and at most 1"),
-        ("    tau: {low: 0.5, high: 0.1}\n", "study.yaml:5: search.space.tau"),
+        (
+            "    tau: {low: 0.5, high: 0.1}\n",
+            'search.space.tau = {"low": 0.5, "high": 0.1}: low 0.5 is not below high 0.1: exchange or widen them',
+        ),
         ("    alpha: {low: 0, high: 1, log: true}\n", "has no logarithm"),
         ("    tau: 0.5\n", "study.yaml:5: search.space.tau = 0.5: must be a mapping or must be a list"),
         ("    tau: []\n", "study.yaml:5: search.space.tau = []: is empty: give at least one value"),

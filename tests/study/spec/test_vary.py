@@ -120,3 +120,9 @@ def test_searched_many_illegal_combinations_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["resources.cpus", "preset", "seed"])
 def test_searched_key_that_is_not_a_trials_is_refused(tmp_path: Path, key: str) -> None:
     assert f"study.yaml:5: search.space.{key}: is not varied" in refusal(tmp_path, f"{SPACE}    {key}: [1, 2]\n")
+
+
+@pytest.mark.parametrize("key", ["dataset", "dataset.size", "split.val_per_class", "split"])
+def test_searched_key_that_changes_the_val_images_is_refused(tmp_path: Path, key: str) -> None:
+    message = refusal(tmp_path, f"{SPACE}    {key}: [1, 2]\n")
+    assert f"study.yaml:5: search.space.{key}: a search compares scores on the same val images" in message
