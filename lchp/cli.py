@@ -290,14 +290,11 @@ def reproduce(
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
     from lchp.study.run.fitness import look
     from lchp.study.spec.moved import moved_paths
-    from lchp.tracking.address import require_runs, resolved
 
     cache = cache or _default_cache()
     with refusing():
         moved_paths(sets, data)
-        look({}, device, workers)
-        require_runs(resolved(tracking_uri, Path.cwd()))  # before a folder is made
-        look({"--output": output, "--cache": cache}, tracked=True, tracking_uri=tracking_uri)
+        look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri)
 
     from lchp.study.reproduce.again import reproduce as again
     from lchp.study.run.options import Machine

@@ -42,11 +42,12 @@ def refusing() -> Iterator[None]:
 def is_bug(error: BaseException) -> bool:
     """Whether an error is none that a person can mend.
 
-    Plain ValueErrors are written for people. A subclass is a library's, which knows neither file nor remedy:
-    ``json.JSONDecodeError``, ``UnicodeDecodeError``, pydantic's.
+    Plain ValueErrors, and this package's own kinds of it, are written for people. Another subclass is a library's,
+    which knows neither file nor remedy: ``json.JSONDecodeError``, ``UnicodeDecodeError``, pydantic's.
     """
-    meant = type(error) in (ValueError, Refusal) or isinstance(error, OSError | FloatingPointError | KeyboardInterrupt)
-    return not meant and not _is_out_of_memory(error)
+    ours = isinstance(error, ValueError) and (type(error) is ValueError or _package(error) == "lchp")
+    meant = ours or isinstance(error, OSError | FloatingPointError | KeyboardInterrupt)
+    return not meant and not _is_out_of_memory(error) and not _is_of_tracking(error)
 
 
 def message(error: BaseException) -> str:
@@ -54,6 +55,11 @@ def message(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError):
         return _of_file(error)
+    if _is_of_tracking(error):
+        return (
+            f"the tracking store failed ({_one_line(text)}): see that it can be reached and written, then run the same "
+            "command again"
+        )
     if _is_out_of_memory(error):
         shown = f" ({_one_line(text)})" if text else ""
         return f"out of memory{shown}: make the batch sizes, view.crop or resources.concurrent smaller"
@@ -102,6 +108,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return named and isinstance(error, RuntimeError)
+
+
+def _is_of_tracking(error: BaseException) -> bool:
+    """MLflow's own error, or one of the database under it: the store is at fault, which may be another machine's."""
+    return _package(error) in ("mlflow", "sqlalchemy", "sqlite3")
+
+
+def _package(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
 
 
 def _one_line(text: str) -> str:

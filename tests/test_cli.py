@@ -276,14 +276,6 @@ def test_missing_device_is_told_before_heavy_libraries_are_imported(study: Path,
     assert said.startswith("lchp: --device cuda: this machine has no usable CUDA device")
 
 
-def test_reproduce_where_no_study_was_run_is_refused_and_leaves_nothing(study: Path) -> None:
-    before = sorted(study.parent.iterdir())
-    ended, said = told(["reproduce", "0123456789abcdef", "--cache", "cache"], study.parent)
-    assert ended == "2 []"
-    assert f"{study.parent / 'mlflow.db'} does not exist, so it holds no run: name the store" in said
-    assert sorted(study.parent.iterdir()) == before
-
-
 def test_study_run_artifact_folder_that_is_a_file_is_refused_before_anything(study: Path) -> None:
     (study.parent / "mlartifacts").write_text("", encoding="utf-8")
     ended, said = told(["study", "run", "tiny.yaml", "--cache", "cache"], study.parent)

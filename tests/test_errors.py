@@ -96,3 +96,20 @@ def test_refusing_turns_what_a_reader_raises_into_a_refusal_with_the_file() -> N
 
 def test_message_long_text_of_a_bug_is_cut() -> None:
     assert len(message(Unnamed("x" * 5000))) < 400
+
+
+def test_is_bug_own_kinds_of_value_error_are_for_people() -> None:
+    from lchp.data.archives import _Unacceptable
+    from lchp.store.checks import Damaged
+
+    for kind in (_Unacceptable, Damaged):
+        assert issubclass(kind, ValueError)
+        assert not is_bug(kind.__new__(kind))
+
+
+def test_answer_to_a_tracking_store_that_fails_names_the_remedy() -> None:
+    from mlflow.exceptions import MlflowException
+
+    text, code = answer(MlflowException("the server is gone"))
+    assert code == 1
+    assert "the tracking store failed (the server is gone): see that it can be reached" in text

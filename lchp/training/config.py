@@ -1,6 +1,6 @@
 """The complete configuration of one trial: everything that changes its result, and nothing else.
 
-Device, loader workers, folders and names are not here; they belong to ``lchp.training.trial.Runtime``. The paths of
+Device, loader workers, folders and names are not here; they belong to ``lchp.training.material.Runtime``. The paths of
 the data and of weight files are here for people, and are replaced by digests where a configuration is identified.
 """
 

@@ -6,7 +6,7 @@ it has the value that all results of before had, so that a new option changes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -63,15 +63,25 @@ def stored_config(plain: Mapping[str, Any]) -> TrialConfig:
     Raises:
         pydantic.ValidationError: it is none of this version's.
     """
-    complete = deepcopy(dict(plain))
+    config = TrialConfig.model_validate(plain)
+    complete, known = deepcopy(dict(plain)), config.model_dump(mode="json")
     for key, added in ADDED.items():
         *parents, last = key.split(".")
-        holder: Any = complete if key.split(".")[0] != "search" else None
-        for parent in parents:
-            holder = holder.setdefault(parent, {}) if isinstance(holder, dict) else None
-        if isinstance(holder, dict):
+        # A field of one kind of dataset alone is no key of the others.
+        if last in _mapping_at(known, parents):
+            holder: Any = complete
+            for parent in parents:
+                holder = holder.setdefault(parent, {})
             holder.setdefault(last, added.before)
     return TrialConfig.model_validate(complete)
+
+
+def _mapping_at(plain: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    """The mapping below ``keys``; an empty one where there is none."""
+    for key in keys:
+        inner = plain.get(key)
+        plain = inner if isinstance(inner, Mapping) else {}
+    return plain
 
 
 def trial_key(config: TrialConfig) -> dict[str, Any]:

@@ -105,3 +105,12 @@ def test_stored_config_gets_the_value_of_before_where_the_default_has_moved_sinc
         assert trial_key(stored_config(stored)) == trial_key(tiny(refinement={"patience": DEFAULT + 1}))
         assert "patience" not in trial_key(stored_config(stored))["refinement"]
     assert "patience" not in stored["refinement"]
+
+
+def test_stored_config_of_another_kind_gets_no_field_of_one_kind_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ADDED, "dataset.seed", Added("0.9", 5))
+    cub = tiny(dataset={"kind": "cub", "path": "birds"}).model_dump(mode="json")
+    assert stored_config(cub).model_dump(mode="json") == cub
+    drawn = tiny().model_dump(mode="json")
+    del drawn["dataset"]["seed"]
+    assert stored_config(drawn).dataset.model_dump()["seed"] == 5

@@ -1,4 +1,4 @@
-"""What a study will train: its trials, the initializations they share, and roughly what that costs."""
+"""What a study will train: its trials and the initializations they share, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
-from lchp.training.identity import initialization_key
+from lchp.training.identity import REFINEMENT_ONLY, initialization_key
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _plan_search(study: Study, images: Counts | None) -> Plan:
     """A search: at most so many initializations, at the cost of the configuration below the suggestions."""
     assert study.search is not None, "a study without trials is a search"
     count, config = study.count, study.searched
-    shares = all(key.split(".")[0] in {"tau", "augmentation", "refinement"} for key in study.varied)
+    shares = all(key.split(".")[0] in REFINEMENT_ONLY for key in study.varied)
     initializations = 1 if shares else count
     cost = cost_of([config] * count, [config] * initializations, images) if images else None
     return Plan(study, initializations, images, cost)

@@ -72,7 +72,10 @@ def _scores(rows: list[dict[str, str]]) -> dict[str, float]:
     """The metrics of paper 4.2 over the rows of one method and split (``lchp.method.metrics``, from text)."""
     top1, top5 = ([row[name] == "1" for row in rows] for name in ("top1", "top5"))
     scores = {TOP1_CLS: _mean(top1)}
-    if all(row["iou"] for row in rows):
+    rows = [row for row in rows if row["iou"]]
+    if rows:
+        # As measured: localization counts the images that have a true box, classification all of them.
+        top1, top5 = ([row[name] == "1" for row in rows] for name in ("top1", "top5"))
         ious = [float(row["iou"]) for row in rows]
         hits = {name: [iou >= least for iou in ious] for name, least in _HITS.items()}
         scores |= {name: _mean(hit) for name, hit in hits.items()}

@@ -64,7 +64,7 @@ def look(
             *_about_folders(folders),
             *(obstacles(store, experiment) if store else ()),
             *_about_space(written),
-            *_about_device(device),
+            *_about_device(device, in_ray),
             *_about_temporary(workers),
             *(_about_ray() if in_ray else ()),
         ]
@@ -137,9 +137,9 @@ def _about_space(folders: Mapping[str, Path]) -> Iterator[str]:
             )
 
 
-def _about_device(device: str) -> Iterator[str]:
+def _about_device(device: str, in_ray: bool) -> Iterator[str]:
     # The workers of somebody's cluster have devices of their own.
-    if device == "cuda" and cluster_address() is None and cuda_devices() == 0:
+    if device == "cuda" and not (in_ray and cluster_address()) and cuda_devices() == 0:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         shown = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES = {hidden!r})"
         yield f"--device cuda: this machine has no usable CUDA device{shown}: use --device cpu"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -39,10 +40,11 @@ class Entry:
 class Ledger:
     """The entries by folder, written to ``<study>/trials.json`` with every change."""
 
-    def __init__(self, study: Path, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, study: Path) -> None:
         self.folder = study
         self.file = study / FILE
-        self.entries: dict[str, Entry] = {entry.folder: entry for entry in entries}
+        self.entries: dict[str, Entry] = {}
+        self._waits = False
 
     def put(self, entry: Entry) -> Entry:
         """Add or replace one entry."""
@@ -54,9 +56,22 @@ class Ledger:
         """Change some values of an entry."""
         return self.put(replace(self.entries[folder], **values))
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write once, at the end of the block: what was there stays whole until then, and 1,000 entries are not written
+        1,000 times.
+        """
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+        self.write()
+
     def write(self) -> None:
         """Write all entries."""
-        write_json(self.file, [asdict(entry) for entry in self.entries.values()])
+        if not self._waits:
+            write_json(self.file, [vars(entry) for entry in self.entries.values()])
 
 
 def read(study: Path) -> list[Entry]:

@@ -71,10 +71,13 @@ def claim(study: Study, folder: Path, materials: Materials, entries: Sequence[En
     Raises:
         Refusal: they are others; names the fields and, where a trial is finished, the images.
     """
-    data = {
-        f"{config.dataset.kind} {fingerprint(without_paths(config)['dataset'])[:6]}": materials.of(config).digest.total
-        for config in _configs(study).values()
-    }
+    data: dict[str, str] = {}
+    for config in _configs(study).values():
+        name = f"{config.dataset.kind} {fingerprint(without_paths(config)['dataset'])[:6]}"
+        digest = materials.of(config).digest.total
+        # Two datasets of one kind may differ in nothing but where they lie.
+        if data.setdefault(name, digest) != digest:
+            data[f"{name} {digest[:6]}"] = digest
     held = _held(folder)
     if held is None:
         write_text(folder / CONFIGURATION, json.dumps({**study.identity(), "data": data}, indent=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import product
 
 from lchp.errors import Refusal, refusing
@@ -132,7 +133,12 @@ def _suggested(study: Study) -> list[TrialConfig]:
         for key, values in study.search.space.items()
         if key.split(".")[0] in {"classifier", "backbone", "weights"} and not isinstance(values, Range)
     }
-    return [study.suggested(0, dict(zip(choices, values, strict=True))).config for values in product(*choices.values())]
+    configs = []
+    for values in product(*choices.values()):
+        # Together with other keys of the search they may be legal: the study's file was checked for that.
+        with suppress(Refusal):
+            configs.append(study.suggested(0, dict(zip(choices, values, strict=True))).config)
+    return configs
 
 
 def _largest(study: Study) -> list[TrialConfig]:

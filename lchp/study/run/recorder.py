@@ -173,17 +173,33 @@ class Recorder:
         entry = Entry(suggestion_name(number, values), 0, values, f"refused/{number}", 0, number, 0, "failed")
         self._say(self.ledger.put(replace(entry, message=message)), f"FAILED: {message}")
 
-    def interrupt(self, message: str = STOPPED, state: State = "stopped") -> None:
-        """Mark what was running as stopped, or as failed with everything else."""
-        for entry in list(self.ledger.entries.values()):
-            if entry.state == "running":
-                self._end(entry, message, state)
+    def end(self, reason: str, state: State = "stopped") -> None:
+        """The study ends early: what was running is ``state`` in the ledger and, with the parent run, in MLflow.
+
+        The ledger comes first, because the tracking store may be what has failed; its first failure is raised after all
+        runs were tried.
+        """
+        running = [entry for entry in self.ledger.entries.values() if entry.state == "running"]
+        for entry in running:
+            self.ledger.change(entry.folder, state=state, message=_last_line(reason))
+        failures = []
+        for run_id in [*(entry.run_id for entry in running if entry.run_id is not None), self.tracker.parent]:
+            try:
+                fail_run(self.tracker.uri, run_id, reason)
+            except Exception as error:  # raised below
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _end(self, entry: Entry, message: str, state: State) -> None:
+        self.ledger.change(entry.folder, state=state, message=_last_line(message))
         if entry.run_id is not None:
             fail_run(self.tracker.uri, entry.run_id, message)
-        self.ledger.change(entry.folder, state=state, message=message.strip().splitlines()[-1])
 
     def _say(self, entry: Entry, text: str) -> None:
         finished = sum(other.state == "finished" for other in self.ledger.entries.values())
         self.say(f"[{finished}/{self.count}] {entry.name}: {text}")
+
+
+def _last_line(message: str) -> str:
+    return (message.strip() or "no reason was given").splitlines()[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lchp.data.files import write_json
@@ -69,25 +69,26 @@ def _true_states(recorder: Recorder, log: StudyLog) -> Iterator[None]:
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         reason = f"{STOPPED} ({error})" if stopped else f"{type(error).__name__}: {error}"
-        if not stopped:
-            log.failure(error)
         try:
-            recorder.interrupt(reason, "stopped" if stopped else "failed")
-            fail_run(recorder.tracker.uri, recorder.tracker.parent, reason)
+            recorder.end(reason, "stopped" if stopped else "failed")
         except Exception as other:  # the tracking store may be what failed: what ended the study is told, not this
-            log.note(f"the runs could not be marked as ended: {type(other).__name__}: {other}")
+            error.add_note(f"the runs could not be marked as ended: {type(other).__name__}: {other}")
+        # The log comes last: a disk that is full has room for nothing more.
+        with suppress(OSError):
+            if not stopped:
+                log.failure(error)
         raise
 
 
 def _grid(study: Study, recorder: Recorder) -> list[Path]:
     """Keep the planned trials that are finished, and train the others."""
     missing: list[ResolvedTrial] = []
-    for trial in study.trials:
-        if recorder.is_finished(trial):
-            recorder.keep(trial)
-        else:
-            missing.append(trial)
-    recorder.ledger.write()
+    with recorder.ledger.together():
+        for trial in study.trials:
+            if recorder.is_finished(trial):
+                recorder.keep(trial)
+            else:
+                missing.append(trial)
     if missing:
         recorder.say(f"{study.name}: {len(missing)} of {study.count} trials to train, into {recorder.ledger.folder}")
         _train(study, in_training_order(missing), recorder)
@@ -105,13 +106,13 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> list[
     folder = recorder.ledger.folder
     finished = completed(restored_search(study, folder, entries, recorder.store, recorder.say))
     lost: list[ResolvedTrial] = []
-    for suggestion in finished:
-        trial = study.suggested(suggestion.number, suggestion.params)
-        if recorder.is_finished(trial):
-            recorder.keep(trial)
-        else:
-            lost.append(trial)
-    recorder.ledger.write()
+    with recorder.ledger.together():
+        for suggestion in finished:
+            trial = study.suggested(suggestion.number, suggestion.params)
+            if recorder.is_finished(trial):
+                recorder.keep(trial)
+            else:
+                lost.append(trial)
     if lost:
         recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
         _train(study, lost, recorder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,10 +125,17 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
         mistakes += missing_files(each, written)
     if mistakes:
         raise Refusal("\n".join(dict.fromkeys(mistakes)))
+    trials = resolve(grid, keys.seeds, varied)
+    names = Counter(trial.name for trial in trials)
+    alike = next((name for name, count in names.items() if count > 1), None)
+    if alike is not None:
+        raise Refusal(
+            f"{source.place(('vary',))}: vary: several trials would be called `{alike}`, because they differ in "
+            "nothing but where their data lie: make them several studies"
+        )
     return Study(
-        keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables,
-        resolve(grid, keys.seeds, varied),
-    )  # fmt: skip
+        keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables, trials
+    )
 
 
 def _check_names(keys: StudyKeys, source: Source) -> list[str]:

@@ -37,7 +37,9 @@ class Source:
 
     def pick(self, keys: Callable[[str], bool]) -> Source:
         """The same source with only the top-level keys for which ``keys`` holds."""
-        return Source({key: value for key, value in self.values.items() if keys(key)}, self.places, self.whole)
+        # Every configuration of a grid is laid over such a source: it should not carry the places of the whole grid.
+        places = {at: place for at, place in self.places.items() if keys(str(at[0]))}
+        return Source({key: value for key, value in self.values.items() if keys(key)}, places, self.whole)
 
     def over(self, below: Source) -> Source:
         """This source's values over those of ``below``, mappings merged key by key."""

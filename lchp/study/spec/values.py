@@ -25,12 +25,15 @@ def without_paths(config: TrialConfig) -> dict[str, Any]:
 def config_value(config: TrialConfig, key: str) -> Any:
     """The plain value at a dotted key, None where the key does not exist in this configuration.
 
-    A dataset as a whole is shown by its kind.
+    A dataset as a whole is shown by its kind and what of it is not the default of that kind, its path apart.
     """
+    if key == "dataset":
+        own = config.dataset.model_dump(mode="json", exclude={"kind", "path"}, exclude_defaults=True)
+        return " ".join([config.dataset.kind, *(f"{name}={value}" for name, value in own.items())])
     value: Any = config.model_dump(mode="json")
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    return value["kind"] if key == "dataset" else value
+    return value
 
 
 def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lchp.study.reproduce.compare import BOX_TOLERANCE, METRIC_TOLERANCE, Comparison, compare
+from lchp.study.reproduce.selfcheck import contradicting
 from lchp.tracking.runs import StoredRun
 
 HEAD = "path,label,split,method,x1,y1,x2,y2,iou,top1,top5\n"
@@ -120,3 +121,15 @@ def test_compare_one_edited_stored_box_disagrees_within_tolerance_too(tmp_path: 
         kept = folder(tmp_path / name, scores, edited)
         lines = compare(StoredRun("id", "s", "n", {}, {}, scores, scores, kept), again, False, truth).disagreements
         assert [line for line in lines if message and line.startswith(message)] or (lines == [] and message is None)
+
+
+def test_contradicting_counts_the_images_that_have_a_true_box() -> None:
+    row = {"x1": "0", "y1": "0", "x2": "8", "y2": "8", "top1": "1", "top5": "1"}
+    rows = {
+        ("a.png", "test", "lchp_r"): {**row, "iou": "0.75"},
+        ("b.png", "test", "lchp_r"): {**row, "iou": "", "top1": "0"},
+    }
+    right = {"lchp_r/test/gt_known": 1.0, "lchp_r/test/top1_loc": 1.0, "lchp_r/test/top1_cls": 0.5}
+    assert contradicting(rows, right, None) == []
+    (wrong,) = contradicting(rows, {**right, "lchp_r/test/gt_known": 0.123}, None)
+    assert "lchp_r/test/gt_known: scores.json says 0.123, per_image.csv gives 1.0" in wrong

@@ -133,8 +133,17 @@ def test_look_cuda_device_here_or_perhaps_in_a_cluster_passes(
     driver(monkeypatch, 0 if address else 2)
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
-    look(folders(tmp_path), "cuda")
+        monkeypatch.setattr("lchp.study.run.fitness._about_ray", lambda: ())
+    look(folders(tmp_path), "cuda", in_ray=address is not None)
     assert cluster_address() == address
+
+
+def test_look_cuda_device_of_a_cluster_does_not_serve_what_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(monkeypatch, 0)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert "has no usable CUDA device" in refused(tmp_path, device="cuda")
 
 
 def test_look_long_temporary_folder_with_decoding_processes_is_refused(

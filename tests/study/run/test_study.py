@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ import tests.study.small as small
 from lchp.data.config import SyntheticDataset
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
-from lchp.study.run.ledger import Entry, as_text, read
+from lchp.study.run.ledger import Entry, Ledger, as_text, read
 from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, is_running, require_same
 from lchp.study.run.prepare import prepare
@@ -374,6 +375,38 @@ def test_run_study_signal_ends_it_in_order_with_its_exit_code(
     assert stopped.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
     assert {run["status"] for run in every_run(tmp_path)} == {"FAILED"}
+
+
+def test_run_study_that_ends_where_log_and_store_fail_still_marks_the_ledger(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+
+    def gone(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
+        recorder.start(trials[0])
+        monkeypatch.setattr("lchp.study.run.recorder.fail_run", gone)
+        monkeypatch.setattr("lchp.study.run.log.StudyLog.failure", gone)
+        raise RuntimeError("what ended it")
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    with pytest.raises(RuntimeError, match="what ended it") as ended:
+        small.run(small.load(tmp_path, small.GRID), tmp_path)
+    assert "could not be marked as ended" in ended.value.__notes__[0]
+    first = read(tmp_path / "out/tiny")[0]
+    assert (first.state, first.message) == ("failed", "RuntimeError: what ended it")
+
+
+def test_ledger_together_writes_once_and_keeps_what_was_there(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.put(Entry("a", 0, {}, "trial/1", 4, 0))
+    with ledger.together():
+        ledger.put(Entry("b", 0, {}, "trial/2", 4, 1))
+        ledger.change("trial/1", state="finished")
+        assert [entry.name for entry in read(tmp_path)] == ["a"]
+    assert [(entry.name, entry.state) for entry in read(tmp_path)] == [("a", "finished"), ("b", "waiting")]
 
 
 def test_status_of_a_trial_whose_process_was_killed_is_not_running(tmp_path: Path) -> None:

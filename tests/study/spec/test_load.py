@@ -337,3 +337,20 @@ def test_load_trial_of_a_study_names_the_command_for_studies(tmp_path: Path) -> 
     path.write_text("preset: quickstart\nname: s\n", encoding="utf-8")
     with pytest.raises(Refusal, match=r"study.yaml:2: .* is a study, not a trial: run it with `lchp study run "):
         load_trial(path)
+
+
+def test_load_study_varied_datasets_of_one_kind_have_names_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "name: s\npreset: quickstart\nvary: {dataset: [{kind: synthetic}, {kind: synthetic, seed: 1}]}\n", "utf-8"
+    )
+    trials = load_study(file).trials
+    assert [trial.name for trial in trials] == ["dataset=synthetic seed=0", "dataset=synthetic seed=1 seed=0"]
+    assert [trial.varied["dataset"] for trial in trials] == ["synthetic", "synthetic seed=1"]
+
+
+def test_load_study_datasets_that_differ_in_their_place_alone_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("name: s\nvary:\n  dataset: [{kind: cub, path: a}, {kind: cub, path: b}]\n", "utf-8")
+    with pytest.raises(Refusal, match=r"study\.yaml:2: vary: several trials would be called `dataset=cub seed=0`"):
+        load_study(file)
