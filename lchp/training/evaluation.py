@@ -30,8 +30,11 @@ TAUS = (*(round(step * 0.05, 2) for step in range(20)), 0.99)
 those of Table 4 (0, 0.5, 0.6, 0.7, 0.8, 0.9) are among them.
 """
 
-Predict = Callable[[Tensor], Tensor]
-"""Normalised views (n, 3, s, s) to corner boxes (n, 4) in those views."""
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""Normalised views (n, 3, s, s) and their labels (n,) to corner boxes (n, 4) in those views."""
+
+Localizer = Callable[[Split], Tensor]
+"""The boxes (n, 4), corners in [0, 1] of the whole image, that a method gives for the images of a split."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ class Evaluator:
         batch_size = self.config.evaluation.batch_size
         gathered = []
         with torch.inference_mode(), autocast(self.config.compute, self.device):
-            for images, _, _ in source.batches(order, batch_size, drop_last=False, workers=self.workers):
-                views = evaluation_view(images.to(self.device, non_blocking=True), self.config.view)
-                gathered.append(predict(views).float().cpu())
+            for images, labels, _ in source.batches(order, batch_size, drop_last=False, workers=self.workers):
+                images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+                gathered.append(predict(evaluation_view(images, self.config.view), labels).float().cpu())
         found = torch.cat(gathered)
         broken = (~found.isfinite().all(1)).nonzero()
         if len(broken):
@@ -90,44 +93,45 @@ class Evaluator:
             raise FloatingPointError(f"the networks' answer to {path} is not finite: lower the learning rate")
         return found
 
-    def pseudo_label(self, classifier: BapClassifier) -> Predict:
+    def pseudo_label(self, classifier: BapClassifier) -> Localizer:
         """Algorithm 1 with ``classifier``, whose mode is set to evaluation."""
         classifier.eval()
         options = self.config.pseudo_boxes
-        return lambda views: (
-            pseudo_boxes(
-                lambda images: classifier.maps(images, options.maps), views, self.config.delta, options.normalization
-            ).merged
+        return self._whole(
+            lambda views, _: (
+                pseudo_boxes(
+                    lambda images: classifier.maps(images, options.maps),
+                    views,
+                    self.config.delta,
+                    options.normalization,
+                ).merged
+            )
         )
 
-    def regressed(self, regressor: BoxRegressor) -> Predict:
+    def regressed(self, regressor: BoxRegressor) -> Localizer:
+        """The boxes of ``regressor``, whose mode is set to evaluation."""
+        return self._whole(self._by(regressor))
+
+    def _by(self, regressor: BoxRegressor) -> Predict:
         """The boxes of ``regressor``, whose mode is set to evaluation, clipped to the view."""
         regressor.eval()
-        return lambda views: boxes.clip(as_corners(regressor(views).float(), self.config.box_format))
+        return lambda views, _: boxes.clip(as_corners(regressor(views).float(), self.config.box_format))
+
+    def _whole(self, predict: Predict) -> Localizer:
+        return lambda split: in_whole_image(self.views(split.source, predict), self.config.view)
 
     def logits(self, classifier: BapClassifier, source: ImageSource) -> Tensor:
         """Class logits of the whole view, (n, classes) (method notes 17)."""
         classifier.eval()
-        return self.views(source, lambda views: classifier(views).logits)
+        return self.views(source, lambda views, _: classifier(views).logits)
 
-    def measure(
-        self,
-        methods: Mapping[str, Predict],
-        classifier: BapClassifier,
-        splits: list[Split],
-        constants: Mapping[str, Tensor] | None = None,
-    ) -> Measured:
-        """Scores and rows of several methods, and of ``constants`` (one box (4,) of the whole image each), on every
-        split. Classes are those of ``classifier``.
-        """
+    def measure(self, methods: Mapping[str, Localizer], classifier: BapClassifier, splits: list[Split]) -> Measured:
+        """Scores and rows of several methods on every split. Classes are those of ``classifier``."""
         measured = Measured()
         for split in splits:
             logits = self.logits(classifier, split.source)
-            for method, predict in methods.items():
-                found = in_whole_image(self.views(split.source, predict), self.config.view)
-                measured.add(measure_boxes(method, found, split, logits))
-            for method, box in (constants or {}).items():
-                measured.add(measure_boxes(method, box.expand(len(split.source), 4), split, logits))
+            for method, localize in methods.items():
+                measured.add(measure_boxes(method, localize(split), split, logits))
         return measured
 
     def select(self, classifier: BapClassifier, regressor: BoxRegressor, split: Split) -> str | None:
@@ -136,11 +140,11 @@ class Evaluator:
 
         Counted are the images that have true boxes; ``total`` says how many those are.
         """
-        regressed = self.regressed(regressor)
+        regressed = self._by(regressor)
         classifier.eval()
 
-        def predict(views: Tensor) -> Tensor:
-            found = regressed(views)
+        def predict(views: Tensor, labels: Tensor) -> Tensor:
+            found = regressed(views, labels)
             return torch.cat([found, confidence(classifier(crop(views, found)).logits)[:, None]], 1)
 
         places, truth = true_boxes_of(split)
@@ -213,12 +217,16 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor) -> M
     return measured
 
 
-def floors(train: Split) -> dict[str, Tensor]:
-    """The constant boxes (4,) that any result must beat: the whole image and the best centred box, fitted on the
-    training images that have true boxes, where any has.
+def floors(train: Split) -> dict[str, Localizer]:
+    """The constant boxes that any result must beat: the whole image and the best centred box, fitted on the training
+    images that have true boxes, where any has.
     """
     found = {WHOLE_IMAGE: boxes.whole_view(1, torch.empty(0))[0]}
     _, truth = true_boxes_of(train)
     if truth:
         found[CENTRED_BOX] = metrics.fit_centred_box(truth)
-    return found
+    return {method: _constant(box) for method, box in found.items()}
+
+
+def _constant(box: Tensor) -> Localizer:
+    return lambda split: box.expand(len(split.source), 4)

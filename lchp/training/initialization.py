@@ -5,6 +5,7 @@ LCHP-I.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
 from lchp.method.pseudo_boxes import pseudo_boxes
 from lchp.training.config import TrialConfig
-from lchp.training.evaluation import Evaluator, Measured
+from lchp.training.evaluation import Evaluator, Localizer, Measured
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.seeds import named_generator, named_seed
@@ -131,12 +132,14 @@ class Initialization:
         momentum.update(self.networks.momentum, self.networks.classifier, self.config.beta)
         return values.detach()
 
-    def measure(self, evaluator: Evaluator, splits: list[Split], floors: dict[str, Tensor] | None = None) -> Measured:
+    def measure(
+        self, evaluator: Evaluator, splits: list[Split], floors: Mapping[str, Localizer] | None = None
+    ) -> Measured:
         """Pseudo Label, LCHP-I once the regressor has learned, and ``floors`` on every split."""
         methods = {PSEUDO_LABEL: evaluator.pseudo_label(self.networks.momentum)}
         if self.epoch > self.config.initialization.regressor_start:
             methods[LCHP_I] = evaluator.regressed(self.networks.regressor)
-        return evaluator.measure(methods, self.networks.momentum, splits, floors)
+        return evaluator.measure({**methods, **(floors or {})}, self.networks.momentum, splits)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""
