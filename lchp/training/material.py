@@ -4,26 +4,19 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from lchp.data.digest import Digest, ImageFiles, boxes_digest, dataset_digest, read_image_files
-from lchp.data.findings import inspect
+from lchp.data.digest import Digest
 from lchp.data.fingerprint import fingerprint
-from lchp.data.headers import header
-from lchp.data.identities import identity_of
-from lchp.data.reading import open_dataset
+from lchp.data.opened import ReadDataset, SplitDataset
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
-from lchp.data.splits import split
-from lchp.data.true_boxes import read_truth
 from lchp.training.config import TrialConfig
 from lchp.training.identity import initialization_key, trial_key, with_digests
-from lchp.training.weight_files import digest_of
+from lchp.training.weight_files import digest_of, given_files
 from lchp.vocabulary import TEST, TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -69,25 +62,18 @@ class Material:
     It holds no pixels and can be pickled: prepared once, it serves every process that sees the same files.
     """
 
-    dataset: Dataset
-    splits: Splits
-    digest: Digest
+    data: SplitDataset
     weight_digests: dict[str, str | None]
-    true_boxes: TrueBoxes | None
-    sizes: dict[str, tuple[int, int]]
-    """Width and height in pixels of the images that are measured or have true boxes, by path."""
-    identities: dict[str, str]
-    """Which files a split's images are (:func:`lchp.data.identities.identity_of`), by its name."""
     config: TrialConfig
-    """What it was prepared for; it serves every configuration of the same dataset, split, weights and view."""
+    """What it was prepared for; it serves every configuration of the same dataset, split, given files and view."""
     runtime: Runtime
-    findings: tuple[str, ...] = ()
-    """What the user should know of the data before trusting a score, one line each."""
 
     @staticmethod
-    def key(config: TrialConfig) -> str:
-        """What configurations have in common that one material serves."""
-        return config.model_dump_json(include={"dataset", "split", "weights"})
+    def key(config: TrialConfig) -> Hashable:
+        """What configurations have in common that one material serves: its dataset, its split and the files it is given
+        beside them.
+        """
+        return config.dataset, config.split, *given_files(config).items()
 
     @classmethod
     def prepare(cls, config: TrialConfig, runtime: Runtime) -> Material:
@@ -95,43 +81,38 @@ class Material:
         again. Raises ValueError, naming file and remedy, for what is missing or no image, and for data on which scores
         would mean nothing.
         """
-        dataset = open_dataset(config.dataset, runtime.cache)
-        splits = split(dataset, config.split)
-        records = (*splits.train, *splits.val, *splits.test)
-        files = read_image_files(dataset, runtime.cache)
-        _require_headers(dataset, records, files)
-        truth = read_truth(config.dataset, dataset, records, files.headers)
-        findings = inspect(config.dataset, dataset, splits, files.hashes, truth)
-        findings.require_meaning()
-        true_boxes = None if truth is None else truth.sound
-        shown = dict.fromkeys((*(true_boxes or ()), *(record.path for record in (*splits.val, *splits.test))))
-        weights = {"classifier": config.weights.classifier, "regressor": config.weights.regressor}
-        return cls(
-            dataset,
-            splits,
-            dataset_digest(dataset, files.hashes),
-            {role: digest_of(source, role) for role, source in weights.items()},
-            true_boxes,
-            {path: (files.headers[path].width, files.headers[path].height) for path in shown},
-            {name: identity_of(getattr(splits, name), files.identities) for name in (TRAIN, VAL, TEST)},
-            config,
-            runtime,
-            findings.for_a_run(),
-        )
+        return cls.of(ReadDataset.read(config.dataset, runtime.cache).split(config.split), config, runtime)
+
+    @classmethod
+    def of(cls, data: SplitDataset, config: TrialConfig, runtime: Runtime) -> Material:
+        """The material of ``data``, which are those of this configuration. ValueError for weight files, as
+        :func:`lchp.training.weight_files.digest_of`.
+        """
+        return cls(data, {role: digest_of(file, role) for role, file in given_files(config).items()}, config, runtime)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.true_boxes:
-            # An array an image would take ImageNet's half a million boxes a minute to pickle.
-            counts = {path: len(boxes) for path, boxes in self.true_boxes.items()}
-            state["true_boxes"] = counts, np.concatenate(list(self.true_boxes.values()))
-        return state
+        """The fields alone: images are opened anew in every process."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if state["true_boxes"]:
-            counts, boxes = state["true_boxes"]
-            state["true_boxes"] = dict(zip(counts, np.split(boxes, np.cumsum(list(counts.values()))[:-1]), strict=True))
-        vars(self).update(state)
+    @property
+    def dataset(self) -> Dataset:
+        """Images and labels."""
+        return self.data.opened.dataset
+
+    @property
+    def digest(self) -> Digest:
+        """Which images they are."""
+        return self.data.opened.digest
+
+    @property
+    def true_boxes(self) -> TrueBoxes | None:
+        """The true boxes of every image that has any; None where the dataset has no box file at all."""
+        return self.data.opened.true_boxes
+
+    @property
+    def splits(self) -> Splits:
+        """The images of train, val and test."""
+        return self.data.splits
 
     def open_images(self) -> None:
         """Decodes the images of every split into the cache, which has them at once the next time.
@@ -160,15 +141,15 @@ class Material:
             return None
         boxes: PixelBoxes = {}
         for record in records:
-            width, height = self.sizes[record.path]
+            width, height = self.data.sizes[record.path]
             corners = self.true_boxes[record.path].tolist() if record.path in self.true_boxes else []
             boxes[record.path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in corners]
         return boxes
 
-    @cached_property
-    def _digests(self) -> dict[str, Any]:
-        boxes = None if self.true_boxes is None else boxes_digest(self.true_boxes)
-        return {"images": self.digest.total, "boxes": boxes, **self.weight_digests}
+    @property
+    def _digests(self) -> dict[str, str | None]:
+        opened = self.data.opened
+        return {"images": opened.digest.total, "boxes": opened.boxes_digest, **self.weight_digests}
 
     def initialization_folder(self, config: TrialConfig) -> Path:
         """Where the initialization of this configuration lies in the store."""
@@ -187,7 +168,7 @@ class Material:
     @cached_property
     def train_split(self) -> Split:
         """The training images with their true boxes: for the floors and Table 4's left half, never for training."""
-        return Split(TRAIN, self.train, self.true_boxes, self.sizes)
+        return Split(TRAIN, self.train, self.true_boxes, self.data.sizes)
 
     @cached_property
     def val(self) -> Split | None:
@@ -205,7 +186,7 @@ class Material:
         return [self.test] if self.val is None else [self.val, self.test]
 
     def _split(self, name: str) -> Split:
-        return Split(name, self._source(name), self.true_boxes, self.sizes)
+        return Split(name, self._source(name), self.true_boxes, self.data.sizes)
 
     def _source(self, name: str) -> ImageSource:
         from lchp.data.loader import ImageSource  # imports torch, which preparing does without
@@ -216,11 +197,5 @@ class Material:
             self.config.view.resize,
             self.runtime.cache,
             self.runtime.cache_bytes,
-            self.identities[name],
+            self.data.identities[name],
         )
-
-
-def _require_headers(dataset: Dataset, records: Iterable[ImageRecord], files: ImageFiles) -> None:
-    for record in records:
-        if record.path not in files.headers:
-            header(dataset.root / record.path)  # which says why it cannot be read

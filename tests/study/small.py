@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ GRID = TINY + "vary: {delta: [0.4, 0.5], tau: [0.0, 0.5]}\n"
 
 
 def session_of(study: Study, recorder: Recorder) -> Session:
-    """What Ray would carry to the workers."""
+    """What Ray would carry to the workers: a copy of what is prepared now."""
     materials = recorder.materials
-    return Session(materials.runtime, materials.prepared, study.search.objective.key if study.search else None)
+    carried = {dataset: pickle.loads(pickle.dumps(part)) for dataset, part in materials.by_dataset().items()}
+    return Session(materials.runtime, carried, study.search.objective.key if study.search else None)
 
 
 def train_serially(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -156,13 +157,13 @@ def test_prepare_carries_what_is_found_in_the_data(table: Path, runtime: Runtime
     lines = table.read_text(encoding="utf-8").splitlines()
     kept = [line if "0_test_0" not in line else ",".join([*line.split(",")[:3], "", "", "", ""]) for line in lines]
     table.write_text("\n".join(kept) + "\n", encoding="utf-8")
-    missing, repeated = Material.prepare(of(table), runtime).findings
+    missing, repeated = Material.prepare(of(table), runtime).data.findings
     assert missing == "test: 1 of 6 images have no true box"
     assert repeated.startswith("one image in several splits: pictures/0_train_1.png (")
 
 
 def test_prepare_of_sound_data_has_no_findings(table: Path, runtime: Runtime) -> None:
-    assert Material.prepare(of(table), runtime).findings == ()
+    assert Material.prepare(of(table), runtime).data.findings == ()
 
 
 def test_prepare_refuses_boxes_as_fractions(table: Path, runtime: Runtime) -> None:
@@ -183,27 +184,41 @@ def test_prepare_the_second_time_reads_no_image(table: Path, runtime: Runtime, m
     monkeypatch.setattr(digest, "_read", lambda file: pytest.fail(f"{file} is read again"))
     monkeypatch.setattr(Image, "open", lambda file: pytest.fail(f"{file} is opened again"))
     second = Material.prepare(of(table), runtime)
-    assert second.sizes == first.sizes
+    assert second.data.sizes == first.data.sizes
     assert second.digest == first.digest
 
 
 def test_sizes_are_those_of_the_images_that_are_measured_or_have_boxes(table: Path, runtime: Runtime) -> None:
     material = Material.prepare(of(table), runtime)
     every = (*material.splits.train, *material.splits.val, *material.splits.test)
-    assert set(material.sizes) == {record.path for record in every}
-    for path, size in material.sizes.items():
+    assert set(material.data.sizes) == {record.path for record in every}
+    for path, size in material.data.sizes.items():
         with Image.open(table.parent / path) as image:
             assert size == image.size
     lines = [line.split(",")[:3] for line in table.read_text(encoding="utf-8").splitlines()]
     table.write_text("\n".join(map(",".join, lines)) + "\n", encoding="utf-8")
     without = Material.prepare(of(table), runtime)
-    assert set(without.sizes) == {record.path for record in (*without.splits.val, *without.splits.test)}
+    assert set(without.data.sizes) == {record.path for record in (*without.splits.val, *without.splits.test)}
 
 
 def test_prepare_names_an_image_without_a_header(table: Path, runtime: Runtime) -> None:
     (table.parent / "pictures/0_train_0.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"0_train_0\.png: this is no image that is known: replace or remove it"):
         Material.prepare(of(table), runtime)
+
+
+def test_prepare_takes_a_header_that_was_not_readable_when_it_was_remembered(
+    table: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """Another version of Pillow may have read the image without knowing its format."""
+    runtime = replace(runtime, cache=tmp_path / "cache")
+    image = "pictures/0_test_0.png"
+    expected = Material.prepare(of(table), runtime).data.sizes
+    (remembered,) = (runtime.cache / "digests").glob("*.json")
+    held = json.loads(remembered.read_text(encoding="utf-8"))
+    held["images"][image] = held["images"][image][:2]
+    remembered.write_text(json.dumps(held), encoding="utf-8")
+    assert Material.prepare(of(table), runtime).data.sizes == expected
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -233,9 +248,9 @@ def test_pickled_material_is_small_and_gives_the_same_folders_images_and_boxes(
 
 
 def test_pickled_material_without_boxes_keeps_none(table: Path, runtime: Runtime) -> None:
+    opened = Material.prepare(of(table), runtime).data.opened
     for boxes in (None, {}):
-        material = replace(Material.prepare(of(table), runtime), true_boxes=boxes)
-        assert pickle.loads(pickle.dumps(material)).true_boxes == boxes
+        assert pickle.loads(pickle.dumps(replace(opened, true_boxes=boxes))).true_boxes == boxes
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import suppress
+from functools import cache, partial
 from itertools import product
 
+from lchp.data.config import DatasetConfig
+from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.study.spec.load import Study
@@ -17,11 +20,13 @@ from lchp.vocabulary import INITIALIZATION, METRICS, REFINEMENT, TOP1_CLS
 
 
 class Materials:
-    """The data of trials, prepared once for all configurations that share them."""
+    """The data of trials. A dataset's files are read once, whatever splits, weights and views trials make of it."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.prepared: dict[str, Material] = {}
+        self.prepared: dict[Hashable, Material] = {}
+        self._read = cache(partial(ReadDataset.read, cache=runtime.cache))
+        self._split = cache(lambda dataset, split: self._read(dataset).split(split))
 
     def of(self, config: TrialConfig) -> Material:
         """The data of one configuration.
@@ -32,13 +37,23 @@ class Materials:
         key = Material.key(config)
         if key not in self.prepared:
             with refusing():
-                self.prepared[key] = Material.prepare(config, self.runtime)
+                data = self._split(config.dataset, config.split)
+                self.prepared[key] = Material.of(data, config, self.runtime)
         return self.prepared[key].serving(config, self.runtime)
+
+    def by_dataset(self) -> dict[DatasetConfig, dict[Hashable, Material]]:
+        """What was prepared, by :meth:`Material.key`, in parts that have a dataset in common: a part that is pickled
+        holds it once.
+        """
+        parts: dict[DatasetConfig, dict[Hashable, Material]] = {}
+        for key, material in self.prepared.items():
+            parts.setdefault(material.config.dataset, {})[key] = material
+        return parts
 
     @property
     def findings(self) -> list[str]:
         """What people should know of the data before they trust a score, one line each."""
-        return list(dict.fromkeys(line for material in self.prepared.values() for line in material.findings))
+        return list(dict.fromkeys(line for material in self.prepared.values() for line in material.data.findings))
 
     def folder(self, config: TrialConfig) -> str:
         """The trial's folder in the store, relative to it."""
@@ -96,7 +111,7 @@ def require_images(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
     """
     opened = set()
     for config, material in trials:
-        key = (Material.key(config), config.view.resize)
+        key = (config.dataset, config.split, config.view.resize)
         if key in opened or StageFolder(material.trial_folder(config)).done:
             continue
         opened.add(key)

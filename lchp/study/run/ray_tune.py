@@ -27,7 +27,7 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
     runtime = recorder.materials.runtime
     device = runtime.device
     with cluster(study, device) as resources, tempfile.TemporaryDirectory(prefix="lchp-ray-") as scratch:
-        materials = {key: ray.put(material) for key, material in recorder.materials.prepared.items()}
+        materials = {dataset: ray.put(part) for dataset, part in recorder.materials.by_dataset().items()}
         session = Session(runtime, materials, study.search.objective.key if study.search else None)
         queue = TrialQueue(trials) if trials else ContinuedSearch(study, recorder.ledger.folder, recorder.refuse)
         tuner = tune.Tuner(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.tune
 
+from lchp.data.config import DatasetConfig
 from lchp.store.folder import StageFolder
 from lchp.study.run.options import total_epochs
 from lchp.study.run.pictures import draw_predictions
@@ -24,19 +26,28 @@ from lchp.training.trial import EpochReport, TrialResult, finished_trial, trial_
 class Session:
     """What the trials of one study have in common; Ray carries it to each worker once.
 
-    ``materials`` holds by :meth:`Material.key` the data that the driver prepared, or references to them in Ray's store,
-    so that a worker fetches its own trial's alone. A search says in ``objective`` which final score it wants.
+    ``materials`` holds what the driver prepared (:meth:`lchp.study.run.prepare.Materials.by_dataset`), or references to
+    it in Ray's store, so that a worker fetches its own trial's dataset alone. A search says in ``objective`` which
+    final score it wants.
     """
 
     runtime: Runtime
-    materials: Mapping[str, Material | ray.ObjectRef]
+    materials: Mapping[DatasetConfig, Mapping[Hashable, Material] | ray.ObjectRef]
     objective: str | None = None
 
     def material(self, config: TrialConfig) -> Material:
         """The data of one configuration."""
-        held = self.materials[Material.key(config)]
-        material: Material = ray.get(held) if isinstance(held, ray.ObjectRef) else held
-        return material.serving(config, self.runtime)
+        held = self.materials[config.dataset]
+        if isinstance(held, ray.ObjectRef):
+            held = _fetched(held)
+        return held[Material.key(config)].serving(config, self.runtime)
+
+
+@lru_cache(maxsize=1)
+def _fetched(reference: ray.ObjectRef) -> Mapping[Hashable, Material]:
+    """The materials of a dataset, unpickled once in a worker however many trials it goes on with."""
+    materials: Mapping[Hashable, Material] = ray.get(reference)
+    return materials
 
 
 class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 
 import tests.study.small as small
+from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal
 from lchp.study.run.prepare import Materials, prepare, require_batches
-from lchp.training.material import Runtime
+from lchp.training.material import Material, Runtime
 
 
 @pytest.fixture
@@ -44,3 +46,25 @@ def test_require_batches_as_large_as_the_training_images_pass(tmp_path: Path, ru
     material = Materials(runtime).of(config)
     require_batches([(config, material)])
     assert len(material.splits.train) == 40
+
+
+def test_materials_read_a_dataset_once_for_all_splits_weights_and_views(
+    tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, split = [], ReadDataset.split
+    monkeypatch.setattr(ReadDataset, "split", lambda data, config: read.append(data) or split(data, config))
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    sets = ("", "split.val_per_class=2", f"weights.classifier={{file: {tmp_path / 'weights.pth'}}}", "view.crop=36")
+    configs = [small.load(tmp_path, small.TINY, *sets[1:number]).base for number in range(1, 5)]
+    materials = Materials(runtime)
+    found = [materials.of(config) for config in configs]
+    assert len(read) == 2
+    assert read[0] is read[1]
+    assert len({id(material.data.opened) for material in found}) == 1
+    for config, material in zip(configs, found, strict=True):
+        assert material.trial_folder(config) == Material.prepare(config, runtime).trial_folder(config)
+    ((dataset, part),) = materials.by_dataset().items()
+    assert dataset == configs[0].dataset
+    one = len(pickle.dumps({Material.key(configs[0]): found[0]}))
+    assert len(part) == 3
+    assert len(pickle.dumps(part)) < 2 * one

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 import tests.study.small as small
 from lchp.store.folder import StageFolder
 from lchp.study.run.pictures import draw_predictions
+from lchp.study.run.prepare import Materials
 from lchp.study.run.ray_tune import TrialQueue
 from lchp.study.run.trainable import Session, TrialTrainable
 from lchp.study.spec.trials import ResolvedTrial
-from lchp.training.material import Material, Runtime
+from lchp.training.material import Runtime
 from lchp.training.trial import finished_trial
 
 
@@ -28,8 +30,9 @@ def only(folder: Path, *sets: str) -> ResolvedTrial:
 
 def session(folder: Path, cache: Path, objective: str | None = None) -> Session:
     runtime = Runtime(folder / "store", cache)
-    config = only(folder).config
-    return Session(runtime, {Material.key(config): Material.prepare(config, runtime)}, objective)
+    materials = Materials(runtime)
+    materials.of(only(folder).config)
+    return Session(runtime, materials.by_dataset(), objective)
 
 
 def steps(trainable: TrialTrainable) -> list[dict[str, Any]]:
@@ -86,6 +89,20 @@ def test_reset_config_goes_on_with_another_trial(tmp_path: Path, cache: Path) ->
     steps(trainable)
     assert trainable.reset_config({"trial": only(tmp_path, "tau=0.2")})
     assert [result["global_epoch"] for result in steps(trainable)] == [3, 4]
+
+
+def test_worker_unpickles_the_data_once_for_all_its_trials(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, trial, fetched = session(tmp_path, cache), only(tmp_path), []
+    reference = ray.ObjectRef.from_random()
+    part = held.materials[trial.config.dataset]
+    monkeypatch.setattr(ray, "get", lambda wanted: fetched.append(wanted) or part)
+    for _ in range(2):
+        # Ray hands a trial a session of its own.
+        carried = Session(held.runtime, {trial.config.dataset: reference})
+        assert carried.material(trial.config) == held.material(trial.config)
+    assert fetched == [reference]
 
 
 def test_trial_that_ray_carries_holds_its_own_configuration_alone(tmp_path: Path) -> None:
