@@ -62,7 +62,7 @@ def check(config: DatasetConfig, dataset: Dataset, cache: Path, splits: SplitCon
     hashes = read_image_files(dataset, cache).hashes
     truth = None
     try:
-        truth = read_truth(config, dataset, records, headers)
+        truth = read_truth(config, dataset, records, headers, cache)
     except ValueError as error:
         report.problems.append(str(error))
     found = inspect(config, dataset, drawn, hashes, truth)

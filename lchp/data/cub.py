@@ -40,7 +40,7 @@ def read(root: Path, /) -> Dataset:
     return Dataset("cub", root, tuple(class_names.values()), tuple(records["1"]), tuple(records["0"]), root)
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], _cache: Path | None = None, /) -> PixelBoxes | None:
     """The true boxes in pixels, one an image, ends exclusive (x + width); None where bounding_boxes.txt is missing."""
     file = dataset.root / "bounding_boxes.txt"
     if not file.exists():

@@ -9,18 +9,23 @@ xmin, ymin, xmax, ymax as written, in pixels, read as continuous corners with ex
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
+from lchp.data.identities import state_of
 from lchp.data.listing import Folder, lines, scan
 from lchp.data.progress import progress
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
+from lchp.data.remembered import remembered_boxes
 
 DATA = "Data/CLS-LOC"
 ANNOTATIONS = "Annotations/CLS-LOC"
 SOLUTION = "LOC_val_solution.csv"
 ORIGIN, KAGGLE = "ImageNet's archive", "Kaggle's archive"
+BOXES_VERSION = 1
+"""Of what is taken from an annotation; boxes that another version remembered are read again."""
 
 
 def read(root: Path, /) -> Dataset:
@@ -48,20 +53,48 @@ def read(root: Path, /) -> Dataset:
     return Dataset("imagenet", root, _class_names(root, wnids), tuple(train), test, root, tuple(left_out))
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None, /) -> PixelBoxes | None:
     """The true boxes of ``records`` in pixels: objects of the image's own class. None where there are no annotations.
 
-    Images without an annotation (about half of the training images) are absent.
+    Images without an annotation (about half of the training images) are absent. Parsing takes minutes: ``cache``
+    remembers the boxes as long as no annotation changes.
     """
     if not (dataset.root / ANNOTATIONS).is_dir():
         return None
-    boxes: PixelBoxes = {}
-    for record in progress(records, "reading annotations"):
-        file = _annotation(dataset.root, record.path)
-        wnid = dataset.classes[record.label].split(" ")[0]
-        if file.is_file() and (found := [_box(file, item) for item in _objects(file) if _wnid(file, item) == wnid]):
-            boxes[record.path] = found
-    return boxes
+    records = tuple(records)
+
+    def parse() -> list[list[PixelBox]]:
+        return [_boxes(dataset, record) for record in progress(records, "reading annotations")]
+
+    found = parse() if cache is None else remembered_boxes(cache, _state(dataset, records), len(records), parse)
+    return {record.path: boxes for record, boxes in zip(records, found, strict=True) if boxes}
+
+
+def _boxes(dataset: Dataset, record: ImageRecord) -> list[PixelBox]:
+    """The boxes of one image; none where it has no annotation."""
+    file = _annotation(dataset.root, record.path)
+    wnid = _wnid_of(dataset, record)
+    return [_box(file, item) for item in _objects(file) if _wnid(file, item) == wnid] if file.is_file() else []
+
+
+def _state(dataset: Dataset, records: Sequence[ImageRecord]) -> str:
+    """What changes whenever the boxes of ``records`` may have: a digest of their classes and of the names, lengths and
+    times of their annotations. None of these is opened.
+    """
+    digest = hashlib.sha256(f"{BOXES_VERSION}\n{dataset.root.resolve()}\n".encode())
+    prefix = f"{dataset.root}/"
+    for record in progress(records, "looking for annotations"):
+        file = _annotation_path(dataset.root, record.path)
+        try:
+            state = state_of(prefix + file)  # a million times, and a Path takes longer than the file system
+        except (FileNotFoundError, NotADirectoryError):
+            state = "none"
+        digest.update(f"{record.path}\0{_wnid_of(dataset, record)}\0{file}\0{state}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _wnid_of(dataset: Dataset, record: ImageRecord) -> str:
+    return dataset.classes[record.label].split(" ")[0]
 
 
 def _scan(root: Path, part: str) -> Folder:
@@ -131,11 +164,16 @@ def _solution(file: Path) -> dict[str, str]:
 
 def _annotation(root: Path, image: str) -> Path:
     """The annotation of an image. Those of val lie in one folder, sorted like the images, or both ways mixed."""
+    return root / _annotation_path(root, image)
+
+
+def _annotation_path(root: Path, image: str) -> str:
     name = image.removeprefix(f"{DATA}/").rpartition(".")[0]
-    flat = f"val/{name.rpartition('/')[2]}"
-    if name.startswith("val/") and name != flat and (root / ANNOTATIONS / f"{flat}.xml").is_file():
-        name = flat
-    return root / ANNOTATIONS / f"{name}.xml"
+    if name.startswith("val/"):
+        flat = f"val/{name.rpartition('/')[2]}"
+        if name != flat and (root / ANNOTATIONS / f"{flat}.xml").is_file():
+            name = flat
+    return f"{ANNOTATIONS}/{name}.xml"
 
 
 def _objects(file: Path) -> list[ElementTree.Element]:

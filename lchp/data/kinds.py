@@ -35,10 +35,13 @@ class Reader(Protocol):
         that its files parse and agree. ValueError names file, line and remedy.
         """
 
-    def read_boxes(self, dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
+    def read_boxes(
+        self, dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None, /
+    ) -> PixelBoxes | None:
         """The true boxes of ``records`` (those of others may be there, too); None where there is no box file at all.
 
-        In pixels of the stored image, ends exclusive, as written: ``lchp.data.true_boxes`` judges them.
+        In pixels of the stored image, ends exclusive, as written: ``lchp.data.true_boxes`` judges them. A reader to
+        which they are dear may remember them in ``cache``.
         """
 
 

@@ -85,7 +85,7 @@ class ReadDataset:
         without = [record.path for record in records if record.path not in files.headers]
         # They are asked again, which tells why they have none, or that they have become readable since.
         headers = {**files.headers, **{path: header(dataset.root / path) for path in without}}
-        truth = read_truth(config, dataset, records, headers)
+        truth = read_truth(config, dataset, records, headers, cache)
         boxes = None if truth is None else truth.sound
         digest = dataset_digest(dataset, files.hashes)
         opened = OpenedDataset(dataset, digest, boxes, None if boxes is None else boxes_digest(boxes))

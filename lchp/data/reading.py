@@ -42,14 +42,17 @@ def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:
     return dataset
 
 
-def read_pixel_boxes(config: DatasetConfig, dataset: Dataset, records: Iterable[ImageRecord]) -> PixelBoxes | None:
-    """The true boxes of ``records`` as written, in pixels with exclusive ends, neither clipped nor checked.
+def read_pixel_boxes(
+    config: DatasetConfig, dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None
+) -> PixelBoxes | None:
+    """The true boxes of ``records`` as written, in pixels with exclusive ends, neither clipped nor checked. Those that
+    are dear to read are remembered in ``cache``, where one is given.
 
     None where the dataset has no box file at all. Tiny-ImageNet's inclusive ends are already moved by one, and a
     table's boxes on turned pictures are those of the stored pixels.
     """
     records = tuple(records)
-    boxes = KINDS[config.kind].reader().read_boxes(dataset, records)
+    boxes = KINDS[config.kind].reader().read_boxes(dataset, records, cache)
     return None if boxes is None else {record.path: boxes[record.path] for record in records if record.path in boxes}
 
 

@@ -73,7 +73,7 @@ def read(file: Path, /) -> Dataset:
     return Dataset(file.stem, file.parent, classes, train, test, file, turned=turned)
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], _cache: Path | None = None, /) -> PixelBoxes | None:
     """The true boxes of every image of ``records`` that has any, in stored pixels; None without box columns."""
     file = dataset.source
     header_row, rows = _rows(file)

@@ -50,7 +50,7 @@ def read(root: Path, /) -> Dataset:
     return Dataset("tiny-imagenet", root, _class_names(root, wnids), tuple(train), tuple(test), root, tuple(left_out))
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], _cache: Path | None = None, /) -> PixelBoxes | None:
     """The true boxes in pixels, one an image, ends exclusive; None where no box file is left at all."""
     root = dataset.root
     boxes: PixelBoxes = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -47,13 +48,14 @@ def read_truth(
     dataset: Dataset,
     records: Iterable[ImageRecord],
     headers: Mapping[str, Header],
+    cache: Path | None = None,
 ) -> Truth | None:
     """The true boxes of ``records``; None where the dataset has no box file at all.
 
-    ``headers`` are those of the images that can be read: others' boxes are passed over. Raises ValueError for a box
-    file that cannot be read.
+    ``cache`` may remember them as written. ``headers`` are those of the images that can be read: others' boxes are
+    passed over. Raises ValueError for a box file that cannot be read.
     """
-    pixels = read_pixel_boxes(config, dataset, records)
+    pixels = read_pixel_boxes(config, dataset, records, cache)
     if pixels is None:
         return None
     sound: TrueBoxes = {}

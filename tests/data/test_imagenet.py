@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from lchp.data.imagenet import read, read_boxes
@@ -201,3 +206,84 @@ def test_imagenet_annotation_that_is_none_is_refused_by_name(data: bytes, messag
     (root / VAL).write_bytes(data)
     with pytest.raises(ValueError, match=rf"ILSVRC2012_val_00000005\.xml {message}"):
         read(root)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the annotations that are parsed from now on."""
+    parsed: list[str] = []
+    parse = ElementTree.parse
+
+    def counting(file: Path) -> Any:
+        parsed.append(file.name)
+        return parse(file)
+
+    monkeypatch.setattr(ElementTree, "parse", counting)
+    return parsed
+
+
+def test_imagenet_boxes_that_are_remembered_are_the_same_and_parse_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = drawn(tmp_path)
+    write_annotation(root / VAL, [("n00000010", (1, 2, 30, 40)), ("n00000010", (5, 6, 70, 64))])
+    (root / VAL).write_text((root / VAL).read_text().replace(">30<", ">0.1<"))
+    (root / "Annotations/CLS-LOC/train/n00000010/n00000010_0.xml").unlink()
+    dataset = read(root)
+    records = (*dataset.train, *dataset.test)
+    expected = read_boxes(dataset, records)
+    parsed = counted(monkeypatch)
+    assert read_boxes(dataset, records, tmp_path / "cache") == expected
+    assert len(parsed) == len(records) - 1
+    assert read_boxes(dataset, records, tmp_path / "cache") == expected
+    assert len(parsed) == len(records) - 1
+
+
+@pytest.mark.parametrize("change", ["edited", "removed", "added", "another class"])
+def test_imagenet_boxes_are_read_again_where_an_annotation_or_class_changed(change: str, tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    first = root / "Annotations/CLS-LOC/train/n00000010/n00000010_0.xml"
+    text = first.read_text()
+    if change == "added":
+        first.unlink()
+    dataset = read(root)
+    before = read_boxes(dataset, dataset.train, tmp_path / "cache")
+    if change == "another class":
+        dataset = replace(dataset, classes=dataset.classes[::-1])
+    elif change == "removed":
+        first.unlink()
+    else:
+        times = first.stat() if first.exists() else None
+        write_annotation(first, [("n00000010", (1, 2, 3, 4))])
+        first.write_text(first.read_text().ljust(len(text)))
+        if times:  # the length and the time of modification are kept
+            os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = read_boxes(dataset, dataset.train, tmp_path / "cache")
+    assert after == read_boxes(dataset, dataset.train)
+    assert after != before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "others"])
+def test_imagenet_damaged_memory_of_boxes_is_made_again(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = read(drawn(tmp_path))
+    expected = read_boxes(dataset, dataset.train, tmp_path / "cache")
+    (memory,) = (tmp_path / "cache/boxes").glob("*.npz")
+    whole = memory.read_bytes()
+    middle = len(whole) * 2 // 3
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    memory.write_bytes({"cut": whole[:middle], "flipped": flipped, "empty": b"", "others": whole}[damage])
+    if damage == "others":
+        np.savez(memory, counts=np.zeros(3, np.int64), boxes=np.zeros((0, 4)))
+    assert read_boxes(dataset, dataset.train, tmp_path / "cache") == expected
+    assert f"{memory} is damaged (it " in capsys.readouterr().err
+
+
+def test_imagenet_refused_annotation_is_not_remembered(tmp_path: Path) -> None:
+    root = drawn(tmp_path)
+    dataset = read(root)
+    (root / VAL).write_text("<annotation>")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"00000005\.xml is not an annotation in XML"):
+            read_boxes(dataset, dataset.test, tmp_path / "cache")
+    assert list((tmp_path / "cache/boxes").glob("*.npz")) == []
