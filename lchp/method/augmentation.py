@@ -99,6 +99,18 @@ def general_view(images: Tensor, draw: ViewDraw, crop: int) -> Tensor:
     return images[image, channel, rows, columns]
 
 
+def view_boxes(boxes: Tensor, draw: ViewDraw, resize: int, crop: int) -> Tensor:
+    """Boxes (n, 4) of whole images, as boxes of the drawn windows of those images resized to ``resize`` pixels a side.
+
+    Corners follow the pixels of :func:`general_view`; what lies outside the window is clipped. A box that lies outside
+    altogether becomes a line or point at the window's edge, of area 0. ``draw`` lies on the device of the boxes.
+    """
+    start = torch.stack([draw.left, draw.top, draw.left, draw.top], 1)
+    inside = clip((boxes * resize - start) / crop)
+    x1, y1, x2, y2 = inside.unbind(1)
+    return torch.where(draw.flipped[:, None], torch.stack([1 - x2, y1, 1 - x1, y2], 1), inside)
+
+
 def normalise(images: Tensor) -> Tensor:
     """Red-green-blue uint8 images (n, 3, height, width) as float32: mean 0 and deviation 1 a channel over ImageNet."""
     # Python numbers, not a constant tensor: creating that on a device would wait for it.

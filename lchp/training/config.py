@@ -76,12 +76,25 @@ class WeightsConfig(Config):
 
 
 class PseudoBoxConfig(Config):
-    """What the paper leaves open of Algorithm 1 (method notes 1, 2)."""
+    """Where pseudo boxes come from, and what the paper leaves open of Algorithm 1 (method notes 1, 2).
 
+    ``mask`` reads them off the momentum network's maps of every view, as it learns. The other sources are fixed: boxes
+    of whole images, made before training.
+    """
+
+    source: Literal["mask", "file"] = Field("mask", description="`mask`: Algorithm 1; `file`: a CSV of one's own")
     normalization: Literal["min_max", "max"] = Field(
         "min_max", description="scale of A before A > delta (method notes 1)"
     )
     maps: Literal["features", "attention"] = Field("features", description="which maps are averaged (method notes 2)")
+    file: Path | None = Field(
+        None, description="boxes of `file`: a CSV with the columns path, x1, y1, x2, y2 in pixels"
+    )
+
+    @property
+    def fixed(self) -> bool:
+        """Whether boxes are made before training, one for each whole image."""
+        return self.source != "mask"
 
 
 class OptimizerConfig(Config):
@@ -201,9 +214,17 @@ class TrialConfig(Config):
         for role, name in (("classifier", self.classifier), ("regressor", self.backbone)):
             if NETWORKS[name].imagenet is None and getattr(self.weights, role) == "imagenet":
                 raise ValueError(f"weights.{role} is imagenet, but {name} has no such weights: set it to none")
+        self._consistent_source()
         if self.weights.regressor == "classifier" and self.backbone != self.classifier:
             raise ValueError(
                 f"weights.regressor is classifier, but backbone {self.backbone} is not the classifier's network "
                 f"{self.classifier}: make them the same, or choose other weights.regressor"
             )
         return self
+
+    def _consistent_source(self) -> None:
+        options = self.pseudo_boxes
+        if options.source == "file" and options.file is None:
+            raise ValueError(
+                "pseudo_boxes.source is file, but pseudo_boxes.file names none: give the CSV with the boxes"
+            )

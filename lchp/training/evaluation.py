@@ -18,7 +18,7 @@ from lchp.data.loader import ImageSource
 from lchp.method import augmentation, boxes, metrics
 from lchp.method.confidence import confidence, crop
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
-from lchp.method.pseudo_boxes import pseudo_boxes
+from lchp.training.box_sources import live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.loop import autocast
 from lchp.training.material import Split
@@ -33,8 +33,10 @@ those of Table 4 (0, 0.5, 0.6, 0.7, 0.8, 0.9) are among them.
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Normalised views (n, 3, s, s) and their labels (n,) to corner boxes (n, 4) in those views."""
 
-Localizer = Callable[[Split], Tensor]
-"""The boxes (n, 4), corners in [0, 1] of the whole image, that a method gives for the images of a split."""
+Localizer = Callable[[Split], Tensor | None]
+"""The boxes (n, 4), corners in [0, 1] of the whole image, that a method gives for the images of a split; None where it
+has none for some of them, and is not measured.
+"""
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,9 @@ class Evaluator:
         return found
 
     def pseudo_label(self, classifier: BapClassifier) -> Localizer:
-        """Algorithm 1 with ``classifier``, whose mode is set to evaluation."""
+        """The boxes of a live source by ``classifier``, whose mode is set to evaluation; of ``cam`` the label's."""
         classifier.eval()
-        options = self.config.pseudo_boxes
-        return self._whole(
-            lambda views, _: (
-                pseudo_boxes(
-                    lambda images: classifier.maps(images, options.maps),
-                    views,
-                    self.config.delta,
-                    options.normalization,
-                ).merged
-            )
-        )
+        return self._whole(lambda views, labels: live_boxes(self.config, classifier, views, labels).merged)
 
     def regressed(self, regressor: BoxRegressor) -> Localizer:
         """The boxes of ``regressor``, whose mode is set to evaluation."""
@@ -131,7 +123,9 @@ class Evaluator:
         for split in splits:
             logits = self.logits(classifier, split.source)
             for method, localize in methods.items():
-                measured.add(measure_boxes(method, localize(split), split, logits))
+                found = localize(split)
+                if found is not None:
+                    measured.add(measure_boxes(method, found, split, logits))
         return measured
 
     def select(self, classifier: BapClassifier, regressor: BoxRegressor, split: Split) -> str | None:

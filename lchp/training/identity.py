@@ -30,7 +30,10 @@ class Added:
     """The plain value that says what every result of before was made with; most often the field's default."""
 
 
-ADDED: dict[str, Added] = {}
+ADDED: dict[str, Added] = {
+    "pseudo_boxes.source": Added("0.3", "mask"),
+    "pseudo_boxes.file": Added("0.3", None),
+}
 """Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's
 search, behind ``search.``. A new field without a line here would make every stored result another one's.
 """
@@ -98,4 +101,5 @@ def with_digests(key: dict[str, Any], digests: dict[str, str | None]) -> dict[st
     """The key with paths replaced by what lies there: ``digests`` names data, boxes and weight files."""
     dataset = {name: value for name, value in key["dataset"].items() if name != "path"}
     weights = {role: "file" if isinstance(source, dict) else source for role, source in key["weights"].items()}
-    return {**key, "dataset": dataset, "weights": weights, "digests": digests}
+    boxes = {name: value for name, value in key["pseudo_boxes"].items() if name != "file"}
+    return {**key, "dataset": dataset, "weights": weights, "pseudo_boxes": boxes, "digests": digests}

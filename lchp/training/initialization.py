@@ -16,7 +16,7 @@ from lchp.data.loader import ImageSource
 from lchp.method import augmentation, losses, momentum
 from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
-from lchp.method.pseudo_boxes import pseudo_boxes
+from lchp.training.box_sources import FixedBoxes, live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Localizer, Measured
 from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
@@ -84,9 +84,11 @@ class Initialization:
 
     name = STAGE
 
-    def __init__(self, config: TrialConfig, classes: int, device: str) -> None:
+    def __init__(self, config: TrialConfig, classes: int, device: str, fixed: FixedBoxes | None = None) -> None:
         self.config = config
         self.device = device
+        self.fixed = fixed
+        self.train_boxes = None if fixed is None else fixed.train.to(device)
         self.epoch = 0
         self.epochs = config.initialization.epochs
         self.networks = make_networks(config, classes)
@@ -114,15 +116,25 @@ class Initialization:
         self.epoch += 1
         return metrics
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
         """One optimization step on a batch of uint8 images; gives the values named in LOSSES."""
         view = self.config.view
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-        views = augmentation.normalise(augmentation.general_view(images, draw.to(self.device), view.crop))
+        draw = draw.to(self.device)
+        views = augmentation.normalise(augmentation.general_view(images, draw, view.crop))
+        boxes = None
+        if self.train_boxes is not None:
+            of_images = self.train_boxes[places.to(self.device, non_blocking=True)]
+            boxes = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
         with autocast(self.config.compute, self.device):
             values = stage_losses(
-                self.networks, views, labels, self.config, self.epoch >= self.config.initialization.regressor_start
+                self.networks,
+                views,
+                labels,
+                self.config,
+                self.epoch >= self.config.initialization.regressor_start,
+                boxes,
             )
         self.classifier_optimizer.zero_grad(set_to_none=True)
         self.regressor_optimizer.zero_grad(set_to_none=True)
@@ -136,7 +148,8 @@ class Initialization:
         self, evaluator: Evaluator, splits: list[Split], floors: Mapping[str, Localizer] | None = None
     ) -> Measured:
         """Pseudo Label, LCHP-I once the regressor has learned, and ``floors`` on every split."""
-        methods = {PSEUDO_LABEL: evaluator.pseudo_label(self.networks.momentum)}
+        pseudo_label = evaluator.pseudo_label(self.networks.momentum) if self.fixed is None else self.fixed.of
+        methods = {PSEUDO_LABEL: pseudo_label}
         if self.epoch > self.config.initialization.regressor_start:
             methods[LCHP_I] = evaluator.regressed(self.networks.regressor)
         return evaluator.measure({**methods, **(floors or {})}, self.networks.momentum, splits)
@@ -168,26 +181,28 @@ class Initialization:
 
 
 def stage_losses(
-    networks: Networks, views: Tensor, labels: Tensor, config: TrialConfig, with_regressor: bool
+    networks: Networks,
+    views: Tensor,
+    labels: Tensor,
+    config: TrialConfig,
+    with_regressor: bool,
+    fixed: Tensor | None = None,
 ) -> Tensor:
     """Eq. 3 and its parts on one batch of normalised views (n, 3, s, s): a function of tensors without host
     synchronisation.
 
-    Returns the vector (Eq. 3, Eq. 1, Eq. 2, classification accuracy on the raw views). Without the regressor Eq. 2
-    counts 0.
+    The regressor learns the boxes of ``fixed`` (n, 4), corners in the views, where a fixed source made such, else those
+    of the momentum network. Returns the vector (Eq. 3, Eq. 1, Eq. 2, classification accuracy on the raw views). Without
+    the regressor Eq. 2 counts 0.
     """
     classifier = networks.classifier
     with torch.no_grad():
-        pseudo = pseudo_boxes(
-            lambda images: networks.momentum.maps(images, config.pseudo_boxes.maps),
-            views,
-            config.delta,
-            config.pseudo_boxes.normalization,
-        )
+        pseudo = live_boxes(config, networks.momentum, views, labels)
+    target = pseudo.merged if fixed is None else fixed
     raw_logits, masked_logits = classifier(torch.cat([views, pseudo.masked])).logits.chunk(2)
     loss_cls = losses.classification_loss(raw_logits, masked_logits, labels)
     if with_regressor:
-        loss_reg = losses.regression_loss(networks.regressor(views), as_target(pseudo.merged, config.box_format))
+        loss_reg = losses.regression_loss(networks.regressor(views), as_target(target, config.box_format))
     else:
         loss_reg = loss_cls.new_zeros(())
     total = losses.initialization_loss(loss_cls, loss_reg, config.alpha)

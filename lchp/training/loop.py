@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from lchp.training.config import ComputeConfig, OptimizerConfig
 from lchp.vocabulary import training_key
 
-Step = Callable[[Tensor, Tensor], Tensor]
-"""Images (uint8) and labels of one batch to a vector of losses on the device; the first of them is the one that is
-minimised.
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Images (uint8), labels and places in the training split of one batch to a vector of losses on the device; the first
+of them is the one that is minimised.
 """
 
 
@@ -26,7 +26,7 @@ def run_epoch(
     Raises:
         FloatingPointError: a loss was not finite; names stage, epoch and batch, each counted from 1.
     """
-    rows = torch.stack([step(images, labels) for images, labels, _ in batches]).double().cpu()
+    rows = torch.stack([step(*batch) for batch in batches]).double().cpu()
     broken = (~torch.isfinite(rows[:, 0])).nonzero()
     if len(broken):
         batch = int(broken[0, 0])

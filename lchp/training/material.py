@@ -63,7 +63,7 @@ class Material:
     """
 
     data: SplitDataset
-    weight_digests: dict[str, str | None]
+    given_digests: dict[str, str | None]
     config: TrialConfig
     """What it was prepared for; it serves every configuration of the same dataset, split, given files and view."""
     runtime: Runtime
@@ -88,7 +88,7 @@ class Material:
         """The material of ``data``, which are those of this configuration. ValueError for weight files, as
         :func:`lchp.training.weight_files.digest_of`.
         """
-        return cls(data, {role: digest_of(file, role) for role, file in given_files(config).items()}, config, runtime)
+        return cls(data, {role: digest_of(file) for role, file in given_files(config).items()}, config, runtime)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: images are opened anew in every process."""
@@ -149,7 +149,7 @@ class Material:
     @property
     def _digests(self) -> dict[str, str | None]:
         opened = self.data.opened
-        return {"images": opened.digest.total, "boxes": opened.boxes_digest, **self.weight_digests}
+        return {"images": opened.digest.total, "boxes": opened.boxes_digest, **self.given_digests}
 
     def initialization_folder(self, config: TrialConfig) -> Path:
         """Where the initialization of this configuration lies in the store."""

@@ -67,8 +67,10 @@ class Refinement:
         self.epoch += 1
         return metrics
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One optimization step on a batch of uint8 images; gives the values named in LOSSES. Labels are not used."""
+    def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+        """One optimization step on a batch of uint8 images; gives the values named in LOSSES. Labels and places are not
+        used.
+        """
         view, stage = self.config.view, self.config.refinement
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
         strong = augmentation.draw_strong(len(images), view.crop, self.config.augmentation, self.generators["strong"])

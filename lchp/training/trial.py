@@ -21,6 +21,7 @@ import torch
 from lchp.store.checks import Damaged
 from lchp.store.folder import StageFolder, StageResult
 from lchp.training import environment
+from lchp.training.box_sources import fixed_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Measured, floors
 from lchp.training.initialization import Initialization, trained_networks
@@ -209,7 +210,8 @@ def _initialize(
     config: TrialConfig, material: Material, evaluator: Evaluator, folder: StageFolder, say: Say
 ) -> Iterator[EpochReport]:
     """The initialization stage in its folder, trained or continued."""
-    stage = Initialization(config, len(material.dataset.classes), material.runtime.device)
+    fixed = fixed_boxes(config, material)
+    stage = Initialization(config, len(material.dataset.classes), material.runtime.device, fixed)
     history = []
     for epoch in _train(stage, 0, material, evaluator, folder, say):
         history.append(epoch)

@@ -1,46 +1,70 @@
-"""Which weight files a trial starts from."""
+"""Which files a trial is given beside its dataset: weights to start from, and boxes of one's own."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from lchp.training.config import TrialConfig, WeightsFile
 
 
-def given_files(config: TrialConfig) -> dict[str, WeightsFile | None]:
+@dataclass(frozen=True)
+class GivenFile:
+    """A file that a configuration names."""
+
+    key: str
+    """The dotted key that names it."""
+    file: Path
+    sha256: str | None
+    """What it must hash to, where the configuration says so."""
+    otherwise: str
+    """What else may be done where it is not there."""
+
+
+def given_weights(source: Any, key: str, otherwise: str) -> GivenFile | None:
+    """The weight file of ``source``, the value below ``key``; None of weights that lie in no file of the user's."""
+    return GivenFile(f"{key}.file", source.file, source.sha256, otherwise) if isinstance(source, WeightsFile) else None
+
+
+def given_files(config: TrialConfig) -> dict[str, GivenFile | None]:
     """Every file that a trial is given beside its dataset, by the role under which its digest identifies the trial;
     None where a role has no file of the user's.
     """
-    # A role that version 0.1 did not have must be absent where it has no file: results of before have no digest of it.
-    roles = {"classifier": config.weights.classifier, "regressor": config.weights.regressor}
-    return {role: source if isinstance(source, WeightsFile) else None for role, source in roles.items()}
+    files = {
+        role: given_weights(getattr(config.weights, role), f"weights.{role}", f"set weights.{role} to imagenet or none")
+        for role in ("classifier", "regressor")
+    }
+    # A role that version 0.1 did not have is absent where it has no file: results of before have no digest of it.
+    options = config.pseudo_boxes
+    if options.source == "file" and options.file is not None:
+        files["pseudo_boxes"] = GivenFile("pseudo_boxes.file", options.file, None, "choose another pseudo_boxes.source")
+    return files
 
 
-def digest_of(source: WeightsFile | None, role: str) -> str | None:
-    """The SHA-256 of a weight file; None of none. A file that has not changed is read once in a process.
+def digest_of(given: GivenFile | None) -> str | None:
+    """The SHA-256 of a given file; None of none. A file that has not changed is read once in a process.
 
     Raises:
-        ValueError: the file is missing, or hashes to something else than ``weights.<role>.sha256``.
+        ValueError: the file is missing, or hashes to something else than its configuration says.
     """
-    if source is None:
+    if given is None:
         return None
-    where = f"weights.{role}.file {source.file}"
+    where = f"{given.key} {given.file}"
     try:
-        if source.file.exists() and not source.file.is_file():
-            what = "a folder" if source.file.is_dir() else "no regular file"
-            raise ValueError(f"{where} is {what}: name a file that holds a state dict")
-        found = sha256_of(source.file)
+        if given.file.exists() and not given.file.is_file():
+            what = "a folder" if given.file.is_dir() else "no regular file"
+            raise ValueError(f"{where} is {what}: name a file")
+        found = sha256_of(given.file)
     except FileNotFoundError as error:
-        raise ValueError(
-            f"{where} does not exist: correct the path, or set weights.{role} to imagenet or none"
-        ) from error
+        raise ValueError(f"{where} does not exist: correct the path, or {given.otherwise}") from error
     except OSError as error:
         raise ValueError(f"{where} cannot be read ({error.strerror}): correct the path or its permissions") from error
-    if source.sha256 not in (None, found):
+    if given.sha256 not in (None, found):
         raise ValueError(
-            f"{where} hashes to {found}, not to weights.{role}.sha256 {source.sha256}: "
+            f"{where} hashes to {found}, not to {given.key.removesuffix('file')}sha256 {given.sha256}: "
             "fetch the file again, or correct the hash"
         )
     return found

@@ -15,7 +15,7 @@ from lchp.method.networks import BapClassifier, BoxRegressor
 from lchp.store.tensors import reading_fault
 from lchp.training.config import WeightsFile
 from lchp.training.state_dicts import read_state_dict, tensor_fault
-from lchp.training.weight_files import digest_of
+from lchp.training.weight_files import digest_of, given_weights
 
 NAMED_KEYS = 3
 """Keys that an error message names before it only counts."""
@@ -65,7 +65,7 @@ def _download(name: str, role: str) -> Mapping[str, Any]:
 
 
 def _read(source: WeightsFile, role: str) -> Mapping[str, Tensor]:
-    digest_of(source, role)
+    digest_of(given_weights(source, f"weights.{role}", f"set weights.{role} to imagenet or none"))
     try:
         return read_state_dict(source.file)
     except ValueError as error:

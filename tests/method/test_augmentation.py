@@ -54,6 +54,27 @@ def test_general_view_random_draws_equal_numpy_slices() -> None:
         np.testing.assert_array_equal(view, expected[:, :, ::-1] if draw.flipped[index] else expected)
 
 
+def test_view_boxes_of_random_draws_are_where_the_pixels_of_the_box_are() -> None:
+    draw = augmentation.draw_view(60, 20, 12, 0.5, _generator())
+    images = torch.zeros(60, 1, 20, 20, dtype=torch.uint8)
+    corners = torch.randint(0, 21, (60, 2, 2), generator=_generator(1)).sort(1).values
+    corners[:, 1] = torch.maximum(corners[:, 1], corners[:, 0] + 1).clamp(max=21)
+    for image, ((x1, y1), (x2, y2)) in zip(images, corners.tolist(), strict=True):
+        image[:, y1:y2, x1:x2] = 1
+    found = augmentation.view_boxes(corners.flatten(1) / 20, draw, 20, 12)
+    windows = augmentation.general_view(images, draw, 12)
+    seen = 0
+    for box, window in zip((found * 12).tolist(), windows[:, 0].numpy(), strict=True):
+        rows, columns = np.nonzero(window)
+        if len(rows):
+            seen += 1
+            expected = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            np.testing.assert_allclose(box, expected, atol=1e-4)
+        else:
+            assert (box[2] - box[0]) * (box[3] - box[1]) == pytest.approx(0, abs=1e-6)
+    assert 20 < seen < 60
+
+
 def test_draw_view_many_draws_reach_every_place_equally() -> None:
     draw = augmentation.draw_view(9_000, 12, 10, 0.25, _generator(3))
     places = np.zeros((3, 3))

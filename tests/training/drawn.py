@@ -25,15 +25,15 @@ def config_of(**changes: object) -> TrialConfig:
     return TrialConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def batch(seed: int, count: int = 8, size: int = 36) -> tuple[Tensor, Tensor]:
-    """Noise with one rectangle each, whose colour is the class: uint8 (count, 3, size, size), and labels."""
+def batch(seed: int, count: int = 8, size: int = 36) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise with one rectangle each, whose colour is the class: uint8 (count, 3, size, size), labels and places."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(60, 180, (count, 3, size, size), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (count,), generator=generator)
     corners = torch.randint(2, size // 2, (count, 2), generator=generator)
     for image, label, (x, y) in zip(images, labels.tolist(), corners.tolist(), strict=True):
         image[:, y : y + size // 3, x : x + size // 3] = torch.tensor(COLOURS[label], dtype=torch.uint8)[:, None, None]
-    return images, labels
+    return images, labels, torch.arange(count)
 
 
 def views(seed: int, count: int = 8, size: int = 32) -> Tensor:

@@ -169,7 +169,7 @@ class Drawn:
         return 16
 
     def batches(self, order: Tensor, batch_size: int, drop_last: bool, workers: int) -> list[tuple[Tensor, ...]]:
-        images, labels = batch(5, 16)
+        images, labels, _ = batch(5, 16)
         return [(images[part], labels[part], part) for part in torch.split(order, batch_size)]
 
 

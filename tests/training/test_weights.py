@@ -20,7 +20,7 @@ from torchvision.models import get_model, get_model_weights
 from lchp.method.backbones import NETWORKS
 from lchp.method.networks import BapClassifier, BoxRegressor, make_classifier, make_regressor
 from lchp.training.config import WeightsFile
-from lchp.training.weight_files import digest_of, sha256_of
+from lchp.training.weight_files import digest_of, given_weights, sha256_of
 from lchp.training.weights import imagenet_weights, load_weights
 
 PRETRAINED = tuple(name for name, network in NETWORKS.items() if network.imagenet)
@@ -174,7 +174,7 @@ def test_digest_of_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
         tmp_path / ("a" * 300): "cannot be read (File name too long): correct the path",
     }.items():
         with pytest.raises(ValueError, match=re.escape(f"weights.regressor.file {path} {fault}")):
-            digest_of(WeightsFile(file=path), "regressor")
+            digest_of(given_weights(WeightsFile(file=path), "weights.regressor", "set weights.regressor to none"))
 
 
 def test_load_weights_pickled_network_is_refused_unread(tmp_path: Path) -> None:

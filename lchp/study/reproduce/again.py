@@ -30,6 +30,7 @@ from lchp.training.config import TrialConfig
 from lchp.training.identity import normal_form, stored_config
 from lchp.training.material import Material
 from lchp.training.trial import run_trial
+from lchp.training.weight_files import given_files
 
 REPRODUCES_TAG = "lchp.reproduces"
 AGREES_TAG = "lchp.agrees"
@@ -115,12 +116,12 @@ def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialC
 
 
 def _other_weights(stored: StoredRun, config: TrialConfig, material: Material) -> list[str]:
-    """The weight files that are not those of the stored run; runs of before their digests were kept pass."""
+    """The given files that are not those of the stored run; runs of before their digests were kept pass."""
     lines = []
-    for role, digest in material.weight_digests.items():
-        kept = stored.tags.get(f"{WEIGHTS_TAG}{role}")
-        if kept is not None and digest is not None and kept != digest:
-            lines.append(f"weights: {role}: {getattr(config.weights, role).file}: changed: sha256 {kept} -> {digest}")
+    for role, given in given_files(config).items():
+        kept, digest = stored.tags.get(f"{WEIGHTS_TAG}{role}"), material.given_digests[role]
+        if kept is not None and given is not None and kept != digest:
+            lines.append(f"weights: {role}: {given.file}: changed: sha256 {kept} -> {digest}")
     return lines
 
 

@@ -43,7 +43,7 @@ STOPPED = "stopped before its end: the same command continues it"
 
 def weight_tags(material: Material) -> dict[str, str]:
     """The tags that say which weight files a trial started from."""
-    return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.weight_digests.items() if digest is not None}
+    return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.given_digests.items() if digest is not None}
 
 
 @dataclass(frozen=True)
