@@ -93,6 +93,8 @@ class StageFolder:
         ``networks`` is false: for who does not read them.
         """
         state = self._state()
+        if _checked.get((self.path, True)) == (state, None):
+            return None  # whole with its networks, and so without them
         found = _checked.get((self.path, networks))
         if found is None or found[0] != state:
             try:

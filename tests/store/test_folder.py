@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lchp.store import checks
 from lchp.store.checks import Damaged
 from lchp.store.folder import RECORDS, StageFolder, StageResult
 
@@ -121,6 +122,15 @@ def test_fault_without_networks_compares_their_size_alone(folder: StageFolder) -
     assert folder.fault() == "networks.pt is not what was written (its SHA-256 differs)"
     damage(folder.path / "networks.pt", "cut")
     assert "networks.pt has" in (folder.fault(networks=False) or "")
+
+
+def test_fault_of_a_folder_that_was_found_whole_reads_nothing_again(
+    folder: StageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folder.whole
+    monkeypatch.setattr(checks, "described", lambda path: pytest.fail(f"{path} is read again"))
+    assert folder.whole
+    assert folder.fault(networks=False) is None
 
 
 def test_fault_of_a_stage_under_way_is_none(tmp_path: Path) -> None:
