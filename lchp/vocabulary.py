@@ -63,6 +63,11 @@ METHODS = {
 }
 """In the order of tables."""
 
+TRUTH_COLOUR = "#e02020"
+"""Of true boxes on photographs."""
+
+STRONG_AUGMENTATIONS = ("scale", "translation", "flip")
+"""What the strong augmentation is made of (paper 4.3), in the order in which a subset is written."""
 
 HIT_IOU = 0.5
 """The IoU from which a box is a hit (paper 4.2), inclusive."""

@@ -23,6 +23,7 @@ from lchp.data.splits import split
 from lchp.data.true_boxes import read_truth
 from lchp.method.boxes import whole_view
 from lchp.method.metrics import accuracy, best_iou, fit_centred_box
+from lchp.vocabulary import HIT_IOU
 
 THREADS = 4
 CHUNK = 64
@@ -144,5 +145,5 @@ def _add_floors(splits: Splits, boxes: TrueBoxes, report: CheckReport) -> None:
 
 
 def _add_floor(name: str, box: Tensor, true: list[Tensor], report: CheckReport) -> None:
-    score = accuracy(best_iou(box.expand(len(true), 4), true) >= 0.5)
-    report.facts.append(f"floor, {name}: {score:.4f} of {len(true)} test images (IoU >= 0.5)")
+    score = accuracy(best_iou(box.expand(len(true), 4), true) >= HIT_IOU)
+    report.facts.append(f"floor, {name}: {score:.4f} of {len(true)} test images (IoU >= {HIT_IOU})")

@@ -14,8 +14,7 @@ from lchp.data.files import replacing
 from lchp.data.loader import decode
 from lchp.data.reading import read_pixel_boxes
 from lchp.data.records import Dataset
-
-TRUTH = "red"
+from lchp.vocabulary import TRUTH_COLOUR
 
 
 def show(config: DatasetConfig, dataset: Dataset, out: Path, count: int = 16, seed: int = 0) -> None:
@@ -37,6 +36,8 @@ def show(config: DatasetConfig, dataset: Dataset, out: Path, count: int = 16, se
         axes.set_axis_off()
         for x1, y1, x2, y2 in boxes.get(record.path, []):
             # Pixel i covers [i - 0.5, i + 0.5] in the axes.
-            axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color=TRUTH, linewidth=1.5))
+            axes.add_patch(
+                Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color=TRUTH_COLOUR, linewidth=1.5)
+            )
     with replacing(out) as part:
         figure.savefig(part, format="png", dpi=110)

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from lchp.method.boxes import clip
+from lchp.vocabulary import STRONG_AUGMENTATIONS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's pixels per channel (red, green, blue) on a 0..1 scale, as torchvision's weights expect."""
@@ -130,8 +131,10 @@ def draw_strong(count: int, size: int, augmentation: str, generator: Generator) 
     alone meet the same scales, translations and flips wherever they share them. ValueError for an unknown name.
     """
     names = set() if augmentation == "none" else set(augmentation.split("+"))
-    if not names <= {"scale", "translation", "flip"}:
-        raise ValueError(f"augmentation {augmentation!r}: write none, or scale, translation, flip joined by '+'")
+    if not names <= {*STRONG_AUGMENTATIONS}:
+        raise ValueError(
+            f"augmentation {augmentation!r}: write none, or {', '.join(STRONG_AUGMENTATIONS)} joined by '+'"
+        )
     drawn = torch.rand(count, 9, generator=generator, dtype=torch.float32)
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * drawn[:, :2]
     moved = drawn[:, 2:3] < TRANSLATION_PROBABILITY

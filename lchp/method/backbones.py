@@ -48,6 +48,8 @@ class Network:
     none."""
     cut_away: tuple[str, ...]
     """How the names begin that a state dict of the whole network may hold beyond a trunk's."""
+    paper: str | None = None
+    """What the paper's tables call it; None: they do not have it."""
     old_names: tuple[str, str] | None = None
     """What in the names of older files is written otherwise today: a regular expression and its replacement."""
 
@@ -59,6 +61,7 @@ NETWORKS = {
         regressor=Trunk(lambda: _inception_v3("Mixed_7c"), channels=2048, stride=32, gflop=26.3),
         smallest_view=75,
         imagenet="Inception_V3_Weights.IMAGENET1K_V1",
+        paper="InceptionV3",
         cut_away=("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc."),
     ),
     # The classifier whole, its last stride replaced by dilation.
@@ -67,6 +70,7 @@ NETWORKS = {
         regressor=Trunk(lambda: _resnet("resnet50", dilated=False), channels=2048, stride=32, gflop=32.7),
         smallest_view=32,
         imagenet="ResNet50_Weights.IMAGENET1K_V1",
+        paper="ResNet50",
         cut_away=("fc.",),
     ),
     # The classifier without the last pooling.
@@ -75,6 +79,7 @@ NETWORKS = {
         regressor=Trunk(lambda: _vgg19_bn(last_pooling=True), channels=512, stride=32, gflop=156.1),
         smallest_view=32,
         imagenet="VGG19_BN_Weights.IMAGENET1K_V1",
+        paper="VGG19-BN",
         cut_away=("classifier.",),
     ),
     # The classifier whole, the last stride replaced by dilation.

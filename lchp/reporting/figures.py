@@ -16,10 +16,10 @@ from PIL import Image
 from lchp.data.files import replacing
 from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import Table
-from lchp.vocabulary import METHODS, METRICS, TEST, is_training_key
+from lchp.vocabulary import METHODS, METRICS, TEST, TRUTH_COLOUR, is_training_key
 
 TRUTH = "truth"
-COLOURS = {name: method.colour for name, method in METHODS.items() if method.colour} | {TRUTH: "#e02020"}
+COLOURS = {name: method.colour for name, method in METHODS.items() if method.colour} | {TRUTH: TRUTH_COLOUR}
 """Of boxes on photographs: a method's own, and the truth's red."""
 
 _ACROSS = 4

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, SELECTED, TOP1_LOC, TOP5_LOC
+from lchp.method.backbones import NETWORKS
+from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, SELECTED, STRONG_AUGMENTATIONS, TOP1_LOC, TOP5_LOC
 
 Number = float | str
 """Percent (a count for selected images), or the paper's word where it gives no number, such as ``failed``."""
@@ -24,8 +25,7 @@ PARAMETERS: dict[str, str | None] = {
 }
 """The tables, and the parameter that makes their rows; None where methods do."""
 
-_BACKBONES = {"VGG19-BN": "vgg19_bn", "ResNet50": "resnet50", "InceptionV3": "inception_v3"}
-_STRONG = ("scale", "translation", "flip")
+_BACKBONES = {network.paper: name for name, network in NETWORKS.items() if network.paper}
 _TITLES = {method.title: name for name, method in METHODS.items()}
 _METRICS = (GT_KNOWN, TOP1_LOC, TOP5_LOC)
 
@@ -84,7 +84,7 @@ def _of_methods(name: str, rows: list[dict[str, str]]) -> PaperTable:
 def _row(parameter: str, row: Mapping[str, str]) -> tuple[Any, dict[tuple[str, str], Number]]:
     """One row of an ablation: the parameter's value in our terms, and its numbers."""
     if parameter == "augmentation":
-        used = "+".join(name for name in _STRONG if row[name] == "1") or "none"
+        used = "+".join(name for name in STRONG_AUGMENTATIONS if row[name] == "1") or "none"
         return used, {(LCHP_R, metric): number for metric, number in _numbers(row, [GT_KNOWN]).items()}
     if parameter == "tau":
         places = {

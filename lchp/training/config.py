@@ -14,8 +14,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from lchp.data.config import Config, DatasetConfig, SplitConfig, SyntheticDataset, ViewConfig
 from lchp.method.backbones import NETWORKS, check_view
+from lchp.vocabulary import STRONG_AUGMENTATIONS
 
-STRONG_AUGMENTATIONS = ("scale", "translation", "flip")
 AUGMENTATIONS = (
     "none",
     *("+".join(names) for size in (1, 2, 3) for names in combinations(STRONG_AUGMENTATIONS, size)),
@@ -182,7 +182,7 @@ class TrialConfig(Config):
     alpha: float = Field(20.0, gt=0, le=1e6, description="weight of the regression loss, Eq. 3 (paper: 20)")
     beta: float = Field(0.9, ge=0, lt=1, description="momentum of the pseudo-box network, Eq. 7 (paper: 0.9)")
     augmentation: Augmentation = Field(
-        "scale+translation+flip", description="strong augmentations, a subset joined by '+'"
+        "+".join(STRONG_AUGMENTATIONS), description="strong augmentations, a subset joined by '+'"
     )
     backbone: NetworkName = Field("inception_v3", description="network of the regressor (Table 5)")
     classifier: NetworkName = Field("inception_v3", description="trunk of the classifier (paper 4.3: InceptionV3)")

@@ -17,7 +17,7 @@ def red_pixels(file: Path) -> int:
     with Image.open(file) as image:
         assert image.format == "PNG"
         pixels = np.array(image.convert("RGB"))
-    return int((pixels == (255, 0, 0)).all(-1).sum())
+    return int((pixels == (224, 32, 32)).all(-1).sum())
 
 
 def test_show_draws_samples_with_red_boxes(tmp_path: Path) -> None:
