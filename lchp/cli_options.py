@@ -82,7 +82,7 @@ SET = click.option(
 )
 MOVED = click.option(
     "--set", "sets", multiple=True, metavar="KEY=PATH",
-    help="Where a weight file lies now: weights.classifier.file or weights.regressor.file.",
+    help="Where a file of the run lies now, by its key: weights.classifier.file, for instance.",
 )  # fmt: skip
 CACHE = click.option(
     "--cache", type=PathArgument(), metavar="DIR",

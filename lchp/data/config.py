@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lchp.data.kinds import KINDS, Counts
 
@@ -17,6 +17,17 @@ class Config(BaseModel):
     """The base of every configuration: frozen, unknown keys refused, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _not_empty(path: Any) -> Any:
+    # The empty path is the working folder to Python; a person who writes it has forgotten something.
+    if path == "":
+        raise ValueError("the path is empty: give one, or leave the key out")
+    return path
+
+
+GivenPath = Annotated[Path, BeforeValidator(_not_empty)]
+"""A path that a person gives. Each such field of a trial has a line in ``lchp.training.identity.PATHS``."""
 
 
 class SyntheticDataset(Config):
@@ -47,7 +58,9 @@ class FilesDataset(Config):
     """A dataset whose files lie on this machine, of any kind of ``lchp.data.kinds`` that is not drawn."""
 
     kind: KindOfFiles
-    path: Path | None = Field(None, description="where it lies: its folder, the archive of it, or a table's CSV file")
+    path: GivenPath | None = Field(
+        None, description="where it lies: its folder, the archive of it, or a table's CSV file"
+    )
 
     @property
     def published(self) -> Counts | None:

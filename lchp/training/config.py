@@ -7,12 +7,11 @@ the data and of weight files are here for people, and are replaced by digests wh
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lchp.data.config import Config, DatasetConfig, SplitConfig, SyntheticDataset, ViewConfig
+from lchp.data.config import Config, DatasetConfig, GivenPath, SplitConfig, SyntheticDataset, ViewConfig
 from lchp.method.backbones import NETWORKS, check_view
 from lchp.vocabulary import STRONG_AUGMENTATIONS
 
@@ -61,7 +60,7 @@ Augmentation = Annotated[str, BeforeValidator(_augmentation), Field(json_schema_
 class WeightsFile(Config):
     """A local torchvision state dict, read with ``weights_only=True``."""
 
-    file: Path = Field(description="path of the state dict (.pth)")
+    file: GivenPath = Field(description="path of the state dict (.pth)")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="what the file must hash to")
 
 
@@ -87,7 +86,7 @@ class PseudoBoxConfig(Config):
         "min_max", description="scale of A before A > delta (method notes 1)"
     )
     maps: Literal["features", "attention"] = Field("features", description="which maps are averaged (method notes 2)")
-    file: Path | None = Field(
+    file: GivenPath | None = Field(
         None, description="boxes of `file`: a CSV with the columns path, x1, y1, x2, y2 in pixels"
     )
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from lchp.training.config import TrialConfig
+from pydantic import BaseModel
+
+from lchp.training.config import TrialConfig, WeightsFile
+
+Model = TypeVar("Model", bound=BaseModel)
 
 RESULT_VERSION = 1
 """Raised with every change of this package that changes the results of an unchanged configuration."""
@@ -39,6 +44,68 @@ search, behind ``search.``. A new field without a line here would make every sto
 """
 
 
+@dataclass(frozen=True)
+class PathField:
+    """A field that says where something lies on this machine."""
+
+    option: str
+    """The option that gives it, for messages."""
+    required: bool = False
+    """Whether every configuration that has the field must give it."""
+    folder: bool = False
+    """Whether a folder may lie there."""
+
+
+DATA_PATH = "dataset.path"
+
+PATHS: dict[str, PathField] = {
+    DATA_PATH: PathField("--data PATH", required=True, folder=True),
+    **{
+        key: PathField(f"--set {key}=PATH")
+        for key in ("weights.classifier.file", "weights.regressor.file", "pseudo_boxes.file")
+    },
+}
+"""Every field of TrialConfig that is a path, by its dotted key. What lies there identifies a result, by its digest; the
+path does not: it is made absolute when a study is read, asked for before a start, left out of what is compared, and may
+be another when a run is repeated.
+"""
+
+
+def paths_of(config: TrialConfig) -> dict[str, Path | None]:
+    """The path at every key of :data:`PATHS` that this configuration has, None where it is not given."""
+    found = {}
+    for key in PATHS:
+        *parents, last = key.split(".")
+        holder: Any = config
+        for parent in parents:
+            holder = getattr(holder, parent) if isinstance(holder, BaseModel) else None
+        # The drawn dataset has no path, and of weights one word may be said.
+        if isinstance(holder, BaseModel) and last in type(holder).model_fields:
+            found[key] = getattr(holder, last)
+    return found
+
+
+def with_paths(config: TrialConfig, paths: Mapping[str, Path]) -> TrialConfig:
+    """The configuration with other paths, at keys that :func:`paths_of` gives."""
+    for key, path in paths.items():
+        config = _with_value(config, key.split("."), path)
+    return config
+
+
+def _with_value(model: Model, keys: Sequence[str], value: Any) -> Model:
+    first, *rest = keys
+    return model.model_copy(update={first: _with_value(getattr(model, first), rest, value) if rest else value})
+
+
+def without_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of a configuration without those at :data:`PATHS`."""
+    form = deepcopy(dict(plain))
+    for key in PATHS:
+        *parents, last = key.split(".")
+        _mapping_at(form, parents).pop(last, None)
+    return form
+
+
 def normal_form(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values of a configuration as they are hashed and compared: without the fields of :data:`ADDED` that have
     the value of before, and without the mappings that only held such.
@@ -60,6 +127,11 @@ def normal_form(plain: Mapping[str, Any]) -> dict[str, Any]:
     return form
 
 
+def trial_form(config: TrialConfig) -> dict[str, Any]:
+    """The configuration in its normal form, without paths: what the same study says on every machine."""
+    return without_paths(normal_form(config.model_dump(mode="json")))
+
+
 def stored_config(plain: Mapping[str, Any]) -> TrialConfig:
     """The configuration that a stored config.json says, fields that are younger than it with the value of before.
 
@@ -79,11 +151,11 @@ def stored_config(plain: Mapping[str, Any]) -> TrialConfig:
     return TrialConfig.model_validate(complete)
 
 
-def _mapping_at(plain: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+def _mapping_at(plain: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The mapping below ``keys``; an empty one where there is none."""
     for key in keys:
         inner = plain.get(key)
-        plain = inner if isinstance(inner, Mapping) else {}
+        plain = inner if isinstance(inner, dict) else {}
     return plain
 
 
@@ -98,8 +170,17 @@ def initialization_key(config: TrialConfig) -> dict[str, Any]:
 
 
 def with_digests(key: dict[str, Any], digests: dict[str, str | None]) -> dict[str, Any]:
-    """The key with paths replaced by what lies there: ``digests`` names data, boxes and weight files."""
-    dataset = {name: value for name, value in key["dataset"].items() if name != "path"}
-    weights = {role: "file" if isinstance(source, dict) else source for role, source in key["weights"].items()}
-    boxes = {name: value for name, value in key["pseudo_boxes"].items() if name != "file"}
-    return {**key, "dataset": dataset, "weights": weights, "pseudo_boxes": boxes, "digests": digests}
+    """The key with paths replaced by what lies there: ``digests`` names data, boxes and weight files.
+
+    A mapping that says nothing but a file, and what it must hash to, becomes the word ``file``.
+    """
+    form = without_paths(key)
+    for path in PATHS:
+        *parents, name, _ = path.split(".")
+        holder = _mapping_at(form, parents)
+        if isinstance(holder.get(name), dict) and holder[name].keys() == _FILE:
+            holder[name] = "file"
+    return {**form, "digests": digests}
+
+
+_FILE = WeightsFile.model_fields.keys() - {"file"}

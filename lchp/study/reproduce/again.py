@@ -20,14 +20,14 @@ from lchp.study.run.fitness import look
 from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.prepare import require_images
 from lchp.study.run.recorder import WEIGHTS_TAG
-from lchp.study.spec.moved import PATHS, moved_paths
+from lchp.study.spec.moved import moved_paths
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
 from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.training import environment
 from lchp.training.config import TrialConfig
-from lchp.training.identity import normal_form, stored_config
+from lchp.training.identity import PATHS, normal_form, paths_of, stored_config, with_paths
 from lchp.training.material import Material
 from lchp.training.trial import run_trial
 from lchp.training.weight_files import given_files
@@ -95,23 +95,19 @@ def reproduce(
 
 def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialConfig:
     """The configuration of the stored trial, with the paths of this machine."""
-    plain = StageFolder(stored.folder).config()
-    moved = moved_paths(sets, data)
-    for key, path in moved.paths.items():
-        *parts, last = key.split(".")
-        place = plain
-        for part in parts:
-            place = place[part]
-        if not isinstance(place, dict) or (last == "file" and "file" not in place):
-            raise Refusal(f"--set {key}={path}: the run took no file there, but {place}: leave the option out")
-        place[last] = str(path)
     try:
-        config = stored_config(plain)
+        config = stored_config(StageFolder(stored.folder).config())
     except ValidationError as error:
         raise Refusal(
             f"run {stored.run_id}: its config.json is none of this version's ({error}): use the version that made it"
         ) from error
-    require_files(config, Source({}, moved.places, f"run {stored.run_id}"))
+    moved, taken = moved_paths(sets, data), paths_of(config)
+    source = Source({}, moved.places, f"run {stored.run_id}")
+    for key in moved.paths:
+        if taken.get(key) is None:
+            raise Refusal(f"{source.place(tuple(key.split('.')))}: the run took no file there: leave the option out")
+    config = with_paths(config, moved.paths)
+    require_files(config, source)
     return config
 
 
@@ -162,8 +158,7 @@ def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
     for key, value in flatten(normal_form(config.model_dump(mode="json"))).items():
         text = value if isinstance(value, str) else canonical(value)
         kept = stored.params.get(key)
-        is_path = key in PATHS
-        if kept != text and not is_path and not (kept and kept.endswith("...") and text.startswith(kept[:-3])):
+        if kept != text and key not in PATHS and not (kept and kept.endswith("...") and text.startswith(kept[:-3])):
             lines.append(f"config: {key}: MLflow's parameter says {kept}, config.json says {text}")
     return lines
 

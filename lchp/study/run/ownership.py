@@ -15,7 +15,7 @@ from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
-from lchp.study.spec.values import without_paths
+from lchp.training.identity import trial_form
 
 if TYPE_CHECKING:
     from lchp.study.run.prepare import Materials
@@ -73,7 +73,7 @@ def claim(study: Study, folder: Path, materials: Materials, entries: Sequence[En
     """
     data: dict[str, str] = {}
     for config in _configs(study).values():
-        name = f"{config.dataset.kind} {fingerprint(without_paths(config)['dataset'])[:6]}"
+        name = f"{config.dataset.kind} {fingerprint(trial_form(config)['dataset'])[:6]}"
         digest = materials.of(config).digest.total
         # Two datasets of one kind may differ in nothing but where they lie.
         if data.setdefault(name, digest) != digest:

@@ -20,10 +20,10 @@ from lchp.study.spec.schema import Resources, Search, StudyKeys, Table, TrialKey
 from lchp.study.spec.source import Source, options, read
 from lchp.study.spec.tables import check_tables
 from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
-from lchp.study.spec.values import varied_values, with_values, without_paths
+from lchp.study.spec.values import varied_values, with_values
 from lchp.study.spec.vary import expand, ineffective, searched
-from lchp.training.config import TrialConfig, WeightsConfig
-from lchp.training.identity import normal_form
+from lchp.training.config import TrialConfig
+from lchp.training.identity import DATA_PATH, normal_form, trial_form
 from lchp.training.presets import PRESETS
 
 RESERVED = ("paper",)
@@ -75,7 +75,7 @@ class Study:
         search = {"search": self.search.model_dump(mode="json") if self.search else None}
         return {
             "name": self.name,
-            "base": without_paths(self.base),
+            "base": trial_form(self.base),
             "configurations": [varied_values(config, self.varied) for config in self.grid],
             **normal_form(search),
             "seeds": list(self.seeds),
@@ -202,7 +202,7 @@ def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = Non
 
 
 def _present(config: TrialConfig, source: Source) -> tuple[DatasetConfig, SplitConfig]:
-    require_files(config.model_copy(update={"weights": WeightsConfig()}), source)
+    require_files(config, source, [DATA_PATH])
     return config.dataset, config.split
 
 

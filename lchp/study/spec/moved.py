@@ -9,9 +9,8 @@ from pathlib import Path
 from lchp.data.fingerprint import flatten
 from lchp.errors import Refusal
 from lchp.study.spec.parse import Location
-from lchp.study.spec.source import Source, options
-
-PATHS = ("dataset.path", "weights.classifier.file", "weights.regressor.file")
+from lchp.study.spec.source import options
+from lchp.training.identity import DATA_PATH, PATHS
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ def moved_paths(sets: Sequence[str], data: Path | None) -> Moved:
     """
     source = options(sets)
     if data is not None:
-        source = Source({"dataset": {"path": str(data)}}, {("dataset", "path"): f"--data {data}"}, "").over(source)
+        source = source.put(tuple(DATA_PATH.split(".")), str(data), f"--data {data}")
     paths = {}
     for key, value in flatten(source.values).items():
         place = source.place(tuple(key.split(".")))
-        if not any(path == key or key.startswith(f"{path}.") for path in PATHS):
+        if key not in PATHS:
             raise Refusal(f"{place}: a run is repeated as it was: only {', '.join(PATHS)} may be set")
         if not isinstance(value, str) or not value:
             raise Refusal(f"{place}: must be a path: write it as KEY=PATH, a number in quotes")

@@ -1,39 +1,37 @@
-"""Whether the data and the weight files that a configuration names are there."""
+"""Whether the files that a configuration names are there."""
 
 from __future__ import annotations
 
-from lchp.data.kinds import KINDS
+from collections.abc import Collection
+
 from lchp.errors import Refusal
 from lchp.study.spec.source import Source
-from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.config import TrialConfig
+from lchp.training.identity import DATA_PATH, PATHS, paths_of
 
 
-def require_files(config: TrialConfig, source: Source) -> None:
-    """Check that the data and the weight files of ``config``, which ``source`` writes, are there.
+def require_files(config: TrialConfig, source: Source, keys: Collection[str] = tuple(PATHS)) -> None:
+    """Check that what lies at the paths of ``config``, which ``source`` writes, is there: all of them, or ``keys``.
 
     Raises:
         Refusal: what is missing, one line each: place, value, remedy.
     """
-    mistakes = missing_files(config, source)
+    mistakes = missing_files(config, source, keys)
     if mistakes:
         raise Refusal("\n".join(mistakes))
 
 
-def missing_files(config: TrialConfig, source: Source) -> list[str]:
+def missing_files(config: TrialConfig, source: Source, keys: Collection[str] = tuple(PATHS)) -> list[str]:
     """What of the configuration's files is missing, one line each."""
     mistakes = []
-    kind = config.dataset.kind
-    path = getattr(config.dataset, "path", None)
-    place = source.place(("dataset", "path"))
-    if not KINDS[kind].drawn:
+    for key, path in paths_of(config).items():
+        field, place = PATHS[key], source.place(tuple(key.split(".")))
+        it = f"the {config.dataset.kind} data" if key == DATA_PATH else "it"
+        if key not in keys:
+            continue
         if path is None:
-            mistakes.append(f"{place}: dataset.path: the {kind} data has no path: give it with --data PATH")
-        elif not path.exists():
-            mistakes.append(f"{place}: dataset.path = {path}: does not exist: give the {kind} data with --data PATH")
-    for role in ("classifier", "regressor"):
-        weights = getattr(config.weights, role)
-        if isinstance(weights, WeightsFile) and not weights.file.is_file():
-            key = f"weights.{role}.file"
-            place = source.place(("weights", role, "file"))
-            mistakes.append(f"{place}: {key} = {weights.file}: does not exist: give it with --set {key}=PATH")
+            if field.required:
+                mistakes.append(f"{place}: {key}: {it} has no path: give it with {field.option}")
+        elif not (path.exists() if field.folder else path.is_file()):
+            mistakes.append(f"{place}: {key} = {path}: does not exist: give {it} with {field.option}")
     return mistakes

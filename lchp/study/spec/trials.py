@@ -8,7 +8,8 @@ from typing import Any
 
 from lchp.data.fingerprint import canonical
 from lchp.study.spec.values import varied_values
-from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.config import TrialConfig
+from lchp.training.identity import paths_of, with_paths
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,8 @@ def resolve(grid: Iterable[TrialConfig], seeds: Sequence[int], varied: Sequence[
 
 
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
-    """The configuration with the paths of data and weight files counted from the working folder."""
-    changes: dict[str, Any] = {}
-    path = getattr(config.dataset, "path", None)
-    if path is not None:
-        changes["dataset"] = config.dataset.model_copy(update={"path": path.absolute()})
-    files = {
-        role: weights.model_copy(update={"file": weights.file.absolute()})
-        for role, weights in (("classifier", config.weights.classifier), ("regressor", config.weights.regressor))
-        if isinstance(weights, WeightsFile)
-    }
-    if files:
-        changes["weights"] = config.weights.model_copy(update=files)
-    return config.model_copy(update=changes)
+    """The configuration with its paths counted from the working folder."""
+    return with_paths(config, {key: path.absolute() for key, path in paths_of(config).items() if path is not None})
 
 
 def trial_name(varied: Mapping[str, Any], seed: int) -> str:

@@ -9,17 +9,6 @@ from lchp.errors import Refusal
 from lchp.study.spec.complaints import check
 from lchp.study.spec.source import Source
 from lchp.training.config import TrialConfig
-from lchp.training.identity import normal_form
-
-
-def without_paths(config: TrialConfig) -> dict[str, Any]:
-    """The configuration in its normal form, without the paths at which data and weights lie on this machine."""
-    plain = normal_form(config.model_dump(mode="json"))
-    plain["dataset"].pop("path", None)
-    for source in plain["weights"].values():
-        if isinstance(source, dict):
-            source.pop("file")
-    return plain
 
 
 def config_value(config: TrialConfig, key: str) -> Any:

@@ -139,6 +139,11 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
         ),
         ("name: s\nseeds: []\n", "study.yaml:2: seeds = []: is empty: give at least one value"),
         ("name: a/b\n", "name = a/b: must be letters, digits"),
+        ("name: s\ndataset: {kind: cub, path: ''}\n", "study.yaml:2: dataset.path = : the path is empty: give one"),
+        (
+            "name: s\nweights: {regressor: {file: ''}}\n",
+            "study.yaml:2: weights.regressor.file = : the path is empty: give one",
+        ),
         (
             "name: s\nweights: {classifier: {file: a, sha256: AB}}\n",
             "study.yaml:2: weights.classifier.sha256 = AB: must be 64 hexadecimal digits",
