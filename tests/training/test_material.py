@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lchp.data import digest
+from lchp.data import digest, once
 from lchp.data.config import SplitConfig, ViewConfig
 from lchp.method.networks import make_classifier
 from lchp.training.config import TrialConfig
@@ -205,6 +205,15 @@ def test_prepare_names_an_image_without_a_header(table: Path, runtime: Runtime) 
     (table.parent / "pictures/0_train_0.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"0_train_0\.png: this is no image that is known: replace or remove it"):
         Material.prepare(of(table), runtime)
+
+
+def test_prepare_from_a_filled_cache_writes_nothing(
+    table: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Material.prepare(of(table), runtime).open_images()
+    monkeypatch.setattr(once, "_locked", lambda target: pytest.fail(f"{target} is locked"))
+    monkeypatch.setattr(digest, "write_text", lambda file, text: pytest.fail(f"{file} is written"))
+    Material.prepare(of(table), runtime).open_images()
 
 
 def test_prepare_takes_a_header_that_was_not_readable_when_it_was_remembered(

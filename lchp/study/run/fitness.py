@@ -43,7 +43,8 @@ def look(
     """See that a command can do what it is about to do.
 
     Args:
-        folders: the folders that it writes, by the option that names them; they are made where they are missing.
+        folders: the folders that it writes, by the option that names them; they are made where they are missing. A
+            cache may be read-only where it is filled.
         device: as of ``--device``.
         workers: processes that decode images.
         tracked: whether it writes runs, into ``experiment`` (None where it is not known yet) of the store at
@@ -53,6 +54,7 @@ def look(
     Raises:
         Refusal: something stands in the way; one line for each thing, with its remedy.
     """
+    folders = {option: folder for option, folder in folders.items() if not _serves_unwritten(option, folder)}
     written: dict[str, Path] = dict(folders)
     store = resolved(tracking_uri, Path.cwd()) if tracked else None
     database = sqlite_file(store) if store else None
@@ -112,6 +114,13 @@ def short_folder() -> Path:
         f"Ray needs a temporary folder with a short path that can be written ({'; '.join(reasons)}): "
         "set RAY_TMPDIR to one"
     )
+
+
+def _serves_unwritten(option: str, folder: Path) -> bool:
+    """Whether a folder is a cache that cannot be written and holds something: what lies there is used as it is, and
+    what is missing is refused by who would make it (``lchp.data.once``), before anything trains.
+    """
+    return option == "--cache" and folder.is_dir() and any(folder.iterdir()) and unwritable(folder) is not None
 
 
 def _about_folders(folders: Mapping[str, Path]) -> Iterator[str]:

@@ -215,3 +215,18 @@ def test_look_address_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_cluster_address_local_means_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "local")
     assert cluster_address() is None
+
+
+def test_look_at_a_cache_that_is_read_only_refuses_an_empty_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    # A read-only file system is full, too; root may write into any folder of another.
+    monkeypatch.setattr(fitness, "unwritable", lambda folder: "Read-only file system" if folder == cache else None)
+    free = SimpleNamespace(total=1 << 30, free=0)
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free if folder == cache else usage(folder))
+    assert f"--cache {cache}: is no folder that can be written (Read-only file system)" in refused(tmp_path)
+    (cache / "resized").mkdir()
+    look(folders(tmp_path))
