@@ -50,6 +50,19 @@ def bilinear_attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
     return functional.normalize(rooted.flatten(1), dim=1)
 
 
+def class_activation(features: Tensor, attention: Tensor, weights: Tensor) -> Tensor:
+    """The share of every place in a class's logit: sum over m and c of W[m, c] a_m(h, w) f_c(h, w), (n, 1, h, w).
+
+    Class activation mapping (Zhou et al. 2016) for bilinear attention pooling: what the linear layer would make of each
+    place if the pooling did not root and normalise. Features (n, C, h, w), attention (n, M, h, w) and the linear
+    layer's row of each image's class (n, M * C) of any floating type; the result is float32 and may be negative.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = weights.float().reshape(-1, attention.shape[1], features.shape[1])
+        weighted = torch.einsum("nmc,nchw->nmhw", rows, features.float())
+        return (weighted * attention.float()).sum(1, keepdim=True)
+
+
 class BapClassifier(nn.Module):
     """The classifier (paper 4.3, after WS-DAN): trunk, attention maps, bilinear attention pooling, linear layer.
 
@@ -86,6 +99,11 @@ class BapClassifier(nn.Module):
             return features
         attention: Tensor = self.attend(features)
         return attention
+
+    def class_activation(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The class activation of each image's label (n,), as maps for Algorithm 1: (n, 1, h, w), float32."""
+        features: Tensor = self.trunk(images)
+        return class_activation(features, self.attend(features), self.head.weight[labels])
 
 
 class BoxRegressor(nn.Module):

@@ -1,4 +1,5 @@
-"""Algorithm 1: pseudo boxes from a classifier's maps, for a whole batch, on its device, without a host synchronisation.
+"""Algorithm 1: pseudo boxes from a classifier's maps, for a whole batch, on its device, without a host synchronisation
+(but for the option of the largest component).
 
 Shapes: n images, c map channels, (h, w) pixels. Views are square. What the paper leaves open follows the method notes,
 rows 1-6.
@@ -14,8 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lchp.method import boxes
+from lchp.method.components import largest_component
 
 Normalization = Literal["min_max", "max"]
+Component = Literal["all", "largest"]
+"""Which of the foreground a box holds: all of it (method notes 4), or its largest 8-connected component."""
 
 _FLAT = 1e-6
 """A map whose range is at most this share of its largest magnitude is constant: what varies is float32 rounding."""
@@ -90,15 +94,35 @@ def mask_out(images: Tensor, regions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def pseudo_boxes(
-    maps_of: Callable[[Tensor], Tensor], images: Tensor, delta: float, normalization: Normalization
+    maps_of: Callable[[Tensor], Tensor],
+    images: Tensor,
+    delta: float,
+    normalization: Normalization,
+    component: Component = "all",
 ) -> PseudoBoxes:
     """Algorithm 1: the pseudo boxes of ``images`` (n, 3, s, s), two passes and their union. No gradient flows.
 
     ``maps_of`` gives the maps (n, c, h, w) of a batch of images. Foreground is A > ``delta``, in [0, 1] (paper: 0.7).
     """
+    region = single_boxes(maps_of, images, delta, normalization, component)
+    masked = mask_out(images, region)
+    masked_region = single_boxes(maps_of, masked, delta, normalization, component)
+    return PseudoBoxes(region, masked, masked_region, boxes.union(region, masked_region))
+
+
+@torch.no_grad()
+def single_boxes(
+    maps_of: Callable[[Tensor], Tensor],
+    images: Tensor,
+    delta: float,
+    normalization: Normalization,
+    component: Component = "all",
+) -> Tensor:
+    """Algorithm 1, lines 1 to 4: L_r alone, (n, 4), as pseudo boxes without the mask pass, its ablation.
+
+    Arguments as in :func:`pseudo_boxes`. The masked images of Eq. 1 are ``mask_out(images, boxes)``.
+    """
     size = images.shape[-1]
     assert images.shape[-2] == size, "views are square"
-    region = tightest_box(activation(maps_of(images), size, normalization) > delta)
-    masked = mask_out(images, region)
-    masked_region = tightest_box(activation(maps_of(masked), size, normalization) > delta)
-    return PseudoBoxes(region, masked, masked_region, boxes.union(region, masked_region))
+    foreground = activation(maps_of(images), size, normalization) > delta
+    return tightest_box(largest_component(foreground) if component == "largest" else foreground)

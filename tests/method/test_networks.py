@@ -76,6 +76,33 @@ def test_regressor_training_steps_move_head_then_trunk_and_lower_the_loss(name: 
     assert unmoved[2] == []
 
 
+def test_class_activation_equals_the_sum_over_five_dimensions() -> None:
+    drawn = np.random.default_rng(4)
+    features, attention = drawn.normal(size=(2, 5, 3, 4)), drawn.random((2, 3, 3, 4))
+    weights = drawn.normal(size=(2, 15))
+    result = networks.class_activation(*(torch.from_numpy(one) for one in (features, attention, weights)))
+    expected = np.zeros((2, 1, 3, 4))
+    for n in range(2):
+        for m in range(3):
+            for c in range(5):
+                for i in range(3):
+                    for j in range(4):
+                        expected[n, 0, i, j] += weights[n, m * 5 + c] * attention[n, m, i, j] * features[n, c, i, j]
+    assert result.dtype == torch.float32
+    np.testing.assert_allclose(result.numpy(), expected, rtol=0, atol=1e-5)
+
+
+def test_class_activation_of_each_label_sums_to_the_logit_before_rooting() -> None:
+    classifier, images, labels = _classifier().eval(), _images(), torch.tensor([4, 1])
+    with torch.no_grad():
+        output, maps = classifier(images), classifier.class_activation(images, labels)
+        pooled = torch.einsum("nmhw,nchw->nmc", output.attention, output.features).flatten(1)
+        expected = (classifier.head.weight[labels] * pooled).sum(1)
+    assert maps.shape == (2, 1, *output.features.shape[2:])
+    torch.testing.assert_close(maps.sum((1, 2, 3)), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(maps, classifier.class_activation(images, labels.flip(0)))
+
+
 def test_bilinear_attention_pooling_equals_numpy_by_definition() -> None:
     generator = np.random.default_rng(0)
     features, attention = generator.normal(size=(3, 5, 4, 2)), generator.random(size=(3, 2, 4, 2))

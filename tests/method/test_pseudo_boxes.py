@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lchp.method.pseudo_boxes import PseudoBoxes, activation, mask_out, pseudo_boxes, tightest_box
+from lchp.method import boxes
+from lchp.method.pseudo_boxes import PseudoBoxes, activation, mask_out, pseudo_boxes, single_boxes, tightest_box
 
 
 def upsampled_by_definition(plane: np.ndarray, size: int) -> np.ndarray:
@@ -230,6 +231,39 @@ def test_pseudo_boxes_compiled_whole_gives_the_same() -> None:
     images = spotted_images(4, 16, seed=0)
     compiled = torch.compile(step, fullgraph=True, backend="eager")(images)
     assert all(torch.equal(one, other) for one, other in zip(compiled, step(images), strict=True))
+
+
+@pytest.mark.parametrize("normalization", ["min_max", "max"])
+def test_pseudo_boxes_of_the_largest_component_drop_the_other_parts(normalization: str) -> None:
+    def maps_of(images: Tensor) -> Tensor:
+        maps = torch.zeros(len(images), 1, 8, 8)
+        maps[:, 0, 1:4, 1:4], maps[:, 0, 6:, 6:] = 1.0, 0.9
+        return maps
+
+    images = torch.ones(2, 3, 8, 8)
+    result = pseudo_boxes(maps_of, images, 0.5, normalization, "largest")
+    assert result.region.tolist() == result.merged.tolist() == [[0.125, 0.125, 0.5, 0.5]] * 2
+    assert single_boxes(maps_of, images, 0.5, normalization, "largest").tolist() == [[0.125, 0.125, 0.5, 0.5]] * 2
+    assert pseudo_boxes(maps_of, images, 0.5, normalization).region.tolist() == [[0.125, 0.125, 1.0, 1.0]] * 2
+
+
+def test_single_boxes_are_algorithm_1s_first_region_bit_by_bit() -> None:
+    trunk, images = small_trunk(), spotted_images(5, 24, seed=7)
+    for component in ("all", "largest"):
+        single = single_boxes(trunk, images, 0.6, "min_max", component)
+        assert torch.equal(single, pseudo_boxes(trunk, images, 0.6, "min_max", component).region)
+        assert not single.requires_grad
+
+
+def test_pseudo_boxes_without_the_option_equal_algorithm_1_written_out_bit_by_bit() -> None:
+    trunk, images = small_trunk(), spotted_images(5, 24, seed=7)
+    with torch.no_grad():
+        region = tightest_box(activation(trunk(images), 24, "min_max") > 0.6)
+        masked = mask_out(images, region)
+        masked_region = tightest_box(activation(trunk(masked), 24, "min_max") > 0.6)
+    expected = PseudoBoxes(region, masked, masked_region, boxes.union(region, masked_region))
+    result = pseudo_boxes(trunk, images, 0.6, "min_max")
+    assert all(torch.equal(one, other) for one, other in zip(result, expected, strict=True))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
