@@ -116,12 +116,13 @@ def study_run(
 def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path | None, as_json: bool) -> int:
     """Show what the study FILE will train and roughly what it costs; the data need not be there."""
     import json
+    from functools import partial
 
     from lchp.study.plan.cost import count_images
     from lchp.study.plan.trials import as_text, plan
 
     loaded = _study(file, sets, data)
-    planned = plan(loaded, count_images(loaded.base.dataset, cache or _default_cache()))
+    planned = plan(loaded, partial(count_images, cache=cache or _default_cache()))
     click.echo(json.dumps(planned.as_dict(), indent=2) if as_json else as_text(planned))
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +44,14 @@ class Cost:
 
 
 def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
-    """The true counts of a dataset whose files are at hand, None where they are not.
+    """The true counts of a dataset whose files are at hand, else the published ones; None where there are none.
 
     Raises:
         Refusal: the files are there and not what the dataset's kind says, or cannot be read or extracted.
     """
     path = getattr(dataset, "path", None)
     if path is None or not path.exists():
-        return None
+        return dataset.published
     from lchp.data.reading import open_dataset
 
     try:
@@ -61,12 +61,14 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
     return Counts(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
 
 
-def cost_of(trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Counts) -> Cost:
-    """What trials cost that share these initializations."""
-    first = sum(_initialization_gflop(config, images) for config in initializations)
-    unshared = sum(_initialization_gflop(config, images) for config in trials)
-    refinement = sum(_refinement_gflop(config, images) for config in trials)
-    evaluation = sum(_evaluation_gflop(config, images) for config in trials)
+def cost_of(
+    trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Mapping[DatasetConfig, Counts]
+) -> Cost:
+    """What trials cost that share these initializations; ``images`` counts those of every dataset."""
+    first = sum(_initialization_gflop(config, images[config.dataset]) for config in initializations)
+    unshared = sum(_initialization_gflop(config, images[config.dataset]) for config in trials)
+    refinement = sum(_refinement_gflop(config, images[config.dataset]) for config in trials)
+    evaluation = sum(_evaluation_gflop(config, images[config.dataset]) for config in trials)
     return Cost(first, refinement, evaluation, unshared + refinement + evaluation)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lchp.data.config import DatasetConfig
 from lchp.data.fingerprint import fingerprint
 from lchp.data.kinds import Counts
 from lchp.study.plan.cost import GFLOPS, Cost, cost_of
@@ -22,8 +23,10 @@ class Plan:
 
     study: Study
     initializations: int
-    images: Counts | None
+    images: Mapping[DatasetConfig, Counts | None]
+    """Of every dataset that it trains on; None of one that is not at hand and has no published size."""
     cost: Cost | None
+    """None where the images of a dataset are not known."""
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values, for ``lchp study plan --json``."""
@@ -35,7 +38,7 @@ class Plan:
             "initializations": self.initializations,
             "varied": list(self.study.varied),
             "seeds": list(self.study.seeds),
-            "images": asdict(self.images) if self.images else None,
+            "images": _plain(list(self.images.values())),
             "gflop": {**asdict(cost), "total": cost.total} if cost else None,
             "hours": cost.hours() if cost else None,
             "trial_list": [
@@ -50,24 +53,32 @@ class Plan:
         }
 
 
-def plan(study: Study, images: Counts | None = None) -> Plan:
-    """Plan a study. ``images`` are the true counts where the data is at hand; without them published sizes are used."""
-    counts = images or study.base.dataset.published
-    if study.search:
-        return _plan_search(study, counts)
+def plan(study: Study, count: Callable[[DatasetConfig], Counts | None] = lambda dataset: dataset.published) -> Plan:
+    """Plan a study. ``count`` is asked once for the images of each dataset (``lchp.study.plan.cost.count_images``)."""
+    trials, initializations = _planned_search(study) if study.search else _planned(study)
+    images = {dataset: count(dataset) for dataset in dict.fromkeys(config.dataset for config in trials)}
+    known = {dataset: counts for dataset, counts in images.items() if counts}
+    cost = cost_of(trials, initializations, known) if len(known) == len(images) else None
+    return Plan(study, len(initializations), images, cost)
+
+
+def _planned(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
+    """The trials, and one that needs each initialization."""
     shared = {initialization_name(trial.config): trial.config for trial in study.trials}
-    cost = cost_of([trial.config for trial in study.trials], list(shared.values()), counts) if counts else None
-    return Plan(study, len(shared), counts, cost)
+    return [trial.config for trial in study.trials], list(shared.values())
 
 
-def _plan_search(study: Study, images: Counts | None) -> Plan:
+def _planned_search(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
     """A search: at most so many initializations, at the cost of the configuration below the suggestions."""
-    assert study.search is not None, "a study without trials is a search"
     count, config = study.count, study.searched
     shares = all(key.split(".")[0] in REFINEMENT_ONLY for key in study.varied)
-    initializations = 1 if shares else count
-    cost = cost_of([config] * count, [config] * initializations, images) if images else None
-    return Plan(study, initializations, images, cost)
+    return [config] * count, [config] * (1 if shares else count)
+
+
+def _plain(images: Sequence[Counts | None]) -> Any:
+    """Of one dataset its counts, of several a list of them."""
+    plain = [asdict(counts) if counts else None for counts in images]
+    return plain[0] if len(plain) == 1 else plain
 
 
 def initialization_name(config: TrialConfig) -> str:
@@ -93,10 +104,11 @@ def as_text(planned: Plan) -> str:
     lines = [f"study {study.name}" + (f": {study.question}" if study.question else "")]
     at_most = "at most " if study.search else ""
     lines.append(f"{study.count} trials, {at_most}{planned.initializations} distinct initializations")
-    if planned.images and planned.cost:
+    for counts in filter(None, planned.images.values()):
+        lines.append(f"images: {counts.train} train, {counts.test} test ({counts.source})")
+    if planned.cost:
         cost = planned.cost
         saved = 100 * (1 - cost.total / cost.unshared)
-        lines.append(f"images: {planned.images.train} train, {planned.images.test} test ({planned.images.source})")
         lines.append(
             f"cost: about {_amount(cost.total)} (initialization {_amount(cost.initialization)}, refinement "
             f"{_amount(cost.refinement)}, evaluation {_amount(cost.evaluation)}; sharing saves {saved:.0f}%)"

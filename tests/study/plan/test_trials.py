@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from lchp.data.config import FilesDataset
 from lchp.data.kinds import Counts
+from lchp.study.plan.cost import count_images
 from lchp.study.plan.trials import Plan, as_text, in_training_order, initialization_name, plan
 from lchp.study.spec.load import load_study
+from tests.data.layouts import draw_cub
 
 PAPER_CUB = """
 name: paper-cub
@@ -22,7 +25,8 @@ vary:
 def planned(folder: Path, text: str, *sets: str, images: Counts | None = None) -> Plan:
     path = folder / "study.yaml"
     path.write_text(text, encoding="utf-8")
-    return plan(load_study(path, sets), images)
+    study = load_study(path, sets)
+    return plan(study, lambda dataset: images) if images else plan(study)
 
 
 def test_plan_paper_cub_has_seventeen_trials_and_six_initializations(tmp_path: Path) -> None:
@@ -92,6 +96,29 @@ def test_plan_cost_charges_a_shared_initialization_once(tmp_path: Path) -> None:
     assert three is not None
     assert three.initialization == one.initialization
     assert three.unshared == pytest.approx(3 * one.unshared)
+
+
+def test_plan_of_several_datasets_counts_the_images_of_each(tmp_path: Path) -> None:
+    text = "name: s\npreset: quickstart\n"
+    few, many = (planned(tmp_path, text, f"dataset.train_per_class={count}").cost for count in (10, 1000))
+    both = planned(tmp_path, text + "vary: {dataset.train_per_class: [10, 1000]}\n")
+    assert few is not None
+    assert many is not None
+    assert both.cost is not None
+    assert both.cost.total == pytest.approx(few.total + many.total)
+    assert [images["train"] for images in both.as_dict()["images"]] == [80, 8000]
+    assert [line for line in as_text(both).splitlines() if line.startswith("images: ")] == [
+        "images: 80 train, 504 test (as drawn)",
+        "images: 8000 train, 504 test (as drawn)",
+    ]
+
+
+def test_count_images_prefers_those_at_hand_to_the_published(tmp_path: Path) -> None:
+    config = FilesDataset(kind="cub", path=draw_cub(tmp_path / "birds"))
+    counts = count_images(config, tmp_path / "cache")
+    assert counts is not None
+    assert (counts.train, counts.test, counts.classes) == (8, 6, 2)
+    assert count_images(config.model_copy(update={"path": tmp_path / "nowhere"}), tmp_path) == config.published
 
 
 def test_plan_unknown_image_counts_give_no_cost(tmp_path: Path) -> None:
