@@ -30,6 +30,10 @@ GivenPath = Annotated[Path, BeforeValidator(_not_empty)]
 """A path that a person gives. Each such field of a trial has a line in ``lchp.training.identity.PATHS``."""
 
 
+SYNTHETIC_CLASSES = 8
+"""How many ``lchp.data.synthetic`` draws, said here for those who do without its NumPy and Pillow."""
+
+
 class SyntheticDataset(Config):
     """Procedurally drawn creatures of eight classes, drawn once into the cache folder, no download."""
 
@@ -42,9 +46,7 @@ class SyntheticDataset(Config):
     @property
     def published(self) -> Counts:
         """The size that is drawn."""
-        from lchp.data.synthetic import CLASSES  # NumPy and Pillow: loaded only by those who ask
-
-        classes = len(CLASSES)
+        classes = SYNTHETIC_CLASSES
         return Counts(classes * self.train_per_class, classes * self.test_per_class, classes, "as drawn")
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lchp.data import synthetic
-from lchp.data.config import SyntheticDataset
+from lchp.data.config import SYNTHETIC_CLASSES, SyntheticDataset
 from lchp.data.reading import open_dataset, read_pixel_boxes
 from lchp.data.synthetic import CLASSES, draw_dataset, draw_image
 
@@ -52,7 +52,7 @@ def test_draw_dataset_draws_every_class_and_no_image_twice(tmp_path: Path) -> No
     assert counts == {(name, split): n for name in CLASSES for split, n in (("train", 3), ("test", 2))}
     images = [content for path, content in files.items() if path.endswith(".png")]
     assert len(set(images)) == len(images) == 40
-    assert len(CLASSES) == 8
+    assert len(CLASSES) == SYNTHETIC_CLASSES == 8
 
 
 def test_open_dataset_reads_what_was_drawn(tmp_path: Path) -> None:
