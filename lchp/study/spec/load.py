@@ -100,7 +100,10 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
-    source = _layers(read(path), sets, data)
+    return _study(_layers(read(path), sets, data), sets, must_exist)
+
+
+def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
     own = source.pick(lambda key: key in StudyKeys.model_fields)
     keys, mistakes = check(StudyKeys, own)
     base = source.pick(lambda key: key not in StudyKeys.model_fields)
@@ -166,6 +169,10 @@ def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
         raise Refusal(
             f"{source.place(('name',))}: this file is a study, not a trial: run it with `lchp study run {path}`"
         )
+    return _trial(source, must_exist)
+
+
+def _trial(source: Source, must_exist: bool) -> TrialConfig:
     _, mistakes = check(TrialKeys, source.pick(lambda key: key in TrialKeys.model_fields))
     config, of_config = check(
         TrialConfig, source.pick(lambda key: key not in TrialKeys.model_fields), tuple(TrialKeys.model_fields)
@@ -184,7 +191,7 @@ def load_dataset(path: Path, sets: Sequence[str] = (), data: Path | None = None)
         Refusal: as :func:`load_study`.
     """
     source = _layers(read(path), sets, data)
-    config = load_study(path, sets, data).base if "name" in source.values else load_trial(path, sets, data)
+    config = _study(source, sets, False).base if "name" in source.values else _trial(source, False)
     return _present(config, source)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from lchp.errors import Refusal
 from lchp.method.backbones import NETWORKS
+from lchp.study.spec import load
 from lchp.study.spec.load import Study, load_dataset, load_study, load_trial
 from lchp.study.spec.schema import Range
 from lchp.study.spec.values import config_value, with_values
@@ -305,6 +306,17 @@ def test_load_study_missing_files_are_refused_with_their_place(tmp_path: Path) -
     ]
     with pytest.raises(Refusal, match=r"--data nowhere: dataset\.path = nowhere: does not exist"):
         load_study(path, data=Path("nowhere"), must_exist=True)
+
+
+@pytest.mark.parametrize("text", ["name: s\n", "seed: 1\n"])
+def test_load_dataset_reads_its_file_once(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[Path] = []
+    whole = load.read
+    monkeypatch.setattr(load, "read", lambda path: files.append(path) or whole(path))
+    path = tmp_path / "file.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_dataset(path)[0].kind == "synthetic"
+    assert files == [path]
 
 
 def test_load_dataset_needs_no_weights_but_the_data(tmp_path: Path) -> None:
