@@ -147,12 +147,12 @@ def as_corners(raw: Tensor, box_format: BoxFormat) -> Tensor:
 
 def make_classifier(name: str, classes: int, attention_maps: int, scale: float, seed: int) -> BapClassifier:
     """A classifier on the CPU whose initial weights depend on ``seed`` alone. Raises ValueError for an unknown name."""
-    return _seeded(lambda: BapClassifier(name, classes, attention_maps, scale), seed)
+    return seeded(lambda: BapClassifier(name, classes, attention_maps, scale), seed)
 
 
 def make_regressor(name: str, box_format: BoxFormat, seed: int) -> BoxRegressor:
     """A regressor on the CPU whose initial weights depend on ``seed`` alone. Raises ValueError for an unknown name."""
-    return _seeded(lambda: BoxRegressor(name, box_format), seed)
+    return seeded(lambda: BoxRegressor(name, box_format), seed)
 
 
 def copy_shared_blocks(classifier: BapClassifier, regressor: BoxRegressor) -> list[str]:
@@ -173,7 +173,8 @@ def copy_shared_blocks(classifier: BapClassifier, regressor: BoxRegressor) -> li
     return shared
 
 
-def _seeded(make: Callable[[], Made], seed: int) -> Made:
+def seeded(make: Callable[[], Made], seed: int) -> Made:
+    """What ``make`` makes on the CPU with torch's generator at ``seed``, which then goes on as if nothing was drawn."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would also seed the generators of CUDA, and fork_rng restores the CPU's alone.
         torch.default_generator.manual_seed(seed)

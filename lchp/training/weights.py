@@ -5,13 +5,15 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.hub import load_state_dict_from_url
 from torchvision.models import WeightsEnum, get_weight
 
 from lchp.method.backbones import find_network
 from lchp.method.networks import BapClassifier, BoxRegressor
+from lchp.method.vit import find_transformer, torchvision_names
 from lchp.store.tensors import reading_fault
 from lchp.training.config import WeightsFile
 from lchp.training.state_dicts import read_state_dict, tensor_fault
@@ -26,6 +28,17 @@ def load_weights(
 ) -> None:
     """Gives the trunk of ``network``, which is the one called ``name``, its initial weights; the rest stays.
 
+    Sources and errors are those of :func:`load_trunk_weights`.
+    """
+    role = "classifier" if isinstance(network, BapClassifier) else "regressor"
+    load_trunk_weights(network.trunk, name, source, f"weights.{role}")
+
+
+def load_trunk_weights(
+    trunk: nn.Module, name: str, source: Literal["imagenet", "none"] | WeightsFile, key: str
+) -> None:
+    """Gives ``trunk``, one of the network called ``name``, the weights that ``source``, the value of ``key``, asks for.
+
     ``imagenet`` downloads torchvision's weights once into torch.hub's folder and checks their hash; ``none`` changes
     nothing; a file holds a torchvision state dict of the whole network, or of the trunk. Raises ValueError, with what
     is wrong and the remedy, if there are no such weights, the download fails, or the file is missing, hashes to
@@ -33,12 +46,31 @@ def load_weights(
     """
     if source == "none":
         return
-    role = "classifier" if isinstance(network, BapClassifier) else "regressor"
+    network = find_network(name)
     if isinstance(source, WeightsFile):
-        where, state = f"weights.{role}.file {source.file}", _read(source, role)
+        where, state = f"{key}.file {source.file}", _read(source, key, "imagenet")
     else:
-        where, state = f"torchvision's {name} weights", _download(name, role)
-    _fill(network, name, state, where)
+        where, state = f"torchvision's {name} weights", _imagenet(name, key)
+    pattern, today = network.old_names or ("$^", "")
+    state = {re.sub(pattern, today, key): value for key, value in state.items()}
+    _fill(trunk, name, network.cut_away, state, where)
+
+
+def load_transformer_weights(
+    transformer: nn.Module, name: str, source: Literal["dino", "none"] | WeightsFile, key: str
+) -> None:
+    """Gives ``transformer``, the one called ``name``, the weights that ``source``, the value of ``key``, asks for.
+
+    ``dino`` downloads its authors' weights once into torch.hub's folder; their file names carry no hash to check. A
+    file holds its state dict under DINO's or torchvision's names. Errors are those of :func:`load_trunk_weights`.
+    """
+    if source == "none":
+        return
+    if isinstance(source, WeightsFile):
+        where, state = f"{key}.file {source.file}", _read(source, key, "dino")
+    else:
+        where, state = f"DINO's {name} weights", _dino(name, key)
+    _fill(transformer, name, ("head.", "heads."), torchvision_names(state), where)
 
 
 def imagenet_weights(name: str) -> WeightsEnum | None:
@@ -47,42 +79,55 @@ def imagenet_weights(name: str) -> WeightsEnum | None:
     return None if known is None else get_weight(known)
 
 
-def _download(name: str, role: str) -> Mapping[str, Any]:
-    remedy = f"give a local state dict under weights.{role}.file, or set weights.{role} to none"
+def _imagenet(name: str, key: str) -> Mapping[str, Tensor]:
     weights = imagenet_weights(name)
     if weights is None:
-        raise ValueError(f"weights.{role} is 'imagenet', but there are no ImageNet weights of {name}: {remedy}")
+        raise ValueError(f"{key} is 'imagenet', but there are no ImageNet weights of {name}: {_without(key)}")
+    return _downloaded(f"torchvision's {name} weights", weights.url, True, key)
+
+
+def _dino(name: str, key: str) -> Mapping[str, Tensor]:
+    url = find_transformer(name).url
+    if url is None:
+        raise ValueError(f"{key} is 'dino', but there are no such weights of {name}: {_without(key)}")
+    return _downloaded(f"DINO's {name} weights", url, False, key)
+
+
+def _downloaded(what: str, url: str, check_hash: bool, key: str) -> Mapping[str, Tensor]:
+    """The state dict at ``url``, from torch.hub's folder if it was fetched before."""
     try:
-        state: Mapping[str, Any] = weights.get_state_dict(
-            progress=True, check_hash=True, weights_only=True, map_location="cpu"
+        state: Mapping[str, Tensor] = load_state_dict_from_url(
+            url, progress=True, check_hash=check_hash, weights_only=True, map_location="cpu"
         )
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = reading_fault(error) if isinstance(error, pickle.UnpicklingError) else error
-        raise ValueError(
-            f"torchvision's {name} weights could not be had from {weights.url} ({reason}): {remedy}"
-        ) from error
+        raise ValueError(f"{what} could not be had from {url} ({reason}): {_without(key)}") from error
     return state
 
 
-def _read(source: WeightsFile, role: str) -> Mapping[str, Tensor]:
-    digest_of(given_weights(source, f"weights.{role}", f"set weights.{role} to imagenet or none"))
+def _without(key: str) -> str:
+    return f"give a local state dict under {key}.file, or set {key} to none"
+
+
+def _read(source: WeightsFile, key: str, download: str) -> Mapping[str, Tensor]:
+    digest_of(given_weights(source, key, f"set {key} to {download} or none"))
     try:
         return read_state_dict(source.file)
     except ValueError as error:
-        raise ValueError(f"weights.{role}.file {source.file} {error}") from error
+        raise ValueError(f"{key}.file {source.file} {error}") from error
 
 
-def _fill(network: BapClassifier | BoxRegressor, name: str, state: Mapping[str, Tensor], where: str) -> None:
-    trunk = network.trunk.state_dict()
-    pattern, today = find_network(name).old_names or ("$^", "")
-    state = {re.sub(pattern, today, key): value for key, value in state.items()}
-    if complaint := _misfit(trunk, name, state) or _unfit_numbers(trunk, state):
+def _fill(network: nn.Module, name: str, cut_away: tuple[str, ...], state: Mapping[str, Tensor], where: str) -> None:
+    trunk = network.state_dict()
+    if complaint := _misfit(trunk, name, cut_away, state) or _unfit_numbers(trunk, state):
         raise ValueError(f"{where} {complaint}")
     for key in trunk.keys() & state.keys():
         trunk[key].copy_(state[key])
 
 
-def _misfit(trunk: Mapping[str, Tensor], name: str, state: Mapping[str, Tensor]) -> str | None:
+def _misfit(
+    trunk: Mapping[str, Tensor], name: str, cut_away: tuple[str, ...], state: Mapping[str, Tensor]
+) -> str | None:
     """What of the names and shapes of ``state`` is not a trunk's, and the remedy."""
     # Files written before batch normalisation counted its batches lack these counts, and nothing here reads them.
     wanted = [key for key in trunk if not key.endswith("num_batches_tracked")]
@@ -93,7 +138,6 @@ def _misfit(trunk: Mapping[str, Tensor], name: str, state: Mapping[str, Tensor])
             f"has the names of {name} with {prefix!r} before them, as a wrapped network leaves them: "
             f"save its tensors under name.removeprefix({prefix!r})"
         )
-    cut_away = find_network(name).cut_away
     unknown = [key for key in state if key not in trunk and not key.startswith(cut_away)]
     misshapen = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(trunk[key].shape)}"
