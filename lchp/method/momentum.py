@@ -1,4 +1,4 @@
-"""Eq. 7: the momentum network, a slowly moving copy of a network."""
+"""Eq. 7: the momentum network, a slowly moving copy of a network; and the average of a network over its steps."""
 
 from __future__ import annotations
 
@@ -21,3 +21,22 @@ def update(momentum_network: nn.Module, network: nn.Module, beta: float) -> None
     torch._foreach_lerp_(slow, fast, 1 - beta)
     if slow_buffers:
         torch._foreach_copy_(slow_buffers, fast_buffers)
+
+
+@torch.no_grad()
+def average(averaged: nn.Module, network: nn.Module, momentum: float, count: int) -> None:
+    """The moving average of a network over its steps, in place: theta_a = m * theta_a + (1 - m) * theta, from
+    ``network`` into ``averaged``, where m is the smaller of ``momentum`` in [0, 1) and count / (count + 1).
+
+    ``count`` says how many networks it holds already: the first is copied, and the average is the plain mean until
+    that looks further back than ``momentum`` does. Batch-norm statistics are averaged alike, since they belong to the
+    weights that made them (Eq. 7's momentum network, whose statistics follow the newest weights, copies them); integer
+    counts are copied. Both modules have the same structure.
+    """
+    share = 1 - min(momentum, count / (count + 1))
+    slow, fast = ([*module.parameters(), *module.buffers()] for module in (averaged, network))
+    assert [t.shape for t in slow] == [t.shape for t in fast], "both networks have the same tensors"
+    torch._foreach_lerp_([t for t in slow if t.is_floating_point()], [t for t in fast if t.is_floating_point()], share)
+    for mine, theirs in zip(slow, fast, strict=True):
+        if not mine.is_floating_point():
+            mine.copy_(theirs)

@@ -103,7 +103,33 @@ class OptimizerConfig(Config):
     weight_decay: float = Field(1e-5, ge=0, le=1_000, description="paper 4.3: 1e-5")
 
 
-class InitializationConfig(Config):
+class DescentConfig(Config):
+    """What may calm the descent of a stage's regressor; the defaults are the paper's plain descent at one rate."""
+
+    report: Literal["last", "average"] = Field(
+        "last",
+        description="weights of the regressor that are measured, stored and handed on: those of the last step (the "
+        "paper's), or their moving average over the steps",
+    )
+    average_momentum: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="momentum of that average, per step; 0.99 looks back over some 100 steps, and is a plain mean "
+        "until then (own choice)",
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="the regressor's rate over its epochs: constant (paper 4.3), or half a cosine towards 0"
+    )
+    warmup: int = Field(
+        0, ge=0, le=10_000_000, description="first steps of the regressor, in which its rate rises linearly (paper: 0)"
+    )
+    clip: float | None = Field(
+        None, gt=0, le=1e6, description="longest gradient of the regressor, a 2-norm; unset: any (paper)"
+    )
+
+
+class InitializationConfig(DescentConfig):
     """The initialization stage beyond delta, alpha and beta (paper 3.1, 4.3)."""
 
     epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
@@ -115,7 +141,7 @@ class InitializationConfig(Config):
         0.9, gt=0, le=1, description="factor on the classifier's rate after every epoch (paper: 0.9)"
     )
     regressor_rate: float = Field(
-        2e-3, gt=0, le=LARGEST_RATE, description="constant learning rate of the regressor (paper 4.3: 2e-3)"
+        2e-3, gt=0, le=LARGEST_RATE, description="learning rate of the regressor (paper 4.3: 2e-3)"
     )
     regressor_start: int = Field(
         0, ge=0, le=100_000, description="epochs in which the classifier alone learns (paper: 0)"
@@ -126,17 +152,20 @@ class InitializationConfig(Config):
     bap_scale: float = Field(
         100.0, gt=0, le=1e6, description="factor on the normalised bilinear features (WS-DAN: 100; method notes 8)"
     )
+    augmentation: Augmentation = Field(
+        "none",
+        description="strong augmentations of the regressor's views, their boxes moved along: a subset as in the "
+        "trial's `augmentation`, always batched (paper 3.1: none)",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
-class RefinementConfig(Config):
+class RefinementConfig(DescentConfig):
     """The refinement stage beyond tau and the augmentation (paper 3.2, 4.3)."""
 
     epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 5 (ImageNet)")
     batch_size: int = Field(32, ge=2, le=MOST_IMAGES, description="images a step (paper 4.3: 32)")
-    rate: float = Field(
-        2e-3, gt=0, le=LARGEST_RATE, description="constant learning rate (paper 4.3: 2e-3; ImageNet 2e-4)"
-    )
+    rate: float = Field(2e-3, gt=0, le=LARGEST_RATE, description="learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
     alpha: float = Field(1.0, gt=0, le=1e6, description="factor on Eq. 6, which has none (method notes 11)")
     teacher: Literal["online", "frozen", "ema"] = Field(
         "online", description="who labels the weak view (method notes 9)"

@@ -38,6 +38,18 @@ class Added:
 ADDED: dict[str, Added] = {
     "pseudo_boxes.source": Added("0.3", "mask"),
     "pseudo_boxes.file": Added("0.3", None),
+    "initialization.augmentation": Added("0.3", "none"),
+    **{
+        f"{stage}.{name}": Added("0.3", before)
+        for stage in ("initialization", "refinement")
+        for name, before in {
+            "report": "last",
+            "average_momentum": 0.99,
+            "schedule": "constant",
+            "warmup": 0,
+            "clip": None,
+        }.items()
+    },
 }
 """Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's
 search, behind ``search.``. A new field without a line here would make every stored result another one's.

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from lchp.data.loader import ImageSource
-from lchp.method import augmentation, losses, momentum
+from lchp.method import augmentation, boxes, losses, momentum
+from lchp.method.augmentation import StrongDraw
 from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
 from lchp.training.box_sources import FixedBoxes, live_boxes
 from lchp.training.config import TrialConfig
+from lchp.training.descent import RegressorDescent, descent
 from lchp.training.evaluation import Evaluator, Localizer, Measured
-from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.seeds import named_generator, named_seed
 from lchp.training.weights import load_weights
@@ -96,9 +98,21 @@ class Initialization:
             place(network, config.compute, device)
         stage = config.initialization
         self.classifier_optimizer = descent(self.networks.classifier, stage.classifier_rate, stage.optimizer)
-        self.regressor_optimizer = descent(self.networks.regressor, stage.regressor_rate, stage.optimizer)
+        self.regressor_descent = RegressorDescent(
+            self.networks.regressor,
+            stage.regressor_rate,
+            stage.epochs - stage.regressor_start,
+            stage.optimizer,
+            stage,
+        )
         self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.classifier_optimizer, stage.classifier_decay)
         self.generators = {name: named_generator(config.seed, f"{STAGE} {name}") for name in ("order", "view")}
+        if stage.augmentation != "none":
+            self.generators["strong"] = named_generator(config.seed, f"{STAGE} strong")
+
+    @property
+    def _regressor_learns(self) -> bool:
+        return self.epoch >= self.config.initialization.regressor_start
 
     def train_epoch(self, source: ImageSource, workers: int) -> dict[str, float]:
         """Trains one more epoch on ``source``; gives the mean losses of Eq. 1-3 and the running classification
@@ -113,34 +127,34 @@ class Initialization:
         batches = source.batches(order, batch_size, drop_last=True, workers=workers)
         metrics = run_epoch(batches, self._step, LOSSES, STAGE, self.epoch + 1)
         self.schedule.step()
+        if self._regressor_learns:
+            self.regressor_descent.end_epoch()
         self.epoch += 1
         return metrics
 
     def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
         """One optimization step on a batch of uint8 images; gives the values named in LOSSES."""
-        view = self.config.view
+        view, stage = self.config.view, self.config.initialization
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
+        strong = None
+        if stage.augmentation != "none":
+            drawn = augmentation.draw_strong(len(images), view.crop, stage.augmentation, self.generators["strong"])
+            strong = drawn.to(self.device)
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         draw = draw.to(self.device)
         views = augmentation.normalise(augmentation.general_view(images, draw, view.crop))
-        boxes = None
+        fixed = None
         if self.train_boxes is not None:
             of_images = self.train_boxes[places.to(self.device, non_blocking=True)]
-            boxes = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
+            fixed = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
         with autocast(self.config.compute, self.device):
-            values = stage_losses(
-                self.networks,
-                views,
-                labels,
-                self.config,
-                self.epoch >= self.config.initialization.regressor_start,
-                boxes,
-            )
+            values = stage_losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
         self.classifier_optimizer.zero_grad(set_to_none=True)
-        self.regressor_optimizer.zero_grad(set_to_none=True)
+        self.regressor_descent.optimizer.zero_grad(set_to_none=True)
         values[0].backward()  # type: ignore[no-untyped-call]
         self.classifier_optimizer.step()
-        self.regressor_optimizer.step()
+        if self._regressor_learns:
+            self.regressor_descent.step()
         momentum.update(self.networks.momentum, self.networks.classifier, self.config.beta)
         return values.detach()
 
@@ -151,7 +165,7 @@ class Initialization:
         pseudo_label = evaluator.pseudo_label(self.networks.momentum) if self.fixed is None else self.fixed.of
         methods = {PSEUDO_LABEL: pseudo_label}
         if self.epoch > self.config.initialization.regressor_start:
-            methods[LCHP_I] = evaluator.regressed(self.networks.regressor)
+            methods[LCHP_I] = evaluator.regressed(self.regressor_descent.reported)
         return evaluator.measure({**methods, **(floors or {})}, self.networks.momentum, splits)
 
     def state(self) -> dict[str, Any]:
@@ -162,7 +176,7 @@ class Initialization:
             "momentum": self.networks.momentum.state_dict(),
             "regressor": self.networks.regressor.state_dict(),
             "classifier_optimizer": self.classifier_optimizer.state_dict(),
-            "regressor_optimizer": self.regressor_optimizer.state_dict(),
+            **{f"regressor_{name}": value for name, value in self.regressor_descent.state().items()},
             "schedule": self.schedule.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
         }
@@ -174,7 +188,9 @@ class Initialization:
         self.networks.momentum.load_state_dict(state["momentum"])
         self.networks.regressor.load_state_dict(state["regressor"])
         self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
-        self.regressor_optimizer.load_state_dict(state["regressor_optimizer"])
+        self.regressor_descent.load_state(
+            {name.removeprefix("regressor_"): value for name, value in state.items() if name.startswith("regressor_")}
+        )
         self.schedule.load_state_dict(state["schedule"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
@@ -187,13 +203,14 @@ def stage_losses(
     config: TrialConfig,
     with_regressor: bool,
     fixed: Tensor | None = None,
+    strong: StrongDraw | None = None,
 ) -> Tensor:
     """Eq. 3 and its parts on one batch of normalised views (n, 3, s, s): a function of tensors without host
     synchronisation.
 
     The regressor learns the boxes of ``fixed`` (n, 4), corners in the views, where a fixed source made such, else those
-    of the momentum network. Returns the vector (Eq. 3, Eq. 1, Eq. 2, classification accuracy on the raw views). Without
-    the regressor Eq. 2 counts 0.
+    of the momentum network; with ``strong`` it sees the views so augmented, with their boxes. Returns the vector
+    (Eq. 3, Eq. 1, Eq. 2, classification accuracy on the raw views). Without the regressor Eq. 2 counts 0.
     """
     classifier = networks.classifier
     with torch.no_grad():
@@ -202,12 +219,24 @@ def stage_losses(
     raw_logits, masked_logits = classifier(torch.cat([views, pseudo.masked])).logits.chunk(2)
     loss_cls = losses.classification_loss(raw_logits, masked_logits, labels)
     if with_regressor:
-        loss_reg = losses.regression_loss(networks.regressor(views), as_target(target, config.box_format))
+        loss_reg = regressor_loss(networks.regressor, views, target, config.box_format, strong)
     else:
         loss_reg = loss_cls.new_zeros(())
     total = losses.initialization_loss(loss_cls, loss_reg, config.alpha)
     accuracy = (raw_logits.argmax(1) == labels).float().mean()
     return torch.stack([total, loss_cls, loss_reg, accuracy])
+
+
+def regressor_loss(
+    regressor: BoxRegressor, views: Tensor, targets: Tensor, box_format: str, strong: StrongDraw | None
+) -> Tensor:
+    """Eq. 2 on normalised views (n, 3, s, s) and their boxes (n, 4), both augmented where ``strong`` is given; then a
+    box that leaves its view altogether adds nothing, as in Eq. 6.
+    """
+    if strong is None:
+        return losses.regression_loss(regressor(views), as_target(targets, box_format))
+    views, targets = augmentation.strong(views, targets, strong)
+    return losses.consistency_loss(regressor(views), as_target(targets, box_format), boxes.area(targets) > 0)
 
 
 def as_target(boxes: Tensor, box_format: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What both stages share: the epoch over batches, the precision of the networks, the optimizer."""
+"""What both stages share: the epoch over batches, and the precision of the networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from lchp.training.config import ComputeConfig, OptimizerConfig
+from lchp.training.config import ComputeConfig
 from lchp.vocabulary import training_key
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -50,11 +50,6 @@ def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
     """Moves a network to the device, in the configured memory layout."""
     layout = torch.channels_last if compute.channels_last else torch.contiguous_format
     network.to(device).to(memory_format=layout)
-
-
-def descent(network: nn.Module, rate: float, config: OptimizerConfig) -> torch.optim.SGD:
-    """The paper's optimizer (4.3) over all parameters of a network."""
-    return torch.optim.SGD(network.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def epoch_order(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, int]:

@@ -18,9 +18,10 @@ from lchp.method.augmentation import StrongDraw
 from lchp.method.confidence import confidence, crop, high_quality
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.training.config import TrialConfig
+from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured
 from lchp.training.initialization import Networks, as_target
-from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.seeds import named_generator
 from lchp.vocabulary import LCHP_R, LOSS, REFINEMENT, SELECTED
@@ -49,7 +50,8 @@ class Refinement:
         self.teacher = copy.deepcopy(networks.regressor).requires_grad_(False).eval()
         for network in (self.classifier, self.regressor, self.teacher):
             place(network, config.compute, device)
-        self.optimizer = descent(self.regressor, config.refinement.rate, config.refinement.optimizer)
+        stage = config.refinement
+        self.descent = RegressorDescent(self.regressor, stage.rate, stage.epochs, stage.optimizer, stage)
         self.generators = {
             name: named_generator(config.seed, f"{STAGE} {name}") for name in ("order", "view", "strong")
         }
@@ -64,6 +66,7 @@ class Refinement:
         order, batch_size = epoch_order(len(source), stage.batch_size, self.generators["order"])
         batches = source.batches(order, batch_size, drop_last=True, workers=workers)
         metrics = run_epoch(batches, self._step, LOSSES, STAGE, self.epoch + 1)
+        self.descent.end_epoch()
         self.epoch += 1
         return metrics
 
@@ -80,16 +83,16 @@ class Refinement:
             values = stage_losses(
                 self.regressor, self.teacher, self.classifier, views, strong.to(self.device), self.config
             )
-        self.optimizer.zero_grad(set_to_none=True)
+        self.descent.optimizer.zero_grad(set_to_none=True)
         (stage.alpha * values[0]).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.descent.step()
         if stage.teacher == "ema":
             momentum.update(self.teacher, self.regressor, stage.teacher_momentum)
         return values.detach()
 
     def measure(self, evaluator: Evaluator, splits: list[Split]) -> Measured:
         """LCHP-R on every split."""
-        return evaluator.measure({LCHP_R: evaluator.regressed(self.regressor)}, self.classifier, splits)
+        return evaluator.measure({LCHP_R: evaluator.regressed(self.descent.reported)}, self.classifier, splits)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on, the classifier apart."""
@@ -97,7 +100,7 @@ class Refinement:
             "epoch": self.epoch,
             "regressor": self.regressor.state_dict(),
             "teacher": self.teacher.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **self.descent.state(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
         }
 
@@ -106,7 +109,7 @@ class Refinement:
         self.epoch = state["epoch"]
         self.regressor.load_state_dict(state["regressor"])
         self.teacher.load_state_dict(state["teacher"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.descent.load_state(state)
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
 

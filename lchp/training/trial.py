@@ -216,11 +216,11 @@ def _initialize(
     for epoch in _train(stage, 0, material, evaluator, folder, say):
         history.append(epoch)
         yield epoch
-    networks = stage.networks
+    networks, reported = stage.networks, stage.regressor_descent.reported
     with _naming_epoch(stage):
         measured = stage.measure(evaluator, material.measured, floors(material.train_split))
-        selection = evaluator.select(networks.momentum, networks.regressor, material.train_split)
-    weights = {"momentum": networks.momentum.state_dict(), "regressor": networks.regressor.state_dict()}
+        selection = evaluator.select(networks.momentum, reported, material.train_split)
+    weights = {"momentum": networks.momentum.state_dict(), "regressor": reported.state_dict()}
     folder.finish(_result(config, material, history, measured, selection, weights))
 
 
@@ -239,7 +239,7 @@ def _refine(
     measured = Measured.read(first.scores(), first.per_image_text())
     with _naming_epoch(stage):
         measured.add(stage.measure(evaluator, material.measured))
-    weights = {"regressor": stage.regressor.state_dict()}
+    weights = {"regressor": stage.descent.reported.state_dict()}
     folder.finish(_result(config, material, history, measured, first.selection_text(), weights))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lchp.method.momentum import update
+from lchp.method.momentum import average, update
 
 
 def network(seed: int) -> nn.Sequential:
@@ -68,3 +68,14 @@ def test_update_without_buffers_moves_the_parameters() -> None:
         fast.weight.fill_(3.0)
     update(slow, fast, 0.75)
     assert slow.weight.item() == 1.5
+
+
+def test_average_is_the_mean_of_parameters_and_statistics_until_it_looks_back_further_than_its_momentum() -> None:
+    averaged, networks = network(0), [network(seed) for seed in range(1, 6)]
+    states = [{name: value.double().numpy() for name, value in made.state_dict().items()} for made in networks]
+    for count, fast in enumerate(networks):
+        average(averaged, fast, 0.75, count)
+    for name, found in averaged.state_dict().items():
+        mean = np.mean([state[name] for state in states[:4]], axis=0)
+        expected = 0.75 * mean + 0.25 * states[4][name] if found.is_floating_point() else states[4][name]
+        np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-6)

@@ -32,6 +32,12 @@ def test_defaults_are_the_papers() -> None:
         assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-5)
 
 
+def test_defaults_calm_nothing() -> None:
+    for stage in (TrialConfig().initialization, TrialConfig().refinement):
+        assert (stage.report, stage.schedule, stage.warmup, stage.clip) == ("last", "constant", 0, None)
+    assert TrialConfig().initialization.augmentation == "none"
+
+
 def test_defaults_where_the_paper_is_silent_are_the_method_notes() -> None:
     config = TrialConfig()
     assert (config.pseudo_boxes.normalization, config.pseudo_boxes.maps) == ("min_max", "features")

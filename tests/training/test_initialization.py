@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lchp.method import augmentation
+from lchp.method.augmentation import StrongDraw
 from lchp.method.networks import BapClassifier
 from lchp.method.pseudo_boxes import pseudo_boxes
 from lchp.training.config import TrialConfig
@@ -15,6 +17,7 @@ from lchp.training.initialization import (
     Initialization,
     Networks,
     make_networks,
+    regressor_loss,
     stage_losses,
     trained_networks,
 )
@@ -95,6 +98,34 @@ def test_stage_losses_trace_as_one_graph_with_the_same_values(with_regressor: bo
     expected = stage_losses(learning(config), images, LABELS, config, with_regressor)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     torch.compiler.reset()
+
+
+def test_regressor_loss_on_strong_views_meets_the_moved_boxes_and_leaves_out_those_that_left() -> None:
+    regressor, images = learning(config_of()).regressor, views(1)
+    whole = torch.tensor([[0.1, 0.2, 0.5, 0.6]]).repeat(8, 1)
+    sides = torch.zeros(8, 2, dtype=torch.int64)
+    cropped = sides.clone()
+    cropped[:3, 0] = -16  # half of the view at the left: all of the box
+    flipped = torch.tensor([[True, False]]).repeat(8, 1)
+    draw = StrongDraw(32, torch.ones(8, 2), cropped, sides, flipped)
+    loss = regressor_loss(regressor, images, whole, "centre_size", draw)
+    predicted = regressor(augmentation.strong(images, whole, draw)[0]).detach().double().numpy()
+    expected = ((predicted[3:] - [0.7, 0.4, 0.4, 0.4]) ** 2).sum() / 8  # the five that stay are mirrored
+    np.testing.assert_allclose(loss.detach().numpy(), expected, rtol=1e-5)
+    assert regressor_loss(regressor, images, whole, "centre_size", None) != loss
+
+
+def test_step_with_augmentation_draws_from_a_generator_of_its_own_and_leaves_the_classifier_alone() -> None:
+    options = {"attention_maps": 4, "bap_scale": 10.0}
+    plain = Initialization(config_of(initialization=options), CLASSES, "cpu")
+    strong = Initialization(config_of(initialization={**options, "augmentation": "translation"}), CLASSES, "cpu")
+    for seed in range(2):
+        found, expected = step(strong, seed), step(plain, seed)
+        assert torch.equal(found[[1, 3]], expected[[1, 3]])
+        assert found[2] != expected[2]
+    for name, generator in plain.generators.items():
+        assert torch.equal(generator.get_state(), strong.generators[name].get_state())
+    assert strong.generators.keys() - plain.generators.keys() == {"strong"}
 
 
 def step(stage: Initialization, seed: int) -> Tensor:
@@ -180,7 +211,7 @@ def test_train_epoch_decays_the_classifiers_rate_alone() -> None:
     stage = Initialization(config, CLASSES, "cpu")
     for epoch in range(3):
         assert stage.classifier_optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**epoch)
-        assert stage.regressor_optimizer.param_groups[0]["lr"] == 0.003
+        assert stage.regressor_descent.optimizer.param_groups[0]["lr"] == 0.003
         stage.train_epoch(Drawn(), 0)  # type: ignore[arg-type]
     assert stage.epoch == 3
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lchp.training.config import ComputeConfig, OptimizerConfig
-from lchp.training.loop import autocast, descent, epoch_order, place, run_epoch
+from lchp.training.config import ComputeConfig
+from lchp.training.loop import autocast, epoch_order, place, run_epoch
 
 Batches = list[tuple[Tensor, Tensor, Tensor]]
 
@@ -38,20 +38,6 @@ def test_epoch_order_is_a_permutation_of_the_generator_and_shrinks_the_batch_to_
     assert torch.equal(order, again)
     assert size == 10
     assert epoch_order(10, 4, torch.Generator())[1] == 4
-
-
-def test_descent_follows_the_papers_rule() -> None:
-    network = nn.Linear(1, 1, bias=False)
-    optimizer = descent(network, 0.1, OptimizerConfig(momentum=0.5, weight_decay=0.01))
-    weight = velocity = 0.0
-    with torch.no_grad():
-        network.weight.fill_(weight := 2.0)
-    for gradient in (3.0, -1.0):
-        network.weight.grad = torch.tensor([[gradient]])
-        optimizer.step()
-        velocity = 0.5 * velocity + gradient + 0.01 * weight
-        weight -= 0.1 * velocity
-        assert network.weight.item() == pytest.approx(weight)
 
 
 def test_autocast_of_fp32_changes_nothing_and_of_bf16_keeps_gradients_after_no_grad() -> None:

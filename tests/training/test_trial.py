@@ -14,22 +14,24 @@ import pytest
 import torch
 
 from lchp.data.loader import ImageSource
+from lchp.store.folder import StageFolder
 from lchp.training import trial
 from lchp.training.config import TrialConfig
-from lchp.training.initialization import Initialization
+from lchp.training.initialization import Initialization, trained_networks
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
 from lchp.training.trial import EpochReport, finished_trial, run_trial, trial_epochs
 
 from ..data.layouts import draw_cub, draw_table
-from .tiny import assert_same_results, folders, history, same_weights, tiny, train, values
+from .tiny import assert_same_results, folders, history, same_tensors, same_weights, tiny, train, values
 
-# Every kind of state that a checkpoint must hold: a schedule, blocks copied in the middle, a teacher of its own.
-# With every box selected, another teacher gives other weights.
+# Every kind of state that a checkpoint must hold: schedules, averages, blocks copied in the middle, a teacher of its
+# own. With every box selected, another teacher gives other weights.
 STATEFUL: dict[str, Any] = {
     "tau": 0.0,
     "weights": {"classifier": "none", "regressor": "classifier"},
-    "refinement": {"teacher": "ema", "teacher_momentum": 0.5},
+    "initialization": {"report": "average", "schedule": "cosine", "warmup": 4, "clip": 1.0, "augmentation": "flip"},
+    "refinement": {"teacher": "ema", "teacher_momentum": 0.5, "report": "average", "schedule": "cosine", "warmup": 3},
 }
 EPOCHS = 5
 SECONDS = 120
@@ -126,6 +128,24 @@ def test_trial_again_in_another_store_has_the_same_bits_and_another_seed_does_no
     train(other, runtime)
     for first, second in zip(folders(finished, runtime), folders(other, runtime), strict=True):
         assert not same_weights(first, second)
+
+
+def test_trial_reports_stores_and_refines_the_average(finished: TrialConfig, shared: Runtime, runtime: Runtime) -> None:
+    last = {"report": "average", "average_momentum": 0.0}
+    train(tiny(initialization=last, refinement=last), runtime)
+    same = folders(tiny(initialization=last, refinement=last), runtime)
+    for mine, theirs in zip(same, folders(finished, shared), strict=True):
+        assert_same_results(mine, theirs)
+    config = tiny(initialization={"report": "average"})
+    reports = {report.step: report.metrics for report in train(config, runtime)}
+    average, plain = (StageFolder(folder).networks() for folder in (folders(config, runtime)[0], same[0]))
+    assert same_tensors(average["momentum"], plain["momentum"])
+    assert not same_tensors(average["regressor"], plain["regressor"])
+    scores = StageFolder(folders(config, runtime)[0]).scores()
+    assert reports[3]["lchp_i/val/mean_iou"] == scores["lchp_i/val/mean_iou"]
+    assert scores["lchp_i/val/mean_iou"] != StageFolder(same[0]).scores()["lchp_i/val/mean_iou"]
+    start = Refinement(config, trained_networks(config, 8, average), "cpu")
+    assert same_tensors(dict(start.regressor.state_dict()), average["regressor"])
 
 
 def test_trial_done_is_read_not_trained(

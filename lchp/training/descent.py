@@ -1,0 +1,81 @@
+"""How a stage's network descends: the paper's optimizer, and what may calm the regressor's way and its end."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
+
+from lchp.method import momentum
+from lchp.method.networks import BoxRegressor
+from lchp.training.config import DescentConfig, OptimizerConfig
+
+
+def descent(network: nn.Module, rate: float, config: OptimizerConfig) -> torch.optim.SGD:
+    """The paper's optimizer (4.3) over all parameters of a network."""
+    return torch.optim.SGD(network.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+class RegressorDescent:
+    """The descent of a regressor, which lies on its device: optimizer, warm-up, schedule, clipping, averaged weights.
+
+    Whatever the configuration leaves at its default does nothing, and the bits are those of the bare optimizer.
+    """
+
+    def __init__(
+        self, regressor: BoxRegressor, rate: float, epochs: int, optimizer: OptimizerConfig, config: DescentConfig
+    ) -> None:
+        """``epochs`` is how many the regressor learns."""
+        self.regressor = regressor
+        self.config = config
+        self.optimizer = descent(regressor, rate, optimizer)
+        self.schedules: dict[str, LRScheduler] = {}
+        # torch's recursive forms multiply the rate by the ratio of two factors, and so work upon each other.
+        if config.warmup:
+            self.schedules["warmup"] = LinearLR(self.optimizer, 1 / (config.warmup + 1), total_iters=config.warmup)
+        if config.schedule == "cosine":
+            self.schedules["schedule"] = CosineAnnealingLR(self.optimizer, T_max=epochs)
+        averages = config.report == "average"
+        self.average = copy.deepcopy(regressor).requires_grad_(False).eval() if averages else None
+        self.averaged = 0
+
+    @property
+    def reported(self) -> BoxRegressor:
+        """The regressor that is measured and stored."""
+        return self.regressor if self.average is None else self.average
+
+    def step(self) -> None:
+        """One optimization step along the gradients that lie at the regressor."""
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.regressor.parameters(), self.config.clip)
+        self.optimizer.step()
+        if "warmup" in self.schedules:
+            self.schedules["warmup"].step()
+        if self.average is not None:
+            momentum.average(self.average, self.regressor, self.config.average_momentum, self.averaged)
+            self.averaged += 1
+
+    def end_epoch(self) -> None:
+        """To be called after every epoch in which the regressor learned."""
+        if "schedule" in self.schedules:
+            self.schedules["schedule"].step()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, the regressor apart."""
+        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        state |= {name: schedule.state_dict() for name, schedule in self.schedules.items()}
+        if self.average is not None:
+            state |= {"average": self.average.state_dict(), "averaged": self.averaged}
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues from what :meth:`state` gave under the same configuration."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, schedule in self.schedules.items():
+            schedule.load_state_dict(state[name])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+            self.averaged = state["averaged"]
