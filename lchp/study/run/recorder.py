@@ -32,7 +32,6 @@ from lchp.tracking.runs import (
     log_result,
     set_tags,
 )
-from lchp.training import environment
 from lchp.training.material import Material
 
 WEIGHTS_TAG = "lchp.weights."
@@ -44,6 +43,17 @@ STOPPED = "stopped before its end: the same command continues it"
 def weight_tags(material: Material) -> dict[str, str]:
     """The tags that say which weight files a trial started from."""
     return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.given_digests.items() if digest is not None}
+
+
+def environment_tags(folder: Path) -> dict[str, str | None]:
+    """The tags that say with which commit, versions and hardware the finished trial in ``folder`` was made: those of
+    the worker that trained it, which may be another machine's, or an older version's.
+    """
+    made = StageFolder(folder).environment()
+    return {
+        **{f"lchp.{name}": str(made[name]) for name in ("commit", "cpu", "device")},
+        **{f"lchp.version.{library}": str(version) for library, version in made["versions"].items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,8 @@ class Recorder:
         run_id = find_run(tracker.uri, tracker.experiment, Path(entry.folder).name)
         if run_id is not None and is_complete(tracker.uri, run_id, self.store / entry.folder):
             # The parent that it had may have been deleted, and made anew.
-            set_tags(tracker.uri, run_id, {PARENT_TAG: tracker.parent})
+            made = environment_tags(self.store / entry.folder)
+            set_tags(tracker.uri, run_id, {**made, PARENT_TAG: tracker.parent})
             self.ledger.change(entry.folder, state="finished", epochs=entry.of, run_id=run_id)
         else:
             self.start(trial)
@@ -96,32 +107,17 @@ class Recorder:
 
     def start(self, trial: ResolvedTrial) -> None:
         """Open the trial's MLflow run."""
-        entry, material = self.entry(trial), self.materials.of(trial.config)
-        described = self._environment(entry)
-        versions = described["versions"]
-        assert isinstance(versions, dict)
+        entry, material, tracker = self.entry(trial), self.materials.of(trial.config), self.tracker
         tags = {
-            "lchp.commit": str(described["commit"]),
             "lchp.dataset": material.digest.total,
             "lchp.seed": str(trial.config.seed),
-            "lchp.cpu": str(described["cpu"]),
-            "lchp.device": str(described["device"]),
-            **{f"lchp.version.{library}": str(version) for library, version in versions.items()},
             **weight_tags(material),
         }
-        tracker = self.tracker
         run_id = ensure_run(
             tracker.uri, tracker.experiment, entry.name, Path(entry.folder).name, tracker.parent,
             trial.config.model_dump(mode="json"), tags,
         )  # fmt: skip
         self.ledger.change(entry.folder, run_id=run_id, state="running", message=None)
-
-    def _environment(self, entry: Entry) -> dict[str, Any]:
-        """What the trial was made with, or will be: a finished one says so itself."""
-        folder = StageFolder(self.store / entry.folder)
-        if folder.whole:
-            return folder.environment()
-        return environment.describe(self.materials.runtime.device)
 
     def epochs(
         self, trial: ResolvedTrial, step: int, reports: Sequence[dict[str, Any]], notes: Sequence[str] = ()
@@ -156,8 +152,9 @@ class Recorder:
         draw_predictions(self.materials.of(trial.config), folder)
         assert entry.run_id is not None, "a trial that finishes was started"
         found = read_evidence(folder)
-        tags = {COUNTS_TAG: found.counts, WARNINGS_TAG: found.warnings}
-        set_tags(self.tracker.uri, entry.run_id, {tag: "\n".join(lines) or None for tag, lines in tags.items()})
+        lines = {COUNTS_TAG: found.counts, WARNINGS_TAG: found.warnings}
+        tags = environment_tags(folder) | {tag: "\n".join(several) or None for tag, several in lines.items()}
+        set_tags(self.tracker.uri, entry.run_id, tags)
         log_result(self.tracker.uri, entry.run_id, folder)
         self.ledger.change(entry.folder, state="finished", epochs=entry.of)
         return found.warnings

@@ -293,6 +293,16 @@ def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) ->
     assert [(t["lchp.commit"], t["lchp.cpu"]) for t in tags] == [("once", "another")] * 4  # type: ignore[index]
 
 
+def test_run_study_runs_say_what_the_worker_was_and_not_the_driver(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def worker(*_: object) -> dict[str, object]:
+        return {"commit": "there", "cpu": "worker's", "device": "NVIDIA H200", "versions": {"torch": "9"}}
+
+    monkeypatch.setattr("lchp.store.folder.StageFolder.environment", worker)
+    assert small.run(small.load(own, small.GRID), own) == 0
+    made = {name: {run["tags"][f"lchp.{name}"] for run in nested(own)} for name in ("commit", "cpu", "device")}  # type: ignore[index]
+    assert made == {"commit": {"there"}, "cpu": {"worker's"}, "device": {"NVIDIA H200"}}
+
+
 def test_run_study_unusable_tracking_store_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("no database", encoding="utf-8")
     with pytest.raises(Refusal, match="cannot be opened"):
