@@ -200,18 +200,6 @@ class StageFolder:
         """What :meth:`save_checkpoint` kept last, on the CPU."""
         return load_tensors(self.path / _CHECKPOINT)
 
-    def copy_checkpoint(self, to: Path) -> None:
-        """Copies the checkpoint to another file, if there is one."""
-        if self.has_checkpoint:
-            with replacing(to) as part:
-                part.write_bytes((self.path / _CHECKPOINT).read_bytes())
-
-    def take_checkpoint(self, copy: Path) -> None:
-        """Puts back a copy of the checkpoint where the folder has nothing; its own files are never older."""
-        if copy.exists() and not self.has_checkpoint and not self.done:
-            with replacing(self.path / _CHECKPOINT) as part:
-                part.write_bytes(copy.read_bytes())
-
     @property
     def picture(self) -> Path | None:
         """The picture of predictions; None where it was not drawn, or is not what was drawn."""

@@ -191,20 +191,6 @@ def test_set_aside_keeps_every_file_and_leaves_the_lock(folder: StageFolder) -> 
     assert (folder.done, folder.fault()) == (False, None)
 
 
-def test_take_checkpoint_puts_back_only_what_is_missing(folder: StageFolder, tmp_path: Path) -> None:
-    other = StageFolder(tmp_path / "other")
-    other.copy_checkpoint(tmp_path / "copy")
-    assert not (tmp_path / "copy").exists()
-    other.save_checkpoint({"epoch": 1})
-    other.copy_checkpoint(tmp_path / "copy")
-    other.save_checkpoint({"epoch": 2})
-    for folder_there in (folder, other, StageFolder(tmp_path / "new")):
-        folder_there.take_checkpoint(tmp_path / "copy")
-    assert not folder.has_checkpoint
-    assert other.checkpoint() == {"epoch": 2}
-    assert StageFolder(tmp_path / "new").checkpoint() == {"epoch": 1}
-
-
 def test_records_of_an_unfinished_folder_are_refused(folder: StageFolder) -> None:
     assert [file.name for file in folder.records()] == [*RECORDS, "selection.csv"]
     (folder.path / "scores.json").unlink()

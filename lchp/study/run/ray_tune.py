@@ -42,7 +42,12 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch, name=study.name, verbose=0, callbacks=[_Recording(recorder)]
+                storage_path=scratch,
+                name=study.name,
+                verbose=0,
+                callbacks=[_Recording(recorder)],
+                # A trial goes on from its own files; Ray would ask for a checkpoint after its last step.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         tuner.fit()

@@ -1,4 +1,6 @@
-"""One trial under Ray Tune: a step is an epoch, over both stages; the trial's own files are its checkpoint."""
+"""One trial under Ray Tune: a step is an epoch, over both stages. Ray keeps no checkpoint of it: a trial goes on from
+its own files.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,12 @@ import math
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.tune
 
 from lchp.data.config import DatasetConfig
-from lchp.store.folder import StageFolder
 from lchp.study.run.options import total_epochs
 from lchp.study.run.pictures import draw_predictions
 from lchp.study.spec.trials import ResolvedTrial
@@ -103,24 +103,6 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
             if result and not math.isfinite(known.get(key, math.nan)):
                 raise FloatingPointError(f"the objective {key} is not a finite number: the trial cannot be judged")
         return values
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Copy the checkpoint of the stage in which the trial is."""
-        for stage, folder in self._stages().items():
-            folder.copy_checkpoint(Path(checkpoint_dir) / stage)
-
-    def load_checkpoint(self, checkpoint: str) -> None:
-        """Put back what the store lacks; the store's own files are never older."""
-        for stage, folder in self._stages().items():
-            folder.take_checkpoint(Path(checkpoint) / stage)
-        self.epochs = None
-
-    def _stages(self) -> dict[str, StageFolder]:
-        config = self.trial.config
-        return {
-            "initialization": StageFolder(self.material.initialization_folder(config)),
-            "refinement": StageFolder(self.material.trial_folder(config)),
-        }
 
     def cleanup(self) -> None:
         """Let the locks of an unfinished trial go."""

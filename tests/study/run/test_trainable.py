@@ -31,6 +31,7 @@ def only(folder: Path, *sets: str) -> ResolvedTrial:
 def session(folder: Path, cache: Path, objective: str | None = None) -> Session:
     runtime = Runtime(folder / "store", cache)
     materials = Materials(runtime)
+    folder.mkdir(exist_ok=True)
     materials.of(only(folder).config)
     return Session(runtime, materials.by_dataset(), objective)
 
@@ -61,23 +62,15 @@ def test_step_of_a_finished_trial_is_done_at_once(tmp_path: Path, cache: Path) -
     assert [report["reused"] for report in result["reports"]] == [True] * 4
 
 
-def test_load_checkpoint_into_an_empty_store_continues_with_the_same_bits(tmp_path: Path, cache: Path) -> None:
-    for name in ("through", "first", "second"):
-        (tmp_path / name).mkdir()
-    through = session(tmp_path / "through", cache)
+def test_step_after_a_worker_ended_continues_from_its_files_with_the_same_bits(tmp_path: Path, cache: Path) -> None:
+    through, shared = (session(tmp_path / name, cache) for name in ("through", "shared"))
     steps(small.trainable_of(only(tmp_path), through))
-    stopped = small.trainable_of(only(tmp_path), session(tmp_path / "first", cache))
+    stopped = small.trainable_of(only(tmp_path), shared)
     stopped.step()
-    checkpoint = tmp_path / "checkpoint"
-    checkpoint.mkdir()
-    stopped.save_checkpoint(str(checkpoint))
     stopped.cleanup()
-    elsewhere = session(tmp_path / "second", cache)
-    continued = small.trainable_of(only(tmp_path), elsewhere)
-    continued.load_checkpoint(str(checkpoint))
-    results = steps(continued)
+    results = steps(small.trainable_of(only(tmp_path), shared))
     assert [report["reused"] for report in results[0]["reports"]] == [True, False]
-    one, two = (finished_trial(only(tmp_path).config, s.runtime) for s in (through, elsewhere))
+    one, two = (finished_trial(only(tmp_path).config, s.runtime) for s in (through, shared))
     assert one is not None
     assert two is not None
     assert one.scores == two.scores
