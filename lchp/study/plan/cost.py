@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lchp.data.config import DatasetConfig
 from lchp.data.kinds import Counts
-from lchp.errors import Refusal
+from lchp.errors import refusing
 from lchp.method.backbones import NETWORKS
 from lchp.training.config import TrialConfig
 
@@ -54,10 +54,8 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
         return dataset.published
     from lchp.data.reading import open_dataset
 
-    try:
+    with refusing():
         found = open_dataset(dataset, cache)
-    except (ValueError, OSError) as error:
-        raise Refusal(str(error)) from error
     return Counts(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
 
 

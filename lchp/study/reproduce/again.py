@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from lchp.data.digest import changed
 from lchp.data.fingerprint import canonical, flatten
-from lchp.errors import Refusal
+from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.fitness import look
@@ -58,21 +58,17 @@ def reproduce(
     """
     look({"--output": output})
     with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
-        try:
+        with refusing():
             uri = open_store(tracking_uri, Path.cwd())
             stored = read_run(uri, run_id, Path(scratch) / "stored")
-        except ValueError as error:
-            raise Refusal(str(error)) from error
         config = _config(stored, sets, data)
         there = StageFolder(stored.folder).environment()
         runtime = _like(there, machine).runtime(Path(scratch))
         here = environment.describe(runtime.device)
         for line in _other_environment(there, here):
             echo(line)
-        try:
+        with refusing():
             material = Material.prepare(config, runtime)
-        except (ValueError, OSError) as error:
-            raise Refusal(str(error)) from error
         wrong = _other_config(stored, config) + _other_weights(stored, config, material) + _other_data(stored, material)
         if wrong:
             echo("\n".join(wrong))

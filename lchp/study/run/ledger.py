@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lchp.data.files import read_json, set_aside, write_json
-from lchp.errors import Refusal
+from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 
 FILE = "trials.json"
@@ -83,10 +83,8 @@ def read(study: Path) -> list[Entry]:
     file = study / FILE
     if not file.exists():
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
-    try:
+    with refusing():
         return _parse(file)
-    except ValueError as error:
-        raise Refusal(str(error)) from error
 
 
 def earlier(study: Path, say: Callable[[str], None]) -> list[Entry]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lchp.data.files import read_json, write_text
 from lchp.data.fingerprint import differences, fingerprint
-from lchp.errors import Refusal
+from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
@@ -91,10 +91,8 @@ def _held(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     remedy = "delete it, and run the study again"
-    try:
+    with refusing():
         held = read_json(file, remedy)
-    except ValueError as error:
-        raise Refusal(str(error)) from error
     if not isinstance(held, dict):
         raise Refusal(f"{file} is not what a study writes there, it holds no object: {remedy}")
     return held
