@@ -38,6 +38,8 @@ def restored_search(
             _cut_last_suggestion(journal)
             stored = open_search(study.name, folder)
         _contradict(study, stored, entries, objectives)
+    except (OSError, MemoryError):  # the disk or the machine is at fault, and the journal may be whole
+        raise
     except Exception as error:  # whatever a damaged journal makes of its reader, it is the journal that is at fault
         reason = str(error) or type(error).__name__
         say(f"{journal} is damaged ({reason}): set aside as {set_aside(journal).name}, made again from the trials")

@@ -12,10 +12,13 @@ from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, VAL, Score
 if TYPE_CHECKING:
     Method: TypeAlias = str
     Metric: TypeAlias = str
+    Judge: TypeAlias = str
 else:
     # Type checkers want a Literal's words typed out; they stand in the vocabulary alone.
     Method = Literal[tuple(name for name, method in METHODS.items() if method.every_epoch)]
     Metric = Literal[tuple(METRICS)]
+    # A search makes its objective as large as it can.
+    Judge = Literal[tuple(name for name, metric in METRICS.items() if metric.higher_is_better)]
 Choice = str | int | float | bool | tuple[str, ...]
 """A list of augmentations becomes its one word where the study is read: storage wants plain choices."""
 
@@ -40,7 +43,7 @@ class Objective(Config):
     """What the search makes as large as it can, always on the val split."""
 
     method: Method = Field(LCHP_R, description="whose boxes are judged")
-    metric: Metric = Field(GT_KNOWN, description="the metric that judges them")
+    metric: Judge = Field(GT_KNOWN, description="the metric that judges them")
 
     @property
     def key(self) -> str:

@@ -80,6 +80,22 @@ def test_restored_search_damaged_journal_is_told_of_and_made_again(own: Path, da
     assert quiet == []
 
 
+@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), MemoryError()])
+def test_restored_search_that_the_machine_keeps_from_reading_leaves_the_journal(
+    own: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, folder = small.load(own, SEARCH), own / "out/tiny"
+    journal = (folder / "optuna.journal").read_bytes()
+
+    def failing(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("lchp.study.run.search_repair.open_search", failing)
+    with pytest.raises(type(fault)):
+        restored_search(study, folder, read(folder), own / "out/.store", pytest.fail)
+    assert (folder / "optuna.journal").read_bytes() == journal
+
+
 def test_restored_search_cut_at_any_place_suggests_the_same(own: Path) -> None:
     study, folder = small.load(own, SEARCH), own / "out/tiny"
     before = [one[3] for one in state(study, folder)]
