@@ -99,7 +99,7 @@ def study_run(
         os.environ["RAY_ADDRESS"] = address
     with refusing():
         look(
-            {"--output": output, "--cache": cache}, device, workers,
+            {"--output": output, "--cache": cache}, device,
             tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
         )  # fmt: skip
 
@@ -173,7 +173,7 @@ def trial_run(
     cache = cache or _default_cache()
     with refusing():
         config = load_trial(file, sets, data, must_exist=True)
-        look({"--output": output, "--cache": cache}, device, workers)
+        look({"--output": output, "--cache": cache}, device)
 
     from lchp.reporting.evidence import read_evidence
     from lchp.study.run.options import Machine
@@ -295,7 +295,7 @@ def reproduce(
     cache = cache or _default_cache()
     with refusing():
         moved_paths(sets, data)
-        look({"--output": output, "--cache": cache}, device, workers, tracked=True, tracking_uri=tracking_uri)
+        look({"--output": output, "--cache": cache}, device, tracked=True, tracking_uri=tracking_uri)
 
     from lchp.study.reproduce.again import reproduce as again
     from lchp.study.run.options import Machine

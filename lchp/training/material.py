@@ -33,7 +33,7 @@ class Runtime:
     """Folder of what can be made again: extracted archives, drawn and resized images."""
     device: str = "cpu"
     loader_workers: int = 0
-    """Processes that decode images when those do not fit ``cache_bytes``."""
+    """Threads that decode images when those do not fit ``cache_bytes``."""
     cache_bytes: int = 16 << 30
     """Budget of one split's resized images on disk; a larger split is decoded as it is read, and an image of it that is
     broken is found then.

@@ -25,15 +25,12 @@ _SOCKET = 107
 """Bytes that the path of a socket may have on Linux."""
 _SESSION = len("/lchp-12345678/session_2026-11-25_20-54-27_179841_4194304/sockets/plasma_store")
 """Bytes of the longest path of a socket below Ray's temporary folder."""
-_WORKER = len("/pymp-12345678/listener-12345678")
-"""The same for processes that decode images."""
 _CONNECT_SECONDS = 5.0
 
 
 def look(
     folders: Mapping[str, Path],
     device: str = "auto",
-    workers: int = 0,
     *,
     tracked: bool = False,
     tracking_uri: str | None = None,
@@ -46,7 +43,6 @@ def look(
         folders: the folders that it writes, by the option that names them; they are made where they are missing. A
             cache may be read-only where it is filled.
         device: as of ``--device``.
-        workers: processes that decode images.
         tracked: whether it writes runs, into ``experiment`` (None where it is not known yet) of the store at
             ``tracking_uri`` (None as for :func:`lchp.tracking.address.resolved`).
         in_ray: whether it trains under Ray.
@@ -67,7 +63,7 @@ def look(
             *(obstacles(store, experiment) if store else ()),
             *_about_space(written),
             *_about_device(device, in_ray),
-            *_about_temporary(workers),
+            *_about_temporary(),
             *(_about_ray() if in_ray else ()),
         ]
         if told:
@@ -169,18 +165,11 @@ def cuda_devices() -> int | None:
     return count.value
 
 
-def _about_temporary(workers: int) -> Iterator[str]:
-    """Processes that decode images hand them over through sockets in the temporary folder."""
+def _about_temporary() -> Iterator[str]:
     try:
-        folder = tempfile.gettempdir()
+        tempfile.gettempdir()
     except OSError as error:
         yield f"no temporary folder can be written ({error.strerror or error}): set TMPDIR to one"
-        return
-    if workers and len(os.fsencode(folder)) > _SOCKET - _WORKER:
-        yield (
-            f"--workers {workers}: TMPDIR = {folder} is too long for their sockets, {_SOCKET - _WORKER} bytes at most: "
-            "set TMPDIR to a shorter folder, or use --workers 0"
-        )
 
 
 def _about_ray() -> Iterator[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """The options of a command: cache folder, ``auto``, ``cpu`` or ``cuda``, and processes that decode images."""
+    """The options of a command: cache folder, ``auto``, ``cpu`` or ``cuda``, and threads that decode images."""
 
     cache: Path
     device: str = "auto"
@@ -30,7 +30,7 @@ class Machine:
         Raises:
             Refusal: CUDA is asked for and not there, or a folder cannot be written.
         """
-        look({"--output": output, "--cache": self.cache}, workers=self.workers)
+        look({"--output": output, "--cache": self.cache})
         there = self.device != "cpu" and _has_cuda()
         if self.device == "cuda" and not there and cluster_address() is None:
             # The driver shows a device, or none was looked for: this build of torch cannot use it.

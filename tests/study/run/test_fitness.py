@@ -146,14 +146,6 @@ def test_look_cuda_device_of_a_cluster_does_not_serve_what_runs_here(
     assert "has no usable CUDA device" in refused(tmp_path, device="cuda")
 
 
-def test_look_long_temporary_folder_with_decoding_processes_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{LONG}")
-    look(folders(tmp_path), workers=0)
-    assert "--workers 2: TMPDIR = /tmp/xxx" in refused(tmp_path, workers=2)
-
-
 def test_look_without_a_temporary_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
