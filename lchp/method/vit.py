@@ -100,6 +100,15 @@ def check_transformer_view(name: str, size: int) -> None:
         raise ValueError(f"a view of {size} px is no whole number of {name}'s patches of {patch} px: choose a multiple")
 
 
+def transformer_gflop(name: str, size: int) -> float:
+    """One forward pass on a square view of ``size`` pixels, two operations per multiply-add, by its layers' shapes."""
+    known = find_transformer(name)
+    tokens = (size // known.patch) ** 2 + 1
+    # A block's projections (queries, keys, values, output) and its two layers of four times the width; its attention.
+    block = 24 * tokens * known.width**2 + 4 * tokens**2 * known.width
+    return (known.layers * block + 6 * tokens * known.patch**2 * known.width) / 1e9
+
+
 def make_transformer(name: str, seed: int) -> VisionTransformer:
     """A frozen transformer without its head, in evaluation mode, on the CPU; its weights depend on ``seed`` alone.
 

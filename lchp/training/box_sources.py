@@ -1,7 +1,7 @@
 """Where pseudo boxes come from: built once from the configuration, used by the stages, the evaluation and the cost.
 
-The live source, ``mask``, reads boxes off the momentum network's maps, view by view. Fixed sources give one
-box for each whole image, made before training; a view's box is then the part of it
+Live sources (``mask``, ``single``) read boxes off the momentum network's maps, view by view. Fixed sources give one box
+for each whole image, made before training by a frozen network or read from a file; a view's box is then the part of it
 that the view shows, and the row Pseudo Label is measured with the boxes as they are.
 
 With either, the masked images of Eq. 1 keep their meaning: what is masked is the most discriminative region L_r that
@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lchp.data.given_boxes import read_given_boxes
 from lchp.method.networks import BapClassifier
-from lchp.method.pseudo_boxes import PseudoBoxes, pseudo_boxes
+from lchp.method.pseudo_boxes import mask_out, pseudo_boxes, single_boxes
 from lchp.training.config import TrialConfig
+from lchp.training.frozen import frozen_boxes
 from lchp.training.material import Material, Split
 from lchp.vocabulary import TRAIN
 
@@ -43,14 +45,25 @@ class FixedBoxes:
         return self.by_split.get(split.name)
 
 
+class LiveBoxes(NamedTuple):
+    """What the momentum network gives for n views of side s."""
+
+    boxes: Tensor
+    """(n, 4): the pseudo boxes, corners in the view."""
+    masked: Tensor
+    """(n, 3, s, s): the views without their most discriminative region L_r, for Eq. 1."""
+
+
 def fixed_boxes(config: TrialConfig, material: Material) -> FixedBoxes | None:
     """The boxes of a fixed source for every split of ``material``; None of a live source.
 
     Raises:
-        ValueError: the file of boxes cannot be used; names what, and the remedy.
+        ValueError: the file of boxes, or the weights of the frozen network, cannot be used; names what, and the remedy.
     """
     if not config.pseudo_boxes.fixed:
         return None
+    if config.pseudo_boxes.frozen:
+        return FixedBoxes(frozen_boxes(config, material))
     assert config.pseudo_boxes.file is not None, "a configuration with the source `file` names it"
     given = read_given_boxes(config.pseudo_boxes.file, material.dataset)
     sources = {split.name: split.source for split in (material.train_split, *material.measured)}
@@ -63,10 +76,19 @@ def fixed_boxes(config: TrialConfig, material: Material) -> FixedBoxes | None:
     )
 
 
-def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> PseudoBoxes:
-    """What Algorithm 1, or its ablation, makes of views (n, 3, s, s) with labels (n,), by the maps of ``network``.
+def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> LiveBoxes:
+    """What a live source makes of views (n, 3, s, s) with labels (n,), by the maps of ``network``; of a fixed source
+    the region that Eq. 1 masks, and no boxes of use.
 
-    Without host synchronisation; no gradient flows.
+    No gradient flows. Without host synchronisation, but for the largest component, which is found on the CPU.
     """
     options = config.pseudo_boxes
-    return pseudo_boxes(lambda images: network.maps(images, options.maps), views, config.delta, options.normalization)
+
+    def maps(images: Tensor) -> Tensor:
+        return network.class_activation(images, labels) if options.maps == "cam" else network.maps(images, options.maps)
+
+    if options.source == "mask":
+        found = pseudo_boxes(maps, views, config.delta, options.normalization, options.component)
+        return LiveBoxes(found.merged, found.masked)
+    region = single_boxes(maps, views, config.delta, options.normalization, options.component)
+    return LiveBoxes(region, mask_out(views, region))

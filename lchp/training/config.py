@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from lchp.data.config import Config, DatasetConfig, GivenPath, SplitConfig, SyntheticDataset, ViewConfig
 from lchp.method.backbones import NETWORKS, check_view
+from lchp.method.vit import TRANSFORMERS, check_transformer_view
 from lchp.vocabulary import STRONG_AUGMENTATIONS
 
 AUGMENTATIONS = (
@@ -25,8 +26,10 @@ AUGMENTATIONS = (
 
 if TYPE_CHECKING:  # type checkers want the names written out
     NetworkName = str
+    TransformerName = str
 else:
     NetworkName = Literal[*NETWORKS]
+    TransformerName = Literal[*TRANSFORMERS]
 
 MOST_IMAGES = 65_536
 """Images in one batch. Like the other upper bounds here it refuses slips of the pen before they take all memory or
@@ -74,18 +77,49 @@ class WeightsConfig(Config):
     )
 
 
-class PseudoBoxConfig(Config):
-    """Where pseudo boxes come from, and what the paper leaves open of Algorithm 1 (method notes 1, 2).
+KEPT = {
+    "ddt": ("source", "size", "weights", "network", "axis"),
+    "tokencut": ("source", "size", "weights", "transformer", "similarity"),
+    "lost": ("source", "size", "weights", "transformer", "patches"),
+}
+"""What of PseudoBoxConfig determines that which is kept of a frozen network in the cache, by source."""
 
-    ``mask`` reads them off the momentum network's maps of every view, as it learns. The other sources are fixed: boxes
-    of whole images, made before training.
+
+class PseudoBoxConfig(Config):
+    """Where pseudo boxes come from, and what the paper leaves open of Algorithm 1 (method notes 1, 2, 4).
+
+    ``mask`` and ``single`` read them off the momentum network's maps of every view, as it learns. The other sources are
+    fixed: one box for each whole image, made before training.
     """
 
-    source: Literal["mask", "file"] = Field("mask", description="`mask`: Algorithm 1; `file`: a CSV of one's own")
-    normalization: Literal["min_max", "max"] = Field(
-        "min_max", description="scale of A before A > delta (method notes 1)"
+    source: Literal["mask", "single", "ddt", "tokencut", "lost", "file"] = Field(
+        "mask",
+        description="`mask`: Algorithm 1; `single`: without its mask pass; `ddt`: Deep Descriptor Transforming; "
+        "`tokencut`, `lost`: by a self-supervised transformer; `file`: a CSV of one's own",
     )
-    maps: Literal["features", "attention"] = Field("features", description="which maps are averaged (method notes 2)")
+    normalization: Literal["min_max", "max"] = Field(
+        "min_max", description="scale of A before A > delta (method notes 1); `max`: delta is a share of the maximum"
+    )
+    maps: Literal["features", "attention", "cam"] = Field(
+        "features", description="whose mean A is (method notes 2); `cam`: the label's class activation alone"
+    )
+    component: Literal["all", "largest"] = Field(
+        "all", description="what of the foreground a box of `mask` or `single` holds (method notes 4)"
+    )
+    size: int = Field(
+        448, ge=16, le=2048, description="side in pixels of the whole images that `ddt`, `tokencut` and `lost` see"
+    )
+    weights: Literal["pretrained", "none"] | WeightsFile = Field(
+        "pretrained", description="of `network` (torchvision's ImageNet weights) or `transformer` (DINO's), or a file"
+    )
+    network: NetworkName = Field("mobilenet_v2", description="of `ddt`: the trunk of a classifier, frozen")
+    axis: Literal["class", "all"] = Field("class", description="of `ddt`: images that share a principal axis")
+    threshold: float = Field(0.0, ge=0, lt=1, description="of `ddt`: foreground is h > threshold * max(h) (PSOL: 0)")
+    transformer: TransformerName = Field("dino_vits16", description="of `tokencut` and `lost`, frozen")
+    similarity: float = Field(
+        0.2, ge=-1, lt=1, description="of `tokencut`: the cosine above which patches are joined (paper: 0.2; CUB 0.05)"
+    )
+    patches: int = Field(100, ge=1, le=100_000, description="of `lost`: patches of the lowest degree that vote")
     file: GivenPath | None = Field(
         None, description="boxes of `file`: a CSV with the columns path, x1, y1, x2, y2 in pixels"
     )
@@ -93,7 +127,17 @@ class PseudoBoxConfig(Config):
     @property
     def fixed(self) -> bool:
         """Whether boxes are made before training, one for each whole image."""
-        return self.source != "mask"
+        return self.source not in ("mask", "single")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether they are made by a frozen network."""
+        return self.source in KEPT
+
+    @property
+    def kept(self) -> str | None:
+        """What configurations have in common that share what is kept of a frozen network; None of other sources."""
+        return self.model_dump_json(include=set(KEPT[self.source])) if self.frozen else None
 
 
 class OptimizerConfig(Config):
@@ -256,3 +300,12 @@ class TrialConfig(Config):
             raise ValueError(
                 "pseudo_boxes.source is file, but pseudo_boxes.file names none: give the CSV with the boxes"
             )
+        if options.source == "ddt":
+            check_view(options.network, options.size)
+            if options.weights == "pretrained" and NETWORKS[options.network].imagenet is None:
+                raise ValueError(
+                    f"pseudo_boxes.weights is pretrained, but {options.network} has no such weights: "
+                    "give pseudo_boxes.weights.file, or choose another pseudo_boxes.network"
+                )
+        if options.source in ("tokencut", "lost"):
+            check_transformer_view(options.transformer, options.size)

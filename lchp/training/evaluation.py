@@ -98,7 +98,7 @@ class Evaluator:
     def pseudo_label(self, classifier: BapClassifier) -> Localizer:
         """The boxes of a live source by ``classifier``, whose mode is set to evaluation; of ``cam`` the label's."""
         classifier.eval()
-        return self._whole(lambda views, labels: live_boxes(self.config, classifier, views, labels).merged)
+        return self._whole(lambda views, labels: live_boxes(self.config, classifier, views, labels).boxes)
 
     def regressed(self, regressor: BoxRegressor) -> Localizer:
         """The boxes of ``regressor``, whose mode is set to evaluation."""

@@ -37,6 +37,15 @@ class Added:
 
 ADDED: dict[str, Added] = {
     "pseudo_boxes.source": Added("0.3", "mask"),
+    "pseudo_boxes.component": Added("0.3", "all"),
+    "pseudo_boxes.size": Added("0.3", 448),
+    "pseudo_boxes.weights": Added("0.3", "pretrained"),
+    "pseudo_boxes.network": Added("0.3", "mobilenet_v2"),
+    "pseudo_boxes.axis": Added("0.3", "class"),
+    "pseudo_boxes.threshold": Added("0.3", 0.0),
+    "pseudo_boxes.transformer": Added("0.3", "dino_vits16"),
+    "pseudo_boxes.similarity": Added("0.3", 0.2),
+    "pseudo_boxes.patches": Added("0.3", 100),
     "pseudo_boxes.file": Added("0.3", None),
     "initialization.augmentation": Added("0.3", "none"),
     **{
@@ -74,7 +83,12 @@ PATHS: dict[str, PathField] = {
     DATA_PATH: PathField("--data PATH", required=True, folder=True),
     **{
         key: PathField(f"--set {key}=PATH")
-        for key in ("weights.classifier.file", "weights.regressor.file", "pseudo_boxes.file")
+        for key in (
+            "weights.classifier.file",
+            "weights.regressor.file",
+            "pseudo_boxes.weights.file",
+            "pseudo_boxes.file",
+        )
     },
 }
 """Every field of TrialConfig that is a path, by its dotted key. What lies there identifies a result, by its digest; the

@@ -214,9 +214,9 @@ def stage_losses(
     """
     classifier = networks.classifier
     with torch.no_grad():
-        pseudo = live_boxes(config, networks.momentum, views, labels)
-    target = pseudo.merged if fixed is None else fixed
-    raw_logits, masked_logits = classifier(torch.cat([views, pseudo.masked])).logits.chunk(2)
+        live = live_boxes(config, networks.momentum, views, labels)
+    target = live.boxes if fixed is None else fixed
+    raw_logits, masked_logits = classifier(torch.cat([views, live.masked])).logits.chunk(2)
     loss_cls = losses.classification_loss(raw_logits, masked_logits, labels)
     if with_regressor:
         loss_reg = regressor_loss(networks.regressor, views, target, config.box_format, strong)

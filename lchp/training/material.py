@@ -163,7 +163,7 @@ class Material:
     @cached_property
     def train(self) -> ImageSource:
         """The training images."""
-        return self._source(TRAIN)
+        return self.source(TRAIN, self.config.view.resize)
 
     @cached_property
     def train_split(self) -> Split:
@@ -186,15 +186,16 @@ class Material:
         return [self.test] if self.val is None else [self.val, self.test]
 
     def _split(self, name: str) -> Split:
-        return Split(name, self._source(name), self.true_boxes, self.data.sizes)
+        return Split(name, self.source(name, self.config.view.resize), self.true_boxes, self.data.sizes)
 
-    def _source(self, name: str) -> ImageSource:
+    def source(self, name: str, size: int) -> ImageSource:
+        """The images of the split of that name, resized to ``size`` pixels a side."""
         from lchp.data.loader import ImageSource  # imports torch, which preparing does without
 
         return ImageSource(
             self.dataset.root,
             getattr(self.splits, name),
-            self.config.view.resize,
+            size,
             self.runtime.cache,
             self.runtime.cache_bytes,
             self.data.identities[name],

@@ -39,6 +39,9 @@ def given_files(config: TrialConfig) -> dict[str, GivenFile | None]:
     }
     # A role that version 0.1 did not have is absent where it has no file: results of before have no digest of it.
     options = config.pseudo_boxes
+    box_weights = given_weights(options.weights, "pseudo_boxes.weights", "set pseudo_boxes.weights to pretrained")
+    if options.frozen and box_weights is not None:
+        files["pseudo_box_weights"] = box_weights
     if options.source == "file" and options.file is not None:
         files["pseudo_boxes"] = GivenFile("pseudo_boxes.file", options.file, None, "choose another pseudo_boxes.source")
     return files

@@ -6,12 +6,19 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from lchp.method.pseudo_boxes import pseudo_boxes
-from lchp.training import initialization
-from lchp.training.box_sources import fixed_boxes
+from lchp.method.augmentation import normalise
+from lchp.method.backbones import find_network
+from lchp.method.lost import lost_boxes
+from lchp.method.pseudo_boxes import activation, mask_out, pseudo_boxes, tightest_box
+from lchp.method.tokencut import tokencut_boxes
+from lchp.method.vit import last_keys
+from lchp.training import frozen, initialization
+from lchp.training.box_sources import fixed_boxes, live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.initialization import Initialization, make_networks, stage_losses
 from lchp.training.material import Material, Runtime
@@ -142,3 +149,215 @@ def test_fixed_source_continues_to_the_same_bits(table: Path, runtime: Runtime) 
     assert same_tensors(
         dict(stages[0].networks.regressor.state_dict()), dict(stages[1].networks.regressor.state_dict())
     )
+
+
+# A frozen network
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights for the small network, with which its maps are not constant."""
+    torch.manual_seed(5)
+    file = tmp_path_factory.mktemp("weights") / "small_cnn.pth"
+    torch.save(find_network("small_cnn").regressor.build().state_dict(), file)
+    return file
+
+
+def by_ddt(table: Path, weights: Path, **options: Any) -> TrialConfig:
+    """A tiny trial by Deep Descriptor Transforming at 48 pixels a side."""
+    boxes = {"source": "ddt", "network": "small_cnn", "weights": {"file": weights}, "size": 48, **options}
+    return tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=boxes)
+
+
+def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarray:
+    """DDT by its definition, in float64, image by image."""
+    network = frozen.frozen_network(config)
+
+    def descriptors(name: str) -> tuple[np.ndarray, list[int]]:
+        source = material.source(name, 48)
+        with torch.no_grad():
+            maps = network(normalise(source.batch(torch.arange(len(source)))))
+        return maps.double().numpy(), source.labels.tolist()
+
+    (train, of_train), (maps, labels) = descriptors("train"), descriptors(split)
+    found = []
+    for image, label in zip(maps, labels, strict=True):
+        of_class = [other == label or config.pseudo_boxes.axis == "all" for other in of_train]
+        flat = train[of_class].transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
+        mean = flat.mean(0)
+        axis = np.linalg.svd(flat - mean, full_matrices=False)[2][0]
+        if np.sum(((flat - mean) @ axis) * (flat**2).sum(1)) < 0:
+            axis = -axis
+        h = np.tensordot(image - mean[:, None, None], axis, (0, 0))
+        mask = h > config.pseudo_boxes.threshold * max(h.max(), 0)
+        parts, count = ndimage.label(mask, np.ones((3, 3)))
+        if count == 0:
+            found.append([0, 0, 1, 1])
+            continue
+        rows, columns = np.nonzero(parts == 1 + np.argmax(np.bincount(parts[parts > 0])[1:]))
+        ends = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        found.append([end / len(h) for end in ends])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": "all"}, {"threshold": 0.3}])
+def test_ddt_boxes_equal_their_definition_by_numpy(
+    table: Path, weights: Path, runtime: Runtime, options: dict[str, Any]
+) -> None:
+    config = by_ddt(table, weights, **options)
+    material = Material.prepare(config, runtime)
+    fixed = fixed_boxes(config, material)
+    assert fixed is not None
+    for split in (material.train_split, *material.measured):
+        found = fixed.of(split)
+        assert found is not None
+        np.testing.assert_allclose(found, numpy_boxes(config, material, split.name), atol=1e-6)
+        assert len(np.unique(found.numpy(), axis=0)) > 1
+
+
+def test_ddt_boxes_from_the_cache_equal_those_made_anew_and_thresholds_share_them(
+    table: Path, weights: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = by_ddt(table, weights)
+    made = fixed_boxes(config, Material.prepare(config, runtime))
+    fresh = Runtime(runtime.store, tmp_path / "fresh")
+    anew = fixed_boxes(config, Material.prepare(config, fresh))
+    monkeypatch.setitem(frozen.MAKERS, "ddt", lambda *_: pytest.fail("made again"))
+    kept = fixed_boxes(config, Material.prepare(config, runtime))
+    assert made is not None
+    assert anew is not None
+    assert kept is not None
+    assert all(torch.equal(made.by_split[name], anew.by_split[name]) for name in ("train", "val", "test"))
+    assert all(torch.equal(made.by_split[name], kept.by_split[name]) for name in ("train", "val", "test"))
+    tighter = by_ddt(table, weights, threshold=0.5)
+    boxes = fixed_boxes(tighter, Material.prepare(tighter, runtime))
+    assert boxes is not None
+    assert not torch.equal(boxes.train, made.train)
+
+
+def test_ddt_boxes_of_pretrained_and_of_random_weights_are_kept_apart(
+    table: Path, weights: Path, tmp_path: Path
+) -> None:
+    runtime = Runtime(tmp_path / "store", tmp_path / "cache")
+    random = {"source": "ddt", "network": "small_cnn", "weights": "none", "size": 48}
+    for config in (by_ddt(table, weights), tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=random)):
+        fixed_boxes(config, Material.prepare(config, runtime))
+    assert len(list((runtime.cache / "pseudo_boxes").glob("*.pt"))) == 2
+
+
+def test_ddt_boxes_whose_cache_is_damaged_are_made_again(
+    table: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, runtime = by_ddt(table, weights), Runtime(tmp_path / "store", tmp_path / "cache")
+    made = fixed_boxes(config, Material.prepare(config, runtime))
+    (file,) = (runtime.cache / "pseudo_boxes").glob("*.pt")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    again = fixed_boxes(config, Material.prepare(config, runtime))
+    assert made is not None
+    assert again is not None
+    assert torch.equal(made.train, again.train)
+    assert f"{file} is damaged" in capsys.readouterr().err
+
+
+def test_trial_by_ddt_learns_its_boxes_and_measures_them(table: Path, weights: Path, runtime: Runtime) -> None:
+    config = by_ddt(table, weights)
+    result = run_trial(config, runtime, lambda epoch: None)
+    material = Material.prepare(config, runtime)
+    fixed = fixed_boxes(config, material)
+    assert fixed is not None
+    with (result.folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if (row["method"], row["split"]) == ("pseudo_label", "test")]
+    found = [
+        [float(row["x1"]) / 80, float(row["y1"]) / 64, float(row["x2"]) / 80, float(row["y2"]) / 64] for row in rows
+    ]
+    np.testing.assert_allclose(found, fixed.by_split["test"], atol=1e-6)
+
+
+def test_frozen_network_without_its_file_is_refused_by_its_key(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"pseudo_boxes\.weights\.file .*none\.pth does not exist: correct the path, or "
+    ):
+        frozen.frozen_network(by_ddt(table, tmp_path / "none.pth"))
+
+
+def test_config_of_a_network_without_imagenet_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"pseudo_boxes\.weights is pretrained, but small_cnn has no such weights"):
+        tiny(pseudo_boxes={"source": "ddt", "network": "small_cnn"})
+
+
+@pytest.mark.parametrize("source", ["tokencut", "lost"])
+def test_boxes_by_a_transformer_are_those_of_each_image_alone_and_kept(
+    source: str, table: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"source": source, "size": 64, "weights": "none", "similarity": 0.9, "patches": 5}
+    config = tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=options)
+    material = Material.prepare(config, runtime)
+    network = frozen.frozen_network(config)
+    with torch.no_grad():
+        # So that what a patch shows outweighs where it lies.
+        network.conv_proj.weight.mul_(100)  # type: ignore[operator, union-attr]
+    monkeypatch.setattr(frozen, "frozen_network", lambda config: network)
+    made = fixed_boxes(config, material)
+    monkeypatch.setitem(frozen.MAKERS, source, lambda *_: pytest.fail("made again"))
+    kept = fixed_boxes(config, material)
+    assert made is not None
+    assert kept is not None
+    assert torch.equal(kept.train, made.train)
+    test = material.source("test", 64)
+    for index, box in enumerate(made.by_split["test"]):
+        with torch.no_grad():
+            keys, grid = last_keys(network, normalise(test.batch(torch.tensor([index]))))
+        alone = tokencut_boxes(keys, grid, 0.9) if source == "tokencut" else lost_boxes(keys, grid, 5)
+        assert torch.equal(box, alone[0])
+    assert len(made.train.unique(dim=0)) > 1
+
+
+def test_config_of_a_transformer_whose_patches_do_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a view of 450 px is no whole number of dino_vits16's patches of 16 px"):
+        tiny(pseudo_boxes={"source": "lost", "size": 450})
+
+
+# Live sources
+
+
+def maps_by(config: TrialConfig, network: Any, images: torch.Tensor) -> torch.Tensor:
+    if config.pseudo_boxes.maps == "cam":
+        return network.class_activation(images, LABELS)  # type: ignore[no-any-return]
+    return network.maps(images, config.pseudo_boxes.maps)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("maps", ["features", "cam"])
+@pytest.mark.parametrize("component", ["all", "largest"])
+def test_live_boxes_of_single_are_the_first_region_and_those_of_mask_hold_it(maps: str, component: str) -> None:
+    options = {"maps": maps, "component": component, "normalization": "max"}
+    mask, single = (config_of(delta=0.6, pseudo_boxes={"source": name, **options}) for name in ("mask", "single"))
+    network, images = make_networks(mask, CLASSES).momentum, views(4)
+    with torch.no_grad():
+        foreground = activation(maps_by(mask, network, images), 32, "max") > 0.6
+        if component == "largest":
+            parts = [ndimage.label(image, np.ones((3, 3))) for image in foreground.numpy()]
+            largest = [labels == (np.bincount(labels[labels > 0]).argmax() if count else -1) for labels, count in parts]
+            foreground = torch.from_numpy(np.stack(largest))
+    region = tightest_box(foreground)
+    found = live_boxes(single, network, images, LABELS)
+    assert torch.equal(found.boxes, region)
+    assert torch.equal(found.masked, mask_out(images, region))
+    whole = live_boxes(mask, network, images, LABELS)
+    assert torch.equal(whole.masked, found.masked)
+    assert (whole.boxes[:, :2] <= region[:, :2]).all()
+    assert (whole.boxes[:, 2:] >= region[:, 2:]).all()
+    assert not torch.equal(whole.boxes, region)
+
+
+@pytest.mark.parametrize(
+    "options", [{"source": "single"}, {"maps": "cam", "normalization": "max"}, {"component": "largest"}]
+)
+def test_trial_by_another_live_source_has_other_pseudo_labels(
+    options: dict[str, Any], finished: TrialConfig, shared: Runtime
+) -> None:
+    usual = run_trial(finished, shared, lambda epoch: None)
+    other = run_trial(tiny(pseudo_boxes=options), shared, lambda epoch: None)
+    boxes = [(folder / "per_image.csv").read_text(encoding="utf-8") for folder in (usual.folder, other.folder)]
+    assert boxes[0] != boxes[1]

@@ -10,6 +10,7 @@ from lchp.data.config import DatasetConfig
 from lchp.data.kinds import Counts
 from lchp.errors import refusing
 from lchp.method.backbones import NETWORKS
+from lchp.method.vit import transformer_gflop
 from lchp.training.config import TrialConfig
 
 TRAINING = 3.0
@@ -63,11 +64,19 @@ def cost_of(
     trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Mapping[DatasetConfig, Counts]
 ) -> Cost:
     """What trials cost that share these initializations; ``images`` counts those of every dataset."""
+    # What a frozen network gives is kept in the cache, for every trial that has the same data and source.
+    sources = {
+        (config.dataset, config.split, config.pseudo_boxes.kept): _source_gflop(config, images[config.dataset])
+        for config in initializations
+    }
     first = sum(_initialization_gflop(config, images[config.dataset]) for config in initializations)
-    unshared = sum(_initialization_gflop(config, images[config.dataset]) for config in trials)
+    unshared = sum(
+        _initialization_gflop(config, images[config.dataset]) + _source_gflop(config, images[config.dataset])
+        for config in trials
+    )
     refinement = sum(_refinement_gflop(config, images[config.dataset]) for config in trials)
     evaluation = sum(_evaluation_gflop(config, images[config.dataset]) for config in trials)
-    return Cost(first, refinement, evaluation, unshared + refinement + evaluation)
+    return Cost(first + sum(sources.values()), refinement, evaluation, unshared + refinement + evaluation)
 
 
 def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
@@ -82,12 +91,29 @@ def _splits(config: TrialConfig, images: Counts) -> tuple[int, int]:
     return images.train - val, val
 
 
+def _source_gflop(config: TrialConfig, images: Counts) -> float:
+    """What the frozen network of a source computes, over every image once and, to fit ``ddt``, over the training images
+    before.
+    """
+    options = config.pseudo_boxes
+    if not options.frozen:
+        return 0.0
+    train, val = _splits(config, images)
+    if options.source == "ddt":
+        one = NETWORKS[options.network].classifier.gflop * (options.size / 448) ** 2
+        return (2 * train + val + images.test) * one
+    return (train + val + images.test) * transformer_gflop(options.transformer, options.size)
+
+
 def _initialization_gflop(config: TrialConfig, images: Counts) -> float:
-    """A step trains the classifier on raw and masked images, asks the momentum network, trains the regressor."""
+    """A step trains the classifier on raw and masked images, asks the momentum network, trains the regressor. Only
+    Algorithm 1 asks the momentum network a second time, about the masked images.
+    """
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
     stage = config.initialization
-    learning = stage.epochs * 2 * (TRAINING + 1) * classifier
+    asked = 2 if config.pseudo_boxes.source == "mask" else 1
+    learning = stage.epochs * (2 * TRAINING + asked) * classifier
     boxes = (stage.epochs - stage.regressor_start) * TRAINING * regressor
     checks = val * (stage.epochs // config.evaluation.every) * (3 * classifier + regressor)
     return train * (learning + boxes) + checks

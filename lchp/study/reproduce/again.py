@@ -18,7 +18,7 @@ from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.fitness import look
 from lchp.study.run.options import Machine, epoch_line
-from lchp.study.run.prepare import require_images
+from lchp.study.run.prepare import require_readable
 from lchp.study.run.recorder import WEIGHTS_TAG
 from lchp.study.spec.moved import moved_paths
 from lchp.study.spec.presence import require_files
@@ -75,7 +75,7 @@ def reproduce(
             _log(uri, stored, config, None, wrong)
             echo("not trained again: the run cannot be reproduced from this")
             return 1
-        require_images([(config, material)])
+        require_readable([(config, material)])
         result = run_trial(config, runtime, lambda report: echo(epoch_line(report)), material)
         found = compare(
             stored,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from itertools import product
 
 from lchp.data.config import DatasetConfig
+from lchp.data.given_boxes import read_given_boxes
 from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
@@ -76,10 +77,19 @@ def prepare(study: Study, runtime: Runtime) -> Materials:
         configs = _suggested(study)
     else:
         require_batches((config, materials.of(config)) for config in configs)
-    trials = [(config, materials.of(config)) for config in configs]
+    require_readable([(config, materials.of(config)) for config in configs])
+    return materials
+
+
+def require_readable(trials: Sequence[tuple[TrialConfig, Material]]) -> None:
+    """Try everything that trials which are not trained yet will read: boxes of one's own, weights, images.
+
+    Raises:
+        Refusal: something cannot be used; names it and the remedy.
+    """
+    require_boxes(trials)
     require_weights(trials)
     require_images(trials)
-    return materials
 
 
 def require_batches(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
@@ -120,7 +130,8 @@ def require_images(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
 
 
 def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
-    """Make the networks of trials whose initialization is not trained, once for each choice of networks and weights.
+    """Make the networks of trials whose initialization is not trained, once for each choice of networks and weights,
+    frozen ones that give boxes included.
 
     So that weights that do not fit are found before any process starts, and a download happens once.
 
@@ -129,24 +140,46 @@ def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
     """
     tried = set()
     for config, material in trials:
-        key = (config.classifier, config.backbone, config.weights)
-        plain = config.weights.classifier == "none" and config.weights.regressor in ("none", "classifier")
+        key = (config.classifier, config.backbone, config.weights, config.pseudo_boxes.kept)
+        drawn = config.weights.classifier == "none" and config.weights.regressor in ("none", "classifier")
+        plain = drawn and not config.pseudo_boxes.frozen
         if plain or key in tried or StageFolder(material.initialization_folder(config)).done:
             continue
         tried.add(key)
-        from lchp.training.initialization import make_networks  # torch: a study that is finished does without
+        # They import torch: a study that is finished does without.
+        from lchp.training.frozen import frozen_network
+        from lchp.training.initialization import make_networks
 
         with refusing():
             make_networks(config, len(material.dataset.classes))
+            if config.pseudo_boxes.frozen:
+                frozen_network(config)
+
+
+def require_boxes(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
+    """Read the boxes that trials are given in files, where their initialization is not trained.
+
+    Raises:
+        Refusal: a training image has none, or a line is none; names file, line and remedy.
+    """
+    read = set()
+    for config, material in trials:
+        key, file = Material.key(config), config.pseudo_boxes.file
+        needed = config.pseudo_boxes.source == "file" and key not in read
+        if not needed or file is None or StageFolder(material.initialization_folder(config)).done:
+            continue
+        read.add(key)
+        with refusing():
+            read_given_boxes(file, material.dataset)
 
 
 def _suggested(study: Study) -> list[TrialConfig]:
-    """The configurations of a search that differ in networks or weights."""
+    """The configurations of a search that differ in networks, weights or the source of boxes."""
     assert study.search is not None, "only a search suggests"
     choices = {
         key: values
         for key, values in study.search.space.items()
-        if key.split(".")[0] in {"classifier", "backbone", "weights"} and not isinstance(values, Range)
+        if key.split(".")[0] in {"classifier", "backbone", "weights", "pseudo_boxes"} and not isinstance(values, Range)
     }
     configs = []
     for values in product(*choices.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lchp.study.run.options import epoch_line
-from lchp.study.run.prepare import Materials, require_batches, require_images, require_weights
+from lchp.study.run.prepare import Materials, require_batches, require_readable
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
 from lchp.training.trial import TrialResult, run_trial
@@ -23,6 +23,5 @@ def run_single(config: TrialConfig, runtime: Runtime, echo: Callable[[str], None
     for finding in materials.findings:
         echo(f"warning: {finding}")
     require_batches([(config, material)])
-    require_weights([(config, material)])
-    require_images([(config, material)])
+    require_readable([(config, material)])
     return run_trial(config, runtime, lambda report: echo(epoch_line(report)), material, echo)

@@ -98,6 +98,26 @@ def test_plan_cost_charges_a_shared_initialization_once(tmp_path: Path) -> None:
     assert three.unshared == pytest.approx(3 * one.unshared)
 
 
+def test_plan_cost_of_a_frozen_source_is_counted_once_and_spares_the_mask_pass(tmp_path: Path) -> None:
+    images = Counts(100, 50, 10, "counted")
+    text = "name: s\npreset: cub\npseudo_boxes: {network: mobilenet_v2, size: 224}\n"
+    costs = []
+    for lines in (
+        "",
+        "vary: {pseudo_boxes.source: [ddt]}\n",
+        "vary: {pseudo_boxes.source: [ddt], delta: [0.6, 0.7]}\n",
+    ):
+        cost = planned(tmp_path, text + lines, images=images).cost
+        assert cost is not None
+        costs.append(cost.initialization)
+    mask, one, two = costs
+    # MobileNetV2 sees the training images twice and the test images once, at a quarter of the area of 448 px.
+    kept = (2 * 100 + 50) * 4.43 / 4
+    assert two - kept == pytest.approx(2 * (one - kept))
+    # 40 epochs of 100 images without the momentum network's second look, by InceptionV3.
+    assert mask - (one - kept) == pytest.approx(40 * 100 * 21.9)
+
+
 def test_plan_of_several_datasets_counts_the_images_of_each(tmp_path: Path) -> None:
     text = "name: s\npreset: quickstart\n"
     few, many = (planned(tmp_path, text, f"dataset.train_per_class={count}").cost for count in (10, 1000))

@@ -1,0 +1,174 @@
+"""Boxes of whole images by a frozen, pretrained network: made once for a dataset, a network and a size, and kept in the
+cache folder (``Runtime.cache``), where every trial and study finds them.
+
+The network sees each image whole, resized to ``pseudo_boxes.size`` pixels a side, in fp32: bf16 moves boxes. What is
+fitted (DDT's axes) is fitted on the training images alone. Images of val and test get their boxes for the row Pseudo
+Label; a class's axis is chosen by their label, as GT-Known localization has it (paper 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lchp.data.fingerprint import fingerprint
+from lchp.data.loader import ImageSource
+from lchp.data.once import build_once
+from lchp.data.progress import progress
+from lchp.method.augmentation import normalise
+from lchp.method.backbones import find_network
+from lchp.method.descriptors import DescriptorMoments, PrincipalAxes, ddt_boxes, projection
+from lchp.method.lost import lost_boxes
+from lchp.method.networks import seeded
+from lchp.method.tokencut import tokencut_boxes
+from lchp.method.vit import last_keys, make_transformer
+from lchp.store.checks import Damaged
+from lchp.store.tensors import check_tensors, load_tensors, save_tensors
+from lchp.training.config import KEPT, TrialConfig
+from lchp.training.loop import place
+from lchp.training.material import Material
+from lchp.training.weights import load_transformer_weights, load_trunk_weights
+from lchp.vocabulary import TRAIN
+
+GROUPS = 32
+"""Classes whose moments are summed in one pass: 0.4 GB for MobileNetV2's 1,280 channels."""
+
+
+def frozen_boxes(config: TrialConfig, material: Material) -> dict[str, Tensor]:
+    """The boxes (n, 4), corners in [0, 1] of whole images, of every split of ``material`` in its order, by its name.
+
+    Raises:
+        ValueError: weights that cannot be had or do not fit; names what, and the remedy.
+    """
+    kept = _kept(config, material)
+    if config.pseudo_boxes.source == "ddt":
+        return {name: ddt_boxes(maps, config.pseudo_boxes.threshold) for name, maps in kept.items()}
+    return kept
+
+
+def frozen_network(config: TrialConfig) -> nn.Module:
+    """The frozen network of a source, on the CPU, in evaluation mode. ValueError as :func:`frozen_boxes`."""
+    options, key = config.pseudo_boxes, "pseudo_boxes.weights"
+    if options.source == "ddt":
+        trunk: nn.Module = seeded(find_network(options.network).classifier.build, 0)
+        source = "imagenet" if options.weights == "pretrained" else options.weights
+        load_trunk_weights(trunk, options.network, source, key)
+        return trunk.requires_grad_(False).eval()
+    transformer: nn.Module = make_transformer(options.transformer, 0)
+    load_transformer_weights(
+        transformer, options.transformer, "dino" if options.weights == "pretrained" else options.weights, key
+    )
+    return transformer
+
+
+def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
+    """DDT's projections (n, h, w), float32, or another source's boxes (n, 4), by split."""
+    options = config.pseudo_boxes.model_dump(mode="json", include=set(KEPT[config.pseudo_boxes.source]))
+    digest = material.given_digests.get("pseudo_box_weights")
+    key = fingerprint(
+        {
+            "images": material.digest.total,
+            "split": config.split.model_dump(mode="json"),
+            "options": {**options, "weights": digest or options["weights"]},
+            # Sums are ordered by threads, batches and devices: their last bits belong to the result.
+            "compute": config.compute.model_dump(mode="json", exclude={"precision"}),
+            "batch_size": config.evaluation.batch_size,
+            "device": torch.device(material.runtime.device).type,
+        }
+    )
+    made = build_once(
+        material.runtime.cache / "pseudo_boxes" / f"{key}.pt",
+        lambda part: save_tensors(part, MAKERS[config.pseudo_boxes.source](config, material)),
+        _fault,
+    )
+    return load_tensors(made)
+
+
+def _fault(file: Path) -> str | None:
+    try:
+        check_tensors(file)
+    except Damaged as damage:
+        return damage.fault
+    return None
+
+
+@torch.inference_mode()
+def _ddt_projections(config: TrialConfig, material: Material) -> dict[str, Tensor]:
+    network = _placed(config, material)
+    sources = _sources(config, material)
+    axes = _axes(config, material, network, sources[TRAIN])
+    kept = {}
+    for name, source in sources.items():
+        maps = [
+            projection(network(images), axes, _groups(config, labels)).float().cpu()
+            for images, labels in _batches(config, material, source, torch.arange(len(source)), f"DDT boxes of {name}")
+        ]
+        kept[name] = torch.cat(maps)
+    return kept
+
+
+@torch.inference_mode()
+def _token_boxes(config: TrialConfig, material: Material) -> dict[str, Tensor]:
+    options, network = config.pseudo_boxes, _placed(config, material)
+    kept = {}
+    for name, source in _sources(config, material).items():
+        boxes = []
+        for images, _ in _batches(config, material, source, torch.arange(len(source)), f"{options.source} of {name}"):
+            keys, grid = last_keys(network, images)
+            if options.source == "tokencut":
+                boxes.append(tokencut_boxes(keys, grid, options.similarity).cpu())
+            else:
+                boxes.append(lost_boxes(keys, grid, options.patches).cpu())
+        kept[name] = torch.cat(boxes)
+    return kept
+
+
+def _axes(config: TrialConfig, material: Material, network: nn.Module, train: ImageSource) -> PrincipalAxes:
+    """The axis of every class, or of all images, over the training images; a few classes a pass over theirs."""
+    channels = find_network(config.pseudo_boxes.network).classifier.channels
+    groups = _groups(config, train.labels)
+    parts = []
+    for start in range(0, int(groups.max()) + 1, GROUPS):
+        moments = DescriptorMoments(GROUPS, channels, material.runtime.device)
+        wanted = ((groups >= start) & (groups < start + GROUPS)).nonzero().squeeze(1)
+        for images, labels in _batches(config, material, train, wanted, "DDT axes"):
+            moments.add(network(images), _groups(config, labels) - start)
+        parts.append(moments.principal_axes())
+    return PrincipalAxes(torch.cat([part.mean for part in parts]), torch.cat([part.axis for part in parts]))
+
+
+def _groups(config: TrialConfig, labels: Tensor) -> Tensor:
+    return labels if config.pseudo_boxes.axis == "class" else torch.zeros_like(labels)
+
+
+def _placed(config: TrialConfig, material: Material) -> nn.Module:
+    network = frozen_network(config)
+    place(network, config.compute, material.runtime.device)
+    return network
+
+
+def _sources(config: TrialConfig, material: Material) -> dict[str, ImageSource]:
+    """Every split's images, whole, at the size that the source sees."""
+    names = [TRAIN, *(split.name for split in material.measured)]
+    return {name: material.source(name, config.pseudo_boxes.size) for name in names}
+
+
+def _batches(
+    config: TrialConfig, material: Material, source: ImageSource, places: Tensor, doing: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Normalised whole images on the device and their labels, for the images at ``places``."""
+    size = config.evaluation.batch_size
+    batches = source.batches(places, size, drop_last=False, workers=material.runtime.loader_workers)
+    for images, labels, _ in progress(batches, doing, -(-len(places) // size), "batch"):
+        yield normalise(images.to(material.runtime.device, non_blocking=True)), labels
+
+
+MAKERS: dict[str, Callable[[TrialConfig, Material], dict[str, Any]]] = {
+    "ddt": _ddt_projections,
+    "tokencut": _token_boxes,
+    "lost": _token_boxes,
+}
