@@ -31,7 +31,7 @@ BOX_ACC_30, BOX_ACC_70, MEAN_BOX_ACC = "box_acc_30", "box_acc_70", "mean_box_acc
 MEAN_IOU, TOP1_CLS = "mean_iou", "top1_cls"
 
 LOSS, SELECTED = "loss", "selected"
-"""Values of training that people read: the loss that is minimised, and the share of boxes above tau."""
+"""Values of training that people read: the loss that is minimised, and the share of boxes that Eq. 6 takes."""
 
 
 @dataclass(frozen=True)

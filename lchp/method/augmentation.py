@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from lchp.method.boxes import clip
+from lchp.method.boxes import clip, mirrored
 from lchp.vocabulary import STRONG_AUGMENTATIONS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,6 +45,10 @@ class ViewDraw:
     def to(self, device: torch.device | str) -> ViewDraw:
         """The same draw on ``device``."""
         return ViewDraw(_move(self.left, device), _move(self.top, device), _move(self.flipped, device))
+
+    def at(self, rows: Tensor) -> ViewDraw:
+        """The draws of the images at ``rows`` (m,) int64, each as often as it is named."""
+        return ViewDraw(self.left[rows], self.top[rows], self.flipped[rows])
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,7 @@ def view_boxes(boxes: Tensor, draw: ViewDraw, resize: int, crop: int) -> Tensor:
     """
     start = torch.stack([draw.left, draw.top, draw.left, draw.top], 1)
     inside = clip((boxes * resize - start) / crop)
-    x1, y1, x2, y2 = inside.unbind(1)
-    return torch.where(draw.flipped[:, None], torch.stack([1 - x2, y1, 1 - x1, y2], 1), inside)
+    return torch.where(draw.flipped[:, None], mirrored(inside), inside)
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -29,6 +29,19 @@ def area(boxes: Tensor) -> Tensor:
     return sides[..., 0] * sides[..., 1]
 
 
+def scaled(boxes: Tensor, factor: float) -> Tensor:
+    """Each box with its sides ``factor`` times as long, about its centre. Shape (..., 4) in and out; not clipped."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = (boxes[..., 2:] - boxes[..., :2]) * (factor / 2)
+    return torch.cat([centre - half, centre + half], -1)
+
+
+def mirrored(boxes: Tensor) -> Tensor:
+    """Each box in the view mirrored left to right. Shape (..., 4) in and out; its own inverse."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([1 - x2, y1, 1 - x1, y2], -1)
+
+
 def union(first: Tensor, second: Tensor) -> Tensor:
     """The smallest rectangle that holds both boxes (Algorithm 1, line 7). Shapes (..., 4), broadcast."""
     low = torch.minimum(first[..., :2], second[..., :2])

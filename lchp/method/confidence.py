@@ -1,4 +1,6 @@
-"""The confidence of a predicted box (paper 3.2): what the classifier makes of the part of the view inside it."""
+"""The confidence of a predicted box (paper 3.2): what the classifier makes of the part of the view inside it, or
+whether the localizer finds it again; and which boxes are taken for it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lchp.method.boxes import clip
+from lchp.method.boxes import clip, iou, mirrored
 
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:
@@ -50,11 +52,51 @@ def _sample_points(low: Tensor, high: Tensor, size: int) -> Tensor:
     return torch.minimum(torch.maximum(points, low + 0.5 / size), high - 0.5 / size)
 
 
-def confidence(logits: Tensor) -> Tensor:
-    """The largest class probability (paper 3.2) of ``logits`` (n, classes), in (0, 1]: (n,) float32."""
+def max_softmax(logits: Tensor) -> Tensor:
+    """max_c p_c(I_b), the paper's confidence (3.2): the largest class probability of ``logits`` (n, classes) of the
+    crops, in (0, 1]: (n,) float32.
+    """
     return logits.float().softmax(-1).amax(-1)
 
 
-def high_quality(confidence: Tensor, tau: float) -> Tensor:
-    """The indicator of Eq. 6: which of the confidences (n,) are strictly greater than ``tau`` in [0, 1]; (n,) bool."""
-    return confidence > tau
+def contrast(logits: Tensor, inner: Tensor, labels: Tensor) -> Tensor:
+    """p_y(I_b) - p_y(I_s): how much of the evidence for the image's own class y lies in the rim of the box.
+
+    ``logits`` (n, classes) are of the crop I_b, ``inner`` of I_s, the crop of the same box made smaller about its
+    centre (:func:`lchp.method.boxes.scaled`); ``labels`` (n,) int64 are the training labels y. In (-1, 1): (n,)
+    float32. A box that is too large gains nothing by its rim, one that misses the object has no p_y to lose. Source:
+    this package's own trials (method notes 21).
+    """
+    rows = labels[:, None]
+    return (logits.float().softmax(-1).gather(1, rows) - inner.float().softmax(-1).gather(1, rows))[:, 0]
+
+
+def equivariance(found: Tensor, of_mirrored: Tensor) -> Tensor:
+    """IoU(Loc(I), M(Loc(M(I)))), where M mirrors left to right: whether the localizer finds the same place twice.
+
+    ``found`` (n, 4) are the boxes of the views, ``of_mirrored`` (n, 4) those of the mirrored views as they lie there.
+    In [0, 1]: (n,) float32. Source: flip consistency, which Jeong et al. (NeurIPS 2019, CSD) train by, taken as a
+    measure (method notes 21).
+    """
+    return iou(found.float(), mirrored(of_mirrored.float()))
+
+
+def high_quality(scores: Tensor, tau: float) -> Tensor:
+    """The indicator of Eq. 6: which of the confidences (n,) are strictly greater than ``tau``; (n,) bool."""
+    return scores > tau
+
+
+def best_share(scores: Tensor, keep: float) -> Tensor:
+    """In place of Eq. 6's threshold: the :func:`share_count` highest of the confidences (n,); of equal ones the first.
+
+    The result is (n,) bool. Needs no scale of the confidence. No host synchronisation.
+    """
+    places = torch.arange(len(scores), device=scores.device)
+    best = scores.argsort(descending=True, stable=True)
+    ranks = torch.empty_like(places).scatter(0, best, places)
+    return ranks < share_count(keep, len(scores))
+
+
+def share_count(keep: float, count: int) -> int:
+    """How many of ``count`` images the best share ``keep`` in (0, 1] is: the nearest whole number, at least one."""
+    return max(1, round(keep * count))

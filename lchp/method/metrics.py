@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lchp.method.boxes import area, from_centre_size, iou
-from lchp.method.confidence import high_quality
 from lchp.vocabulary import BOX_ACCURACIES, HIT_IOU, MEAN_BOX_ACC, MEAN_IOU, METRICS, TOP1_CLS, TOP1_LOC, TOP5_LOC
 
 _DECIMALS = 12
@@ -134,20 +133,36 @@ def _centred_overlap(low: Tensor, high: Tensor, sides: Tensor) -> Tensor:
     return (torch.minimum(high.unsqueeze(1), ends) - torch.maximum(low.unsqueeze(1), 1 - ends)).clamp(min=0)
 
 
-class Selection(NamedTuple):
-    """A row of Table 4's left half."""
+def ranking_auc(scores: Tensor, hits: Tensor) -> float | None:
+    """The area under the ROC curve by ranks (Mann-Whitney): how often a hit has a higher score than a miss.
 
-    tau: float
+    ``scores`` (n,), ``hits`` (n,) bool. Ties count half; 0.5 is chance. With R the sum of the hits' ranks, equal
+    scores sharing their mean rank, and P hits, N misses: (R - P (P + 1) / 2) / (P N). None where there are only hits or
+    only misses.
+
+    >>> ranking_auc(torch.tensor([0.1, 0.4, 0.4, 0.8]), torch.tensor([False, True, False, True]))
+    0.875
+    """
+    scores, hits = scores.cpu().double(), hits.cpu()
+    positives, negatives = int(hits.sum()), int((~hits).sum())
+    if positives == 0 or negatives == 0:
+        return None
+    _, place, counts = scores.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    last = counts.cumsum(0).double()
+    ranks = (last - (counts - 1) / 2)[place]
+    return (float(ranks[hits].sum()) - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+class Selection(NamedTuple):
+    """What a rule selects of some boxes: a row of Table 4's left half."""
+
     selected: int
-    """How many training images have a confidence greater than tau."""
+    """How many."""
     gt_known: float | None
     """GT-Known of those; None where there are none."""
 
 
-def selection(confidence: Tensor, ious: Tensor, taus: Sequence[float]) -> list[Selection]:
-    """Table 4, left: how many of ``confidence`` (n,) exceed each tau, and GT-Known of those by their ``ious`` (n,)."""
-    rows = []
-    for tau in taus:
-        passed = ious.cpu()[high_quality(confidence.cpu(), tau)]
-        rows.append(Selection(tau, len(passed), accuracy(passed >= HIT_IOU) if len(passed) else None))
-    return rows
+def selection(selected: Tensor, ious: Tensor) -> Selection:
+    """Table 4, left: how many boxes are ``selected`` (n,) bool, and GT-Known of those by their ``ious`` (n,)."""
+    passed = ious.cpu()[selected.cpu()]
+    return Selection(len(passed), accuracy(passed >= HIT_IOU) if len(passed) else None)

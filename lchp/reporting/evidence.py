@@ -18,8 +18,8 @@ from lchp.store.folder import StageFolder
 from lchp.vocabulary import LCHP_R, METHODS, REFINEMENT, SELECTED, SPLITS, TEST, WHOLE_IMAGE, predicting, training_key
 
 EVERYTHING = 0.99
-"""The share of boxes above tau, in every epoch, from which tau rejects nothing: a box that the augmentation moves out
-of the view is rejected at any tau.
+"""The share of selected boxes, in every epoch, from which nothing is rejected: a box that the augmentation moves out
+of the view is so by any rule.
 """
 
 ONE_SIDE = 0.01
@@ -166,10 +166,11 @@ def _of_selection(history: Iterable[Mapping[str, Any]]) -> Iterator[Degeneration
     key = training_key(REFINEMENT, SELECTED)
     shares = [float(epoch["metrics"][key]) for epoch in history if key in epoch["metrics"]]
     if shares and max(shares) == 0:
-        meaning = "no box was above tau in any epoch, so that refinement taught the regressor nothing: lower tau"
+        meaning = "no box was selected in any epoch, so that refinement taught the regressor nothing: lower tau"
         yield Degeneration("0 selected", meaning, LCHP_R)
     if shares and min(shares) >= EVERYTHING:
-        yield Degeneration("all selected", "tau rejected no box in any epoch of refinement: raise tau", LCHP_R)
+        meaning = "no box was rejected in any epoch of refinement: raise tau, or lower confidence.keep"
+        yield Degeneration("all selected", meaning, LCHP_R)
 
 
 def _corners(test: pd.DataFrame) -> dict[str, np.ndarray]:

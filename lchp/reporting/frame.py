@@ -12,6 +12,7 @@ import pandas as pd
 
 from lchp.reporting.evidence import Evidence, read_evidence
 from lchp.store.folder import StageFolder
+from lchp.store.selection import SelectionRow
 from lchp.vocabulary import Score
 
 
@@ -28,6 +29,11 @@ class TrialRow:
     def evidence(self) -> Evidence:
         """What its numbers stand on, read once."""
         return read_evidence(self.folder)
+
+    @cached_property
+    def selection(self) -> list[SelectionRow]:
+        """What its confidence selects of the training images, read once; empty where no true box is known."""
+        return StageFolder(self.folder).selection_rows()
 
 
 @dataclass(frozen=True)

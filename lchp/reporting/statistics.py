@@ -15,6 +15,11 @@ class Summary:
     mean: float
     std: float | None
 
+    def text(self, places: int) -> str:
+        """``mean ± spread (n)``, or ``mean (1)``, with so many decimals."""
+        spread = "" if self.std is None else f" ± {self.std:.{places}f}"
+        return f"{self.mean:.{places}f}{spread} ({self.n})"
+
 
 def summarize(values: Sequence[float]) -> Summary | None:
     """Mean and sample standard deviation (divisor n - 1), None for no values.

@@ -7,24 +7,29 @@ Shares are in percent.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from lchp.reporting.cells import Cell, Column
+from lchp.reporting.confidence import (
+    CONFIDENCE_AUC,
+    auc_columns,
+    auc_of,
+    confidence_notes,
+    selected_of,
+    selection_columns,
+)
 from lchp.reporting.evidence import Images
 from lchp.reporting.footnotes import counts, images_of, row_warnings, table_warnings
 from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.origin import Made, describe_origin, distinct
-from lchp.reporting.paper import PARAMETERS, SELECTION, Number, PaperTable, load_paper
+from lchp.reporting.paper import PARAMETERS, SELECTION, PaperTable, load_paper
 from lchp.reporting.statistics import Summary, summarize
-from lchp.store.folder import StageFolder
 from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, SELECTED, TEST
-
-Cell = Summary | Number | int | None
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,6 @@ class TableSpec:
     split: str = TEST
     paper: str | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its key in the CSV, the title people read, and what its cells are."""
-
-    key: str
-    title: str
-    kind: Literal["label", "percent", "count", "paper", "paper_count", "warnings"]
 
 
 @dataclass(frozen=True)
@@ -175,31 +171,6 @@ def _parameter_columns(spec: TableSpec, paper: PaperTable | None) -> list[Column
     return columns
 
 
-def _selection_columns(paper: PaperTable | None) -> list[Column]:
-    """Table 4's left half: how many training images pass tau, and the GT-Known of those."""
-    title = METRICS[GT_KNOWN].title
-    columns = [
-        Column(SELECTED, "Selected (train)", "count"),
-        Column(f"selected_{GT_KNOWN}", f"{title} of selected (train)", "percent"),
-    ]
-    if paper and paper.reports(SELECTION, SELECTED):
-        columns.insert(1, Column("paper_selected", "Selected (paper)", "paper_count"))
-        columns.append(Column(f"paper_selected_{GT_KNOWN}", f"{title} of selected (paper)", "paper"))
-    return columns
-
-
-def _selection(trials: Sequence[TrialRow], tau: Any) -> dict[str, Summary | None]:
-    counts, shares = [], []
-    for trial in trials:
-        text = StageFolder(trial.folder).selection_text()
-        table = pd.DataFrame({"tau": []}) if text is None else pd.read_csv(io.StringIO(text))
-        for row in table[table["tau"] == tau].to_dict("records"):
-            counts.append(float(row[SELECTED]))
-            if not pd.isna(row[GT_KNOWN]):
-                shares.append(100 * float(row[GT_KNOWN]))
-    return {SELECTED: summarize(counts), f"selected_{GT_KNOWN}": summarize(shares)}
-
-
 def _at(spec: TableSpec, values: tuple[Any, ...], trials: Sequence[TrialRow]) -> list[TrialRow]:
     """The trials of the row whose parameters have those values."""
     return [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == values]
@@ -209,9 +180,11 @@ def _over_parameters(
     spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
 ) -> tuple[list[Column], list[tuple[Cell, ...]]]:
     columns = _parameter_columns(spec, paper)
-    selecting = "tau" in spec.by and any(StageFolder(trial.folder).selection_text() is not None for trial in trials)
+    selecting = any(key == "tau" or key.split(".")[0] == "confidence" for key in spec.by)
+    selecting = selecting and any(trial.selection for trial in trials)
+    columns += auc_columns(trials)
     if selecting:
-        columns += _selection_columns(paper)
+        columns += selection_columns(trials, paper)
     rows: list[tuple[Cell, ...]] = []
     for values in distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]):
         here = _at(spec, values, trials)
@@ -221,8 +194,9 @@ def _over_parameters(
                 cells[f"{method}_{metric}"] = scores.summary(here, method, metric)
                 if paper:
                     cells[f"paper_{method}_{metric}"] = paper.number(values[0], method, metric)
+        cells[CONFIDENCE_AUC] = auc_of(here)
         if selecting:
-            cells.update(_selection(here, cells["tau"]))
+            cells.update(selected_of(here, cells.get("tau")))
             if paper:
                 cells["paper_selected"] = paper.number(values[0], SELECTION, SELECTED)
                 cells[f"paper_selected_{GT_KNOWN}"] = paper.number(values[0], SELECTION, GT_KNOWN)
@@ -291,7 +265,11 @@ def make_table(
         tuple(columns),
         tuple(rows),
         describe_origin(chosen),
-        notes=(*([f"At {', '.join(fixed)}."] if fixed else []), *notes),
+        notes=(
+            *([f"At {', '.join(fixed)}."] if fixed else []),
+            *notes,
+            *confidence_notes(chosen, over_methods=not spec.by),
+        ),
         images=images,
         trials=len(chosen),
         planned=None if missing is None else len(chosen) + len(missing),

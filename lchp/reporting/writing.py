@@ -6,8 +6,9 @@ import csv
 import io
 from pathlib import Path
 
+from lchp.reporting.cells import Cell, Column
 from lchp.reporting.statistics import Summary
-from lchp.reporting.tables import Cell, Column, Table
+from lchp.reporting.tables import Table
 
 TEXT = ("label", "warnings")
 """The kinds of columns that hold words, which begin at the left."""
@@ -39,8 +40,7 @@ def show(cell: Cell, column: Column) -> str:
         return _EMPTY if column.kind != "label" else "none"
     if isinstance(cell, Summary):
         places = 2 if column.kind == "percent" else 1
-        spread = "" if cell.std is None else f" ± {cell.std:.{places}f}"
-        return f"{cell.mean:.{places}f}{spread} ({cell.n})"
+        return cell.text(places)
     if column.kind == "paper" and isinstance(cell, float):
         return f"{cell:.2f}"
     if column.kind == "paper_count" and isinstance(cell, float):

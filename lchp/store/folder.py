@@ -25,6 +25,7 @@ from lchp.store.checks import (
     read_text,
     rows_of,
 )
+from lchp.store.selection import SelectionRow, selection_rows
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 
 _CONFIG, _ENVIRONMENT, _HISTORY, _SCORES = "config.json", "environment.json", "history.json", "scores.json"
@@ -179,6 +180,13 @@ class StageFolder:
         """The rows of :meth:`selection_text`."""
         text = self.selection_text()
         return None if text is None else rows_of(self.path / _SELECTION, text)
+
+    def selection_rows(self) -> list[SelectionRow]:
+        """What :meth:`selection` says, of this version or of 0.1; empty where no true box is known."""
+        try:
+            return selection_rows(self.selection() or ())
+        except (KeyError, ValueError) as error:
+            raise Damaged(self.path / _SELECTION, f"cannot be read ({error})") from error
 
     def dataset_digests(self) -> dict[str, str]:
         """The SHA-256 of every image that the stage read, by its path in the dataset."""

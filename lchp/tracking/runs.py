@@ -5,7 +5,7 @@ Every function may be repeated after a kill at any moment: what the store alread
 Metrics of a run: ``<method>/<split>/<metric>`` and ``train/...`` per epoch, the step being the epoch over both stages;
 ``epoch``, that step itself; ``seconds``, what the epoch cost here, or ``seconds_reused`` where another trial had
 trained it; ``best_<method>/val/<metric>``, the highest value of an epoch: on val only, since a choice never sees the
-test split.
+test split; ``confidence/train/...``, how well the confidence ranks (:func:`lchp.store.selection.quality`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mlflow.tracking import MlflowClient
 from lchp.data.fingerprint import canonical, flatten
 from lchp.store.checks import Damaged
 from lchp.store.folder import RECORDS, StageFolder
+from lchp.store.selection import quality
 from lchp.tracking.address import shown
 from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
@@ -158,7 +159,12 @@ def _final(trial: StageFolder) -> dict[str, tuple[float, int]]:
         name: (float(value), int(report["step"])) for report in history for name, value in report["metrics"].items()
     }
     best = best_on_val(report["metrics"] for report in history)
-    of_trial = {"epoch": last, **trial.scores(), **{f"best_{key}": value for key, value in best.items()}}
+    of_trial = {
+        "epoch": last,
+        **trial.scores(),
+        **quality(trial.selection_rows()),
+        **{f"best_{key}": value for key, value in best.items()},
+    }
     return {**final, **{name: (float(value), last) for name, value in of_trial.items()}}
 
 

@@ -140,6 +140,20 @@ class PseudoBoxConfig(Config):
         return self.model_dump_json(include=set(KEPT[self.source])) if self.frozen else None
 
 
+class ConfidenceConfig(Config):
+    """How sure one is of a weak box, and which boxes Eq. 6 takes (paper 3.2; method notes 21)."""
+
+    score: Literal["max_softmax", "contrast", "equivariance"] = Field(
+        "max_softmax",
+        description="max_softmax: of the crop (paper 3.2); contrast: the label's probability in the crop less that in "
+        "its middle; equivariance: IoU with the mirrored view's box",
+    )
+    keep: float | None = Field(
+        None, gt=0, le=1, description="the share of every batch with the highest scores, in place of tau; none: tau"
+    )
+    shrink: float = Field(0.7, gt=0, lt=1, description="sides of contrast's middle as a share of the box's")
+
+
 class OptimizerConfig(Config):
     """Stochastic gradient descent (paper 4.3)."""
 
@@ -250,7 +264,9 @@ class TrialConfig(Config):
     dataset: DatasetConfig = SyntheticDataset()
     seed: int = Field(0, ge=0, lt=2**31, description="seed of initial weights, order and augmentation")
     delta: float = Field(0.7, ge=0, le=1, description="threshold of Algorithm 1 (paper: 0.7; Tiny-ImageNet 0.8)")
-    tau: float = Field(0.9, ge=0, le=1, description="threshold of the confidence, Eq. 6 (paper: 0.9)")
+    tau: float = Field(
+        0.9, ge=0, le=1, description="threshold of the confidence, Eq. 6 (paper: 0.9); not read with confidence.keep"
+    )
     alpha: float = Field(20.0, gt=0, le=1e6, description="weight of the regression loss, Eq. 3 (paper: 20)")
     beta: float = Field(0.9, ge=0, lt=1, description="momentum of the pseudo-box network, Eq. 7 (paper: 0.9)")
     augmentation: Augmentation = Field(
@@ -261,10 +277,15 @@ class TrialConfig(Config):
     box_format: Literal["corners", "centre_size"] = Field(
         "corners", description="what the regressor puts out (method notes 13)"
     )
+    classes_from: Literal["momentum", "classifier"] = Field(
+        "momentum",
+        description="who gives class predictions and confidences: theta_2 of Eq. 7, or theta_1 (method notes 22)",
+    )
     weights: WeightsConfig = WeightsConfig()
     split: SplitConfig = SplitConfig()
     view: ViewConfig = ViewConfig()
     pseudo_boxes: PseudoBoxConfig = PseudoBoxConfig()
+    confidence: ConfidenceConfig = ConfidenceConfig()
     initialization: InitializationConfig = InitializationConfig()
     refinement: RefinementConfig = RefinementConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,6 +1,6 @@
-"""Measuring networks on a split: predicted boxes, the paper's metrics (4.2), the floors, and the selection of Table 4.
+"""Measuring networks on a split: predicted boxes, the paper's metrics (4.2) and the floors.
 
-The only part of training that sees true boxes.
+With ``lchp.training.selection`` the only part of training that sees true boxes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,14 @@ from torch import Tensor
 from lchp.data.config import ViewConfig
 from lchp.data.loader import ImageSource
 from lchp.method import augmentation, boxes, metrics
-from lchp.method.confidence import confidence, crop
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.training.box_sources import live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.loop import autocast
 from lchp.training.material import Split
-from lchp.vocabulary import CENTRED_BOX, GT_KNOWN, SELECTED, TOP1_CLS, WHOLE_IMAGE, Score
+from lchp.vocabulary import CENTRED_BOX, TOP1_CLS, WHOLE_IMAGE, Score
 
 PER_IMAGE_COLUMNS = ("path", "label", "split", "method", "x1", "y1", "x2", "y2", "iou", "top1", "top5")
-TAUS = (*(round(step * 0.05, 2) for step in range(20)), 0.99)
-"""The thresholds at which the selection is counted: 0.00, 0.05, ... 0.95 and 0.99, each the float that is written so;
-those of Table 4 (0, 0.5, 0.6, 0.7, 0.8, 0.9) are among them.
-"""
-
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Normalised views (n, 3, s, s) and their labels (n,) to corner boxes (n, 4) in those views."""
 
@@ -89,10 +83,7 @@ class Evaluator:
                 images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
                 gathered.append(predict(evaluation_view(images, self.config.view), labels).float().cpu())
         found = torch.cat(gathered)
-        broken = (~found.isfinite().all(1)).nonzero()
-        if len(broken):
-            path = source.records[int(order[broken[0, 0]])].path
-            raise FloatingPointError(f"the networks' answer to {path} is not finite: lower the learning rate")
+        require_finite(found, source, order)
         return found
 
     def pseudo_label(self, classifier: BapClassifier) -> Localizer:
@@ -102,9 +93,9 @@ class Evaluator:
 
     def regressed(self, regressor: BoxRegressor) -> Localizer:
         """The boxes of ``regressor``, whose mode is set to evaluation."""
-        return self._whole(self._by(regressor))
+        return self._whole(self.localizing(regressor))
 
-    def _by(self, regressor: BoxRegressor) -> Predict:
+    def localizing(self, regressor: BoxRegressor) -> Predict:
         """The boxes of ``regressor``, whose mode is set to evaluation, clipped to the view."""
         regressor.eval()
         return lambda views, _: boxes.clip(as_corners(regressor(views).float(), self.config.box_format))
@@ -128,30 +119,13 @@ class Evaluator:
                     measured.add(measure_boxes(method, found, split, logits))
         return measured
 
-    def select(self, classifier: BapClassifier, regressor: BoxRegressor, split: Split) -> str | None:
-        """Table 4's left half as CSV: how many boxes of the regressor pass each of TAUS (``selected``), and the
-        GT-Known of those. None where no image has a true box.
 
-        Counted are the images that have true boxes; ``total`` says how many those are.
-        """
-        regressed = self._by(regressor)
-        classifier.eval()
-
-        def predict(views: Tensor, labels: Tensor) -> Tensor:
-            found = regressed(views, labels)
-            return torch.cat([found, confidence(classifier(crop(views, found)).logits)[:, None]], 1)
-
-        places, truth = true_boxes_of(split)
-        if not truth:
-            return None
-        found = self.views(split.source, predict, places)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("tau", SELECTED, GT_KNOWN, "total"))
-        ious = metrics.best_iou(in_whole_image(found[:, :4], self.config.view), truth)
-        for tau, selected, gt_known in metrics.selection(found[:, 4], ious, TAUS):
-            writer.writerow((tau, selected, "" if gt_known is None else gt_known, len(found)))
-        return text.getvalue()
+def require_finite(found: Tensor, source: ImageSource, places: Tensor) -> None:
+    """Answers (n, k) to the images of a source at ``places`` (n,). FloatingPointError names one that is not finite."""
+    broken = (~found.isfinite().all(1)).nonzero()
+    if len(broken):
+        path = source.records[int(places[broken[0, 0]])].path
+        raise FloatingPointError(f"the networks' answer to {path} is not finite: lower the learning rate")
 
 
 def evaluation_view(images: Tensor, view: ViewConfig) -> Tensor:

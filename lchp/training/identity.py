@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 RESULT_VERSION = 1
 """Raised with every change of this package that changes the results of an unchanged configuration."""
 
-REFINEMENT_ONLY = ("tau", "augmentation", "refinement")
+REFINEMENT_ONLY = ("tau", "augmentation", "confidence", "refinement")
 """Keys of TrialConfig that the initialization does not read."""
 
 
@@ -59,6 +59,10 @@ ADDED: dict[str, Added] = {
             "clip": None,
         }.items()
     },
+    "classes_from": Added("0.3", "momentum"),
+    "confidence.score": Added("0.3", "max_softmax"),
+    "confidence.keep": Added("0.3", None),
+    "confidence.shrink": Added("0.3", 0.7),
 }
 """Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's
 search, behind ``search.``. A new field without a line here would make every stored result another one's.

@@ -33,13 +33,14 @@ LOSSES = (LOSS, "loss_cls", "loss_reg", "train_cls")
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a trial. ``momentum`` is the classifier that makes pseudo boxes, confidences and class
-    predictions.
+    """The networks of a trial. ``momentum`` is the classifier that makes pseudo boxes, ``judge`` the one of the two
+    that gives confidences and class predictions.
     """
 
     classifier: BapClassifier
     momentum: BapClassifier
     regressor: BoxRegressor
+    judge: BapClassifier
 
 
 def make_networks(config: TrialConfig, classes: int) -> Networks:
@@ -50,18 +51,35 @@ def make_networks(config: TrialConfig, classes: int) -> Networks:
         copy_shared_blocks(classifier, regressor)
     else:
         load_weights(regressor, config.backbone, config.weights.regressor)
-    return Networks(classifier, _slow_copy(classifier), regressor)
+    slow = _slow_copy(classifier)
+    return Networks(classifier, slow, regressor, classifier if config.classes_from == "classifier" else slow)
+
+
+def stored_weights(config: TrialConfig, networks: Networks, reported: BoxRegressor) -> dict[str, Any]:
+    """The state dicts that an initialization leaves: of the momentum network and of the regressor that is
+    ``reported``, and of a classifier that judges.
+    """
+    weights = {"momentum": networks.momentum.state_dict(), "regressor": reported.state_dict()}
+    if config.classes_from == "classifier":
+        weights["classifier"] = networks.classifier.state_dict()
+    return weights
 
 
 def trained_networks(config: TrialConfig, classes: int, weights: dict[str, Any]) -> Networks:
-    """The networks on the CPU that an initialization left: ``weights`` holds the state dicts of momentum network and
-    regressor. Classifier and momentum network are one and the same, which nothing trains any more.
+    """The networks on the CPU that an initialization left, from its :func:`stored_weights`.
+
+    Nothing trains the classifiers any more. Unless the classifier judges, it and the momentum network are one and the
+    same.
     """
     classifier, regressor = _drawn(config, classes)
     classifier.load_state_dict(weights["momentum"])
     regressor.load_state_dict(weights["regressor"])
     momentum_network = classifier.requires_grad_(False).eval()
-    return Networks(momentum_network, momentum_network, regressor)
+    judge = momentum_network
+    if config.classes_from == "classifier":
+        judge = _slow_copy(momentum_network)
+        judge.load_state_dict(weights["classifier"])
+    return Networks(judge, momentum_network, regressor, judge)
 
 
 def _drawn(config: TrialConfig, classes: int) -> tuple[BapClassifier, BoxRegressor]:
@@ -166,7 +184,7 @@ class Initialization:
         methods = {PSEUDO_LABEL: pseudo_label}
         if self.epoch > self.config.initialization.regressor_start:
             methods[LCHP_I] = evaluator.regressed(self.regressor_descent.reported)
-        return evaluator.measure({**methods, **(floors or {})}, self.networks.momentum, splits)
+        return evaluator.measure({**methods, **(floors or {})}, self.networks.judge, splits)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""

@@ -5,7 +5,8 @@ result is LCHP-R.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from lchp.data import imgaug_backend
 from lchp.data.loader import ImageSource
 from lchp.method import augmentation, boxes, losses, momentum
-from lchp.method.augmentation import StrongDraw
-from lchp.method.confidence import confidence, crop, high_quality
-from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
+from lchp.method.augmentation import StrongDraw, ViewDraw
+from lchp.method.networks import BoxRegressor, as_corners
+from lchp.training.confidence import Confidence
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured
@@ -45,11 +46,12 @@ class Refinement:
         self.device = device
         self.epoch = 0
         self.epochs = config.refinement.epochs
-        self.classifier = networks.momentum
+        self.classifier = networks.judge
         self.regressor = networks.regressor
         self.teacher = copy.deepcopy(networks.regressor).requires_grad_(False).eval()
         for network in (self.classifier, self.regressor, self.teacher):
             place(network, config.compute, device)
+        self.confidence = Confidence(config, self.classifier)
         stage = config.refinement
         self.descent = RegressorDescent(self.regressor, stage.rate, stage.epochs, stage.optimizer, stage)
         self.generators = {
@@ -57,31 +59,39 @@ class Refinement:
         }
 
     def train_epoch(self, source: ImageSource, workers: int) -> dict[str, float]:
-        """Trains one more epoch on ``source``; gives the mean of Eq. 6, the share above tau, the confidence and the
-        weak boxes' area.
+        """Trains one more epoch on ``source``; gives the mean of Eq. 6, the share of selected boxes, the confidence
+        and the weak boxes' area.
         """
-        stage = self.config.refinement
         self.classifier.eval()
         self.regressor.train()
-        order, batch_size = epoch_order(len(source), stage.batch_size, self.generators["order"])
-        batches = source.batches(order, batch_size, drop_last=True, workers=workers)
-        metrics = run_epoch(batches, self._step, LOSSES, STAGE, self.epoch + 1)
+        metrics = run_epoch(self.batches(source, workers), self._step, LOSSES, STAGE, self.epoch + 1)
         self.descent.end_epoch()
         self.epoch += 1
         return metrics
 
-    def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
-        """One optimization step on a batch of uint8 images; gives the values named in LOSSES. Labels and places are not
-        used.
-        """
-        view, stage = self.config.view, self.config.refinement
+    def batches(self, source: ImageSource, workers: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Images (uint8), labels and places of the next epoch, in an order that is drawn now."""
+        order, batch_size = epoch_order(len(source), self.config.refinement.batch_size, self.generators["order"])
+        return source.batches(order, batch_size, drop_last=True, workers=workers)
+
+    def views(self, images: Tensor) -> tuple[Tensor, ViewDraw]:
+        """The next general views of a batch of uint8 images, normalised, and what was drawn; both on the device."""
+        view = self.config.view
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
-        strong = augmentation.draw_strong(len(images), view.crop, self.config.augmentation, self.generators["strong"])
-        images = images.to(self.device, non_blocking=True)
-        views = augmentation.normalise(augmentation.general_view(images, draw.to(self.device), view.crop))
+        draw, images = draw.to(self.device), images.to(self.device, non_blocking=True)
+        return augmentation.normalise(augmentation.general_view(images, draw, view.crop)), draw
+
+    def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+        """One optimization step on a batch of uint8 images; gives the values named in LOSSES. Places are not used."""
+        stage = self.config.refinement
+        views, _ = self.views(images)
+        strong = augmentation.draw_strong(
+            len(images), self.config.view.crop, self.config.augmentation, self.generators["strong"]
+        )
+        labels = labels.to(self.device, non_blocking=True)
         with autocast(self.config.compute, self.device):
             values = stage_losses(
-                self.regressor, self.teacher, self.classifier, views, strong.to(self.device), self.config
+                self.regressor, self.teacher, self.confidence, views, labels, strong.to(self.device), self.config
             )
         self.descent.optimizer.zero_grad(set_to_none=True)
         (stage.alpha * values[0]).backward()  # type: ignore[no-untyped-call]
@@ -120,30 +130,63 @@ def weak_boxes(regressor: BoxRegressor, teacher: BoxRegressor, views: Tensor, co
     With ``weak_statistics: batch`` batch normalisation takes its statistics from the weak views themselves (method
     notes 9).
     """
-    network = regressor if config.refinement.teacher == "online" else teacher
+    network = _teaching(regressor, teacher, config)
     network.train(config.refinement.weak_statistics == "batch" and config.refinement.teacher != "frozen")
     raw = network(views).float()
     regressor.train()
     return boxes.clip(as_corners(raw, config.box_format))
 
 
+def _teaching(regressor: BoxRegressor, teacher: BoxRegressor, config: TrialConfig) -> BoxRegressor:
+    return regressor if config.refinement.teacher == "online" else teacher
+
+
+@contextmanager
+def _statistics_kept(network: BoxRegressor) -> Iterator[None]:
+    """Within the block batch normalisation may update its running statistics; afterwards they are as before."""
+    kept = [buffer.clone() for buffer in network.buffers()]
+    yield
+    for buffer, value in zip(network.buffers(), kept, strict=True):
+        buffer.copy_(value)
+
+
 def stage_losses(
     regressor: BoxRegressor,
     teacher: BoxRegressor,
-    classifier: BapClassifier,
+    confidence: Confidence,
     views: Tensor,
+    labels: Tensor,
     draw: StrongDraw,
     config: TrialConfig,
 ) -> Tensor:
-    """Eq. 6 on one batch of normalised views (n, 3, s, s): a function of tensors without host synchronisation.
+    """Eq. 6 on one batch of normalised views (n, 3, s, s) and their labels (n,): a function of tensors without host
+    synchronisation.
 
     A box that the strong augmentation moves out of the view altogether is rejected like one below tau. Returns the
     vector (Eq. 6, share of selected boxes, mean confidence, mean area of the weak boxes).
     """
     with torch.no_grad():
-        weak = weak_boxes(regressor, teacher, views, config)
-        sure = confidence(classifier(crop(views, weak)).logits)
+        weak, sure = judged(regressor, teacher, confidence, views, labels, config)
         images, targets = BACKENDS[config.refinement.backend](views, weak, draw)
-        selected = high_quality(sure, config.tau) & (boxes.area(targets) > 0)
+        selected = confidence.selected(sure) & (boxes.area(targets) > 0)
     loss = losses.consistency_loss(regressor(images), as_target(targets, config.box_format), selected)
     return torch.stack([loss, selected.float().mean(), sure.mean(), boxes.area(weak).mean()])
+
+
+def judged(
+    regressor: BoxRegressor,
+    teacher: BoxRegressor,
+    confidence: Confidence,
+    views: Tensor,
+    labels: Tensor,
+    config: TrialConfig,
+) -> tuple[Tensor, Tensor]:
+    """The weak boxes (n, 4) of a batch of views, as :func:`weak_boxes`, and their confidences (n,)."""
+
+    def again(others: Tensor) -> Tensor:
+        # A score that looks twice must not leave other running statistics than one that looks once.
+        with _statistics_kept(_teaching(regressor, teacher, config)):
+            return weak_boxes(regressor, teacher, others, config)
+
+    weak = weak_boxes(regressor, teacher, views, config)
+    return weak, confidence.score(views, weak, labels, again)

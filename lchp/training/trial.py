@@ -24,9 +24,10 @@ from lchp.training import environment
 from lchp.training.box_sources import fixed_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Measured, floors
-from lchp.training.initialization import Initialization, trained_networks
+from lchp.training.initialization import Initialization, stored_weights, trained_networks
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
+from lchp.training.selection import measure_selection
 
 Say = Callable[[str], None]
 """Takes one line for people."""
@@ -216,12 +217,10 @@ def _initialize(
     for epoch in _train(stage, 0, material, evaluator, folder, say):
         history.append(epoch)
         yield epoch
-    networks, reported = stage.networks, stage.regressor_descent.reported
     with _naming_epoch(stage):
         measured = stage.measure(evaluator, material.measured, floors(material.train_split))
-        selection = evaluator.select(networks.momentum, reported, material.train_split)
-    weights = {"momentum": networks.momentum.state_dict(), "regressor": reported.state_dict()}
-    folder.finish(_result(config, material, history, measured, selection, weights))
+    weights = stored_weights(config, stage.networks, stage.regressor_descent.reported)
+    folder.finish(_result(config, material, history, measured, None, weights))
 
 
 def _refine(
@@ -230,8 +229,8 @@ def _refine(
     """The refinement stage in its folder, trained or continued; then the files of the whole trial, those of the
     initialization in ``first`` included.
     """
-    networks = trained_networks(config, len(material.dataset.classes), first.networks())
-    stage = Refinement(config, networks, material.runtime.device)
+    classes = len(material.dataset.classes)
+    stage = Refinement(config, trained_networks(config, classes, first.networks()), material.runtime.device)
     history = _past(first.history())
     for epoch in _train(stage, config.initialization.epochs, material, evaluator, folder, say):
         history.append(epoch)
@@ -239,8 +238,11 @@ def _refine(
     measured = Measured.read(first.scores(), first.per_image_text())
     with _naming_epoch(stage):
         measured.add(stage.measure(evaluator, material.measured))
+    untrained = Refinement(config, trained_networks(config, classes, first.networks()), material.runtime.device)
+    with _naming_epoch(untrained):
+        selection = measure_selection(untrained, evaluator, material.train_split)
     weights = {"regressor": stage.descent.reported.state_dict()}
-    folder.finish(_result(config, material, history, measured, first.selection_text(), weights))
+    folder.finish(_result(config, material, history, measured, selection, weights))
 
 
 def _result(

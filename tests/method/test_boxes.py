@@ -108,3 +108,14 @@ def test_whole_view_three_images_takes_type_of_like() -> None:
 
 def test_area_crossed_ends_is_zero() -> None:
     assert float(boxes.area(torch.tensor([0.8, 0.1, 0.2, 0.9]))) == 0.0
+
+
+def test_scaled_keeps_the_centre_and_multiplies_the_sides() -> None:
+    found = boxes.scaled(torch.tensor([[0.25, 0.0, 0.75, 1.0], [0.5, 0.5, 0.5, 0.75]]), 0.5)
+    assert found.tolist() == [[0.375, 0.25, 0.625, 0.75], [0.5, 0.5625, 0.5, 0.6875]]
+
+
+@quick
+@given(drawn_boxes())
+def test_mirrored_is_the_box_drawn_in_the_mirrored_view(box: Tensor) -> None:
+    np.testing.assert_array_equal(cells_of(boxes.mirrored(box)), cells_of(box)[:, ::-1])

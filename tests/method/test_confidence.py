@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lchp.method.confidence import confidence, crop, high_quality
+from lchp.method.confidence import (
+    best_share,
+    contrast,
+    crop,
+    equivariance,
+    high_quality,
+    max_softmax,
+    share_count,
+)
 
 
 def picture(height: int = 12, width: int = 12, count: int = 1) -> Tensor:
@@ -94,15 +102,15 @@ def test_crop_compiled_whole_gives_the_same() -> None:
     assert torch.equal(compiled(images, boxes), crop(images, boxes))
 
 
-def test_confidence_random_logits_is_the_largest_probability() -> None:
+def test_max_softmax_random_logits_is_the_largest_probability() -> None:
     logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     exponentials = np.exp(logits.numpy())
     expected = (exponentials / exponentials.sum(1, keepdims=True)).max(1)
-    np.testing.assert_allclose(confidence(logits).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(max_softmax(logits).numpy(), expected, rtol=1e-6)
 
 
-def test_confidence_large_bfloat16_logits_is_finite_float32() -> None:
-    value = confidence(torch.tensor([[1e30, -1e30], [0.0, 0.0]], dtype=torch.bfloat16))
+def test_max_softmax_large_bfloat16_logits_is_finite_float32() -> None:
+    value = max_softmax(torch.tensor([[1e30, -1e30], [0.0, 0.0]], dtype=torch.bfloat16))
     assert value.dtype == torch.float32
     assert value.tolist() == [1.0, 0.5]
 
@@ -113,7 +121,7 @@ def test_high_quality_confidence_equal_to_tau_is_rejected() -> None:
 
 def test_high_quality_tau_zero_selects_everything() -> None:
     logits = torch.zeros(3, 1000)
-    assert high_quality(confidence(logits), 0.0).tolist() == [True] * 3
+    assert high_quality(max_softmax(logits), 0.0).tolist() == [True] * 3
 
 
 def test_crop_fractional_boxes_of_a_ramp_shows_the_ramp_inside() -> None:
@@ -129,3 +137,50 @@ def test_crop_fractional_boxes_of_a_ramp_shows_the_ramp_inside() -> None:
         y = (box[1] + (np.arange(height) + 0.5) / height * (box[3] - box[1])).clip(box[1] + half[1], box[3] - half[1])
         x, y = x.clip(half[0], 1 - half[0]), y.clip(half[1], 1 - half[1])  # beyond the outer centres a ramp is flat
         np.testing.assert_allclose(image, np.broadcast_to(3.0 * x - 2.0 * y[:, None], image.shape), rtol=0, atol=5e-6)
+
+
+def test_contrast_equals_the_difference_of_two_softmaxes_at_the_label() -> None:
+    generator = np.random.default_rng(4)
+    whole, inner = generator.normal(0, 3, (2, 6, 5))
+    labels = np.array([0, 4, 2, 2, 1, 3])
+    expected = [
+        math.exp(a[y]) / sum(map(math.exp, a)) - math.exp(b[y]) / sum(map(math.exp, b))
+        for a, b, y in zip(whole, inner, labels, strict=True)
+    ]
+    found = contrast(*(torch.from_numpy(part) for part in (whole, inner, labels)))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    assert found.min() < 0 < found.max()
+
+
+def test_contrast_of_bfloat16_logits_is_float32_without_overflow() -> None:
+    sure, unsure = torch.tensor([[1e30, -1e30]]).bfloat16(), torch.tensor([[0.0, 0.0]]).bfloat16()
+    value = contrast(sure, unsure, torch.tensor([0]))
+    assert (value.dtype, value.tolist()) == (torch.float32, [0.5])
+
+
+def test_equivariance_equals_the_iou_with_the_box_mirrored_back() -> None:
+    generator = np.random.default_rng(5)
+    found, other = (np.sort(generator.random((7, 2, 2)), 1).reshape(7, 4) for _ in range(2))
+    expected = []
+    for (a1, b1, a2, b2), (x1, y1, x2, y2) in zip(found, other, strict=True):
+        left, right = 1 - x2, 1 - x1
+        width, height = min(a2, right) - max(a1, left), min(b2, y2) - max(b1, y1)
+        both = max(width, 0) * max(height, 0)
+        expected.append(both / ((a2 - a1) * (b2 - b1) + (x2 - x1) * (y2 - y1) - both))
+    result = equivariance(torch.from_numpy(found), torch.from_numpy(other))
+    np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
+    assert result.max() > 0
+
+
+def test_equivariance_of_a_localizer_that_mirrors_with_the_image_is_one() -> None:
+    boxes = torch.tensor([[0.125, 0.25, 0.5, 0.75]])
+    assert equivariance(boxes, torch.tensor([[0.5, 0.25, 0.875, 0.75]])).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(("keep", "count"), [(0.3, 3), (0.01, 1), (1.0, 10), (0.64, 6), (0.66, 7)])
+def test_best_share_takes_the_highest_scores_and_of_equal_ones_the_first(keep: float, count: int) -> None:
+    scores = [0.5, 0.9, -0.2, 0.5, 0.1, 0.9, 0.3, 0.5, 0.0, 0.7]
+    order = sorted(range(10), key=lambda place: (-scores[place], place))
+    found = best_share(torch.tensor(scores), keep)
+    assert found.nonzero()[:, 0].tolist() == sorted(order[:count])
+    assert share_count(keep, 10) == count

@@ -186,19 +186,35 @@ def test_fit_centred_box_more_images_than_a_chunk_equals_the_repeated_few() -> N
     assert torch.equal(metrics.fit_centred_box(few * 150), metrics.fit_centred_box(few))
 
 
-def test_selection_rising_tau_equals_counting() -> None:
+def test_selection_equals_counting() -> None:
     rng = np.random.default_rng(0)
-    confidence, ious = rng.random(50).astype(np.float32), rng.random(50)
-    rows = metrics.selection(torch.from_numpy(confidence), torch.from_numpy(ious), [0.0, 0.5, 0.9])
-    for row in rows:
-        passed = [iou for value, iou in zip(confidence, ious, strict=True) if value > row.tau]
-        assert row.selected == len(passed)
-        assert row.gt_known == sum(iou >= 0.5 for iou in passed) / len(passed)
-    assert [row.tau for row in rows] == [0.0, 0.5, 0.9]
+    selected, ious = rng.random(50) > 0.6, rng.random(50)
+    row = metrics.selection(torch.from_numpy(selected), torch.from_numpy(ious))
+    passed = [iou for taken, iou in zip(selected, ious, strict=True) if taken]
+    assert row == (len(passed), sum(iou >= 0.5 for iou in passed) / len(passed))
 
 
-def test_selection_none_passing_has_no_gt_known() -> None:
-    assert metrics.selection(torch.tensor([0.9, 1.0]), torch.tensor([0.1, 0.9]), [1.0]) == [(1.0, 0, None)]
+def test_selection_of_nothing_has_no_gt_known() -> None:
+    assert metrics.selection(torch.tensor([False, False]), torch.tensor([0.1, 0.9])) == (0, None)
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_ranking_auc_equals_counting_pairs(levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    scores, hits = rng.integers(0, levels, 60) / levels, rng.random(60) > 0.4
+    pairs = [(a > b) + 0.5 * (a == b) for a in scores[hits] for b in scores[~hits]]
+    found = metrics.ranking_auc(torch.from_numpy(scores), torch.from_numpy(hits))
+    assert found == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+@pytest.mark.parametrize(("miss", "hit", "auc"), [(1, 2, 1.0), (2, 1, 0.0), (1, 1, 0.5)])
+def test_ranking_auc_of_one_pair_is_whether_it_is_in_order(miss: int, hit: int, auc: float) -> None:
+    assert metrics.ranking_auc(torch.tensor([miss, hit]), torch.tensor([False, True])) == auc
+
+
+def test_ranking_auc_of_hits_alone_is_unknown() -> None:
+    assert metrics.ranking_auc(torch.tensor([0.1, 0.2]), torch.tensor([True, True])) is None
+    assert metrics.ranking_auc(torch.tensor([0.1, 0.2]), torch.tensor([False, False])) is None
 
 
 def cub_true_boxes(root: Path) -> dict[str, list[Tensor]]:

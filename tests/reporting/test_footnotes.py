@@ -44,7 +44,7 @@ def test_make_table_nothing_selected_says_so_in_its_row_and_below(tau_trials: li
     assert table.columns[-1].key == "warnings"
     assert table.column("warnings") == [None, "LCHP-R: 0 selected, constant boxes (1 of 2)"]
     assert table.warnings == (
-        "Warning: LCHP-R, 0 selected at tau = 0.99 (2 of 4 trials): no box was above tau in any epoch, so that "
+        "Warning: LCHP-R, 0 selected at tau = 0.99 (2 of 4 trials): no box was selected in any epoch, so that "
         "refinement taught the regressor nothing: lower tau.",
         "Warning: LCHP-R, constant boxes at tau = 0.99 (1 of 4 trials): the boxes of all test images are the same to "
         "1% of a side.",

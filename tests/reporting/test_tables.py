@@ -119,6 +119,73 @@ def test_make_table_over_tau_has_the_selection_of_table_4(make_trial: MakeTrial)
     assert table.column("paper_lchp_r_gt_known") == ["failed", 94.36]
 
 
+OWN = """tau,selected,gt_known,total,views,keep,auc,own
+0.9,{0},0.5,40,evaluated,,0.75,{1}
+,20,0.625,40,evaluated,0.5,0.75,{2}
+0.9,{0},0.25,36,training,,{3},{1}
+,18,0.75,36,training,0.5,{3},{2}
+"""
+"""What a trial selects by a threshold and by a share: how many by the threshold, its own rule, its AUC."""
+
+
+def test_make_table_over_the_score_has_its_auc_and_what_each_trials_own_rule_selects(make_trial: MakeTrial) -> None:
+    rules = [("max_softmax", None, (30, 1, 0, 0.5)), ("contrast", 0.5, (1, 0, 1, 0.625))]
+    trials = [
+        make_trial(
+            name,
+            0,
+            {"confidence.score": name, "confidence.keep": keep},
+            {"lchp_r/test/gt_known": 0.5},
+            selection=OWN.format(*own),
+        )
+        for name, keep, own in rules
+    ]
+    table = _make(TableSpec(by=("confidence.score", "confidence.keep")), trials)
+    one = {
+        key: [cell.mean if isinstance(cell, Summary) else cell for cell in table.column(key)]
+        for key in (
+            "confidence_auc",
+            "selected",
+            "selected_gt_known",
+            "training_selected",
+            "training_selected_gt_known",
+        )
+    }
+    assert one == {
+        "confidence_auc": [50.0, 62.5],
+        "selected": [30.0, 20.0],
+        "selected_gt_known": [50.0, 62.5],
+        "training_selected": [30.0, 18.0],
+        "training_selected_gt_known": [25.0, 75.0],
+    }
+    assert "over 36 training images with true boxes; 50 is chance" in " ".join(table.notes)
+
+
+def test_make_table_over_another_parameter_has_the_auc_alone(make_trial: MakeTrial) -> None:
+    trials = [
+        make_trial(f"r{seed}", seed, {"delta": 0.5}, {"lchp_r/test/gt_known": 0.5}, selection=OWN.format(30, 1, 0, auc))
+        for seed, auc in enumerate((0.5, 0.75))
+    ]
+    table = _make(TableSpec(by=("delta",)), trials)
+    assert table.column("confidence_auc") == [Summary(2, 62.5, (2 * 12.5**2) ** 0.5)]
+    assert not [column for column in table.columns if "selected" in column.key]
+
+
+def test_make_table_over_methods_tells_the_auc_in_a_note(make_trial: MakeTrial) -> None:
+    trial = make_trial("r", 0, {}, {"lchp_r/test/gt_known": 0.5}, selection=OWN.format(30, 1, 0, 0.625))
+    note = "Confidence AUC (IoU >= 0.5) on train: 62.50 (1), over 36 training images with true boxes; 50 is chance."
+    assert note in _make(TableSpec(), [trial]).notes
+
+
+def test_make_table_of_trials_of_version_0_1_says_nothing_of_the_auc(make_trial: MakeTrial) -> None:
+    old = "tau,selected,gt_known,total\n0.9,20,0.75,100\n"
+    table = _make(
+        TableSpec(by=("tau",)), [make_trial("r", 0, {"tau": 0.9}, {"lchp_r/test/gt_known": 0.5}, selection=old)]
+    )
+    assert [column.key for column in table.columns[-2:]] == ["selected", "selected_gt_known"]
+    assert not [note for note in table.notes if "AUC" in note]
+
+
 def test_make_table_several_metrics_name_the_metric_in_each_title(delta_trials: list[TrialRow]) -> None:
     table = _make(TableSpec(by=("delta",), metrics=("gt_known", "mean_iou")), delta_trials)
     assert [column.title for column in table.columns[1:7]] == [

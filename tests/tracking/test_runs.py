@@ -130,6 +130,7 @@ def test_log_result_twice_has_every_number_once_and_reads_back(
     assert stored.scores == SCORES
     assert {name: stored.metrics[name] for name in SCORES} == SCORES
     assert not any(name.startswith("best_") and "/test/" in name for name in stored.metrics)
+    assert not any(name.startswith("confidence/") for name in stored.metrics)
     assert (stored.experiment, stored.name, stored.tags["lchp.key"]) == ("result", "run trial", "trial")
     assert stored.params["refinement.teacher"] == "online"
     assert {file.name for file in stored.folder.iterdir()} == {*(file.name for file in folder.iterdir()), "note.txt"}
@@ -275,3 +276,25 @@ def test_log_result_four_processes_at_once_are_all_complete(store: str, finished
         assert is_complete(store, run_id, folder)
         assert _points(store, run_id, "epoch") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
     assert json.loads((folder / "scores.json").read_text(encoding="utf-8")) == SCORES
+
+
+def test_log_result_tells_how_well_the_confidence_ranks(store: str, finished: Callable[[], Path]) -> None:
+    folder = finished()
+    (folder / "selection.csv").write_text(
+        "tau,selected,gt_known,total,views,keep,auc,own\n"
+        "0.5,9,0.5,40,training,,0.625,0\n0.9,8,0.75,40,training,,0.625,1\n0.9,10,,50,evaluated,,0.5,1\n",
+        encoding="utf-8",
+    )
+    run_id = _run(store, "confidence", "trial")
+    log_result(store, run_id, folder)
+    metrics = client(store).get_run(run_id).data.metrics
+    assert {name: value for name, value in metrics.items() if name.startswith("confidence/")} == {
+        "confidence/train/auc": 0.625,
+        "confidence/train/selected": 0.2,
+        "confidence/train/gt_known": 0.75,
+        "confidence/train/n": 40.0,
+        "confidence/train/evaluated_views/auc": 0.5,
+        "confidence/train/evaluated_views/selected": 0.2,
+        "confidence/train/evaluated_views/n": 50.0,
+    }
+    assert is_complete(store, run_id, folder)

@@ -17,11 +17,9 @@ from lchp.data.config import ViewConfig
 from lchp.data.loader import ImageSource
 from lchp.data.records import ImageRecord
 from lchp.method.augmentation import IMAGENET_MEAN, IMAGENET_STD
-from lchp.method.confidence import crop
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import (
     PER_IMAGE_COLUMNS,
-    TAUS,
     Evaluator,
     Measured,
     Split,
@@ -184,32 +182,6 @@ def test_floors_are_the_whole_image_and_the_best_centred_box_of_the_training_box
     np.testing.assert_allclose([centred[0] + centred[2], centred[1] + centred[3]], [80, 64])
     assert hits[round(width * 100) - 1, round(height * 100) - 1] == hits.max()
     assert width * height == pytest.approx((sides[:, None] * sides)[hits == hits.max()].min())
-
-
-def test_selection_counts_equal_their_recomputation(birds: Birds) -> None:
-    config, runtime, folder = birds
-    material, truth = Material.prepare(config, runtime), bird_boxes(folder)
-    networks = trained_networks(config, 6, first_weights(birds))
-    networks.regressor.eval()
-    views = evaluation_view(material.train.batch(torch.arange(len(material.train))), config.view)
-    with torch.no_grad():
-        found = networks.regressor(views).clamp(0, 1)
-        logits = networks.momentum(crop(views, found)).logits.double().numpy()
-    sure = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).max(1)
-    ious = []
-    for record, box in zip(material.train.records, found.double().numpy(), strict=True):
-        x1, y1, x2, y2 = (box * 32 + 2) / 36 * (80, 64, 80, 64)
-        ious.append(iou((x1, y1, x2, y2), truth[record.path]))
-    hits = np.array(ious) >= 0.5
-    with (folders(config, runtime)[1] / "selection.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(row["tau"]) for row in rows] == list(TAUS)
-    for row in rows:
-        passed = sure > float(row["tau"])
-        assert int(row["selected"]) == passed.sum()
-        assert int(row["total"]) == 24
-        assert row["gt_known"] == "" if not passed.any() else float(row["gt_known"]) == hits[passed].mean()
-    assert rows[0]["selected"] == "24"
 
 
 VIEWS = [
@@ -388,12 +360,6 @@ def test_trial_on_partly_annotated_images_measures_where_there_are_boxes(
     boxed_images = sum(record.path not in without for record in images)
     assert 0 < boxed_images < len(images)
     assert (first["tau"], int(first["selected"]), int(first["total"])) == ("0.0", boxed_images, boxed_images)
-
-
-def test_taus_are_steps_of_a_twentieth_as_they_are_written_with_table_4s_among_them() -> None:
-    assert [f"{tau:.2f}" for tau in TAUS] == [*(f"0.{hundredths:02d}" for hundredths in range(0, 100, 5)), "0.99"]
-    assert all(float(f"{tau:.2f}") == tau for tau in TAUS)
-    assert {0.0, 0.5, 0.6, 0.7, 0.8, 0.9} < set(TAUS)
 
 
 def test_measured_read_writes_the_same_text_again(birds: Birds) -> None:

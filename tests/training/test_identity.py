@@ -39,16 +39,18 @@ OTHER: dict[str, Any] = {
     "backbone": "mobilenet_v2",
     "classifier": "resnet50",
     "box_format": "centre_size",
+    "classes_from": "classifier",
     "weights": {"regressor": "classifier"},
     "split": {"seed": 1},
     "view": {"flip": 0.0},
     "pseudo_boxes": {"maps": "attention"},
+    "confidence": {"score": "contrast"},
     "initialization": {"bap_scale": 11.0},
     "refinement": {"rate": 0.1},
     "evaluation": {"every": 2},
     "compute": {"cpu_threads": 2},
 }
-REFINEMENT_ONLY = {"tau", "augmentation", "refinement"}
+REFINEMENT_ONLY = {"tau", "augmentation", "confidence", "refinement"}
 
 
 def test_keys_with_another_value_are_all_of_them() -> None:
@@ -56,7 +58,7 @@ def test_keys_with_another_value_are_all_of_them() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))
-def test_every_key_makes_another_trial_and_all_but_three_another_initialization(name: str) -> None:
+def test_every_key_makes_another_trial_and_all_but_four_another_initialization(name: str) -> None:
     one, two = tiny(), tiny(**{name: OTHER[name]})
     assert fingerprint(trial_key(one)) != fingerprint(trial_key(two))
     same = fingerprint(initialization_key(one)) == fingerprint(initialization_key(two))
@@ -64,7 +66,14 @@ def test_every_key_makes_another_trial_and_all_but_three_another_initialization(
 
 
 def test_initialization_key_drops_exactly_what_refinement_alone_reads() -> None:
-    assert trial_key(tiny()).keys() - initialization_key(tiny()).keys() == REFINEMENT_ONLY
+    config = tiny(confidence={"keep": 0.5})
+    assert trial_key(config).keys() - initialization_key(config).keys() == REFINEMENT_ONLY
+
+
+def test_trial_key_of_defaults_says_nothing_of_confidence_and_classes() -> None:
+    assert not trial_key(tiny()).keys() & {"confidence", "classes_from"}
+    changed = trial_key(tiny(confidence={"score": "contrast"}, classes_from="classifier"))
+    assert (changed["confidence"], changed["classes_from"]) == ({"score": "contrast"}, "classifier")
 
 
 @pytest.mark.parametrize("changed", list(DIGESTS))

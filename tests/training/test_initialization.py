@@ -19,6 +19,7 @@ from lchp.training.initialization import (
     make_networks,
     regressor_loss,
     stage_losses,
+    stored_weights,
     trained_networks,
 )
 
@@ -191,6 +192,26 @@ def test_trained_networks_hold_what_was_saved() -> None:
     assert not networks.momentum.training
     assert networks.classifier is networks.momentum, "nothing trains it: a copy would be of no use"
     assert not any(parameter.requires_grad for parameter in networks.momentum.parameters())
+
+
+def test_trained_networks_with_classes_from_the_classifier_judge_by_it() -> None:
+    config = config_of(classes_from="classifier")
+    saved = learning(config)
+    assert saved.judge is saved.classifier
+    weights = stored_weights(config, saved, saved.regressor)
+    networks = trained_networks(config_of(seed=9, classes_from="classifier"), CLASSES, weights)
+    assert same_tensors(dict(networks.judge.state_dict()), dict(saved.classifier.state_dict()))
+    assert same_tensors(dict(networks.momentum.state_dict()), dict(saved.momentum.state_dict()))
+    assert not networks.judge.training
+    assert not any(parameter.requires_grad for parameter in networks.judge.parameters())
+
+
+def test_networks_with_classes_from_momentum_judge_by_it_and_store_no_classifier() -> None:
+    saved = learning(config_of())
+    weights = stored_weights(config_of(), saved, saved.regressor)
+    assert weights.keys() == {"momentum", "regressor"}
+    networks = trained_networks(config_of(), CLASSES, weights)
+    assert (saved.judge, networks.judge) == (saved.momentum, networks.momentum)
 
 
 class Drawn:

@@ -13,6 +13,7 @@ from lchp.method import augmentation
 from lchp.method.augmentation import StrongDraw
 from lchp.method.confidence import crop
 from lchp.method.networks import BoxRegressor, as_corners
+from lchp.training.confidence import Confidence
 from lchp.training.config import TrialConfig
 from lchp.training.initialization import make_networks
 from lchp.training.refinement import BACKENDS, Refinement, stage_losses, weak_boxes
@@ -21,6 +22,7 @@ from .drawn import CLASSES, batch, config_of, views
 from .tiny import same_tensors
 
 SIZE = 32
+LABELS = torch.arange(8) % CLASSES
 TEACHERS = [("online", "batch"), ("online", "running"), ("frozen", "running"), ("ema", "batch"), ("ema", "running")]
 
 
@@ -75,15 +77,71 @@ def test_stage_losses_equal_equations_4_to_6_by_numpy(box_format: Any, backend: 
     areas = [(right - left) * (low - high) for left, high, right, low in weak.double().numpy()]
     expected = [(distances * selected).sum() / 8, selected.mean(), sure.mean(), np.mean(areas)]
     config = stage.config.model_copy(update={"tau": tau})
-    losses = stage_losses(stage.regressor, stage.teacher, stage.classifier, images, draw(), config)
+    losses = stage_losses(
+        stage.regressor, stage.teacher, Confidence(config, stage.classifier), images, LABELS, draw(), config
+    )
     np.testing.assert_allclose(losses.detach().numpy(), expected, rtol=1e-4)
     assert 0 < selected.sum() < 8
     assert distances.min() > 0
 
 
+@pytest.mark.parametrize("score", ["contrast", "equivariance"])
+def test_stage_losses_select_the_configured_scores_best_share_by_numpy(score: str) -> None:
+    stage = refinement(confidence={"score": score, "keep": 0.4}, tau=1.0)
+    images, regressor = views(2), copy.deepcopy(stage.regressor)
+    with torch.no_grad():
+        weak, mirrored = regressor(images).clamp(0, 1), regressor(images.flip(-1)).clamp(0, 1)
+        strong, targets = BACKENDS["batched"](images, weak, draw())
+        distances = ((copy.deepcopy(stage.regressor)(strong) - targets) ** 2).sum(1).numpy()
+    if score == "contrast":
+        sides = weak[:, 2:] - weak[:, :2]
+        inner = torch.cat([weak[:, :2] + 0.15 * sides, weak[:, 2:] - 0.15 * sides], 1)
+        sure = probabilities(stage, images, weak) - probabilities(stage, images, inner)
+    else:
+        sure = overlaps(weak.numpy(), mirrored.numpy())
+    best = np.zeros(8, bool)
+    best[np.argsort(-sure)[:3]] = True  # 0.4 of 8
+    selected = best & (targets.numpy()[:, 2] > targets.numpy()[:, 0]) & (targets.numpy()[:, 3] > targets.numpy()[:, 1])
+    losses = stage_losses(
+        stage.regressor, stage.teacher, stage.confidence, images, LABELS, draw(), stage.config
+    ).tolist()
+    np.testing.assert_allclose(losses[:3], [(distances * selected).sum() / 8, selected.mean(), sure.mean()], rtol=1e-3)
+    assert len(set(sure.round(6))) == 8
+
+
+def probabilities(stage: Refinement, images: Tensor, boxes: Tensor) -> Any:
+    """The classifier's softmax at the labels, on the crops, by its definition."""
+    with torch.no_grad():
+        logits = stage.classifier(crop(images, boxes)).logits.double().numpy()
+    exponentials = np.exp(logits)
+    return (exponentials / exponentials.sum(1, keepdims=True))[np.arange(8), LABELS.numpy()]
+
+
+def overlaps(found: Any, of_mirrored: Any) -> Any:
+    """The IoU of boxes with those of the mirrored views, mirrored back."""
+    values = []
+    for (a1, b1, a2, b2), (m1, y1, m2, y2) in zip(found.astype(float), of_mirrored.astype(float), strict=True):
+        x1, x2 = 1 - m2, 1 - m1
+        both = max(min(a2, x2) - max(a1, x1), 0) * max(min(b2, y2) - max(b1, y1), 0)
+        values.append(both / ((a2 - a1) * (b2 - b1) + (x2 - x1) * (y2 - y1) - both))
+    return np.array(values)
+
+
+@pytest.mark.parametrize(("teacher", "statistics"), TEACHERS)
+def test_stage_losses_by_equivariance_leave_the_statistics_that_max_softmax_leaves(
+    teacher: str, statistics: str
+) -> None:
+    left = []
+    for score in ("max_softmax", "equivariance"):
+        stage = refinement(confidence={"score": score}, **teaching(teacher, statistics))
+        stage_losses(stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, draw(), stage.config)
+        left.append({"regressor": stage.regressor.state_dict(), "teacher": stage.teacher.state_dict()})
+    assert same_tensors(*left)
+
+
 def test_stage_losses_under_a_tau_of_one_select_nothing_and_teach_nothing() -> None:
     stage = refinement(tau=1.0)
-    losses = stage_losses(stage.regressor, stage.teacher, stage.classifier, views(2), draw(), stage.config)
+    losses = stage_losses(stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, draw(), stage.config)
     losses[0].backward()
     assert losses[:2].tolist() == [0, 0]
     assert all(p.grad is None or not p.grad.any() for p in stage.regressor.parameters())
@@ -98,7 +156,7 @@ def test_stage_losses_reject_a_box_that_leaves_the_view() -> None:
     cropped = sides.clone()
     cropped[:3, 0] = -8  # a quarter of the view at the left: all of the box and more
     moved = StrongDraw(SIZE, torch.ones(8, 2), cropped, sides, torch.zeros(8, 2, dtype=torch.bool))
-    losses = stage_losses(stage.regressor, stage.teacher, stage.classifier, views(2), moved, stage.config)
+    losses = stage_losses(stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, moved, stage.config)
     assert losses[1] == 5 / 8
     # The five whose views stay as they are meet their own boxes.
     assert losses[0] < 1e-12
@@ -126,14 +184,25 @@ def test_weak_boxes_of_a_frozen_teacher_use_running_statistics_whatever_is_asked
         assert torch.equal(weak_boxes(stage.regressor, stage.teacher, images, stage.config), expected)
 
 
-@pytest.mark.parametrize(("teacher", "statistics"), [TEACHERS[0], TEACHERS[2], TEACHERS[3]])
-def test_stage_losses_trace_as_one_graph_with_the_same_values(teacher: str, statistics: str) -> None:
+@pytest.mark.parametrize(
+    ("teacher", "statistics", "options"),
+    [
+        (*TEACHERS[0], {}),
+        (*TEACHERS[0], {"score": "contrast", "keep": 0.5}),
+        (*TEACHERS[0], {"score": "equivariance"}),
+        (*TEACHERS[2], {}),
+        (*TEACHERS[3], {}),
+    ],
+)
+def test_stage_losses_trace_as_one_graph_with_the_same_values(
+    teacher: str, statistics: str, options: dict[str, Any]
+) -> None:
     torch.compiler.reset()
     compiled = torch.compile(stage_losses, fullgraph=True, backend="eager")
     found = []
     for losses in (compiled, stage_losses):
-        stage = refinement(**teaching(teacher, statistics))
-        arguments = (stage.regressor, stage.teacher, stage.classifier, views(2), draw(), stage.config)
+        stage = refinement(confidence=options, **teaching(teacher, statistics))
+        arguments = (stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, draw(), stage.config)
         found.append(losses(*arguments))
         assert stage.regressor.training
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)

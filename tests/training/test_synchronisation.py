@@ -20,6 +20,7 @@ pytestmark = [
 
 DEVICE = "cuda"
 FORMATS = ["corners", "centre_size"]
+CONFIDENCES = [{}, {"score": "contrast", "keep": 0.5}, {"score": "equivariance"}]
 
 
 @contextmanager
@@ -55,13 +56,17 @@ def test_stage_losses_of_the_initialization_wait_for_nothing(box_format: str, ma
 
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("teacher", ["online", "frozen", "ema"])
-def test_stage_losses_of_the_refinement_wait_for_nothing(box_format: str, teacher: str) -> None:
-    config = config_of(box_format=box_format, refinement={"teacher": teacher})
+@pytest.mark.parametrize("options", CONFIDENCES, ids=str)
+def test_stage_losses_of_the_refinement_wait_for_nothing(
+    box_format: str, teacher: str, options: dict[str, object]
+) -> None:
+    config = config_of(box_format=box_format, refinement={"teacher": teacher}, confidence=options)
     stage = refinement.Refinement(config, initialization.make_networks(config, CLASSES), DEVICE)
-    images = views(0).to(DEVICE)
+    images, labels = views(0).to(DEVICE), (torch.arange(8) % CLASSES).to(DEVICE)
     drawn = augmentation.draw_strong(8, 32, "scale+translation+flip", torch.Generator().manual_seed(0)).to(DEVICE)
-    networks = stage.regressor, stage.teacher, stage.classifier.eval()
-    refinement.stage_losses(*networks, images, drawn, config)
+    stage.classifier.eval()
+    arguments = stage.regressor, stage.teacher, stage.confidence, images, labels, drawn, config
+    refinement.stage_losses(*arguments)
     with without_synchronisation():
-        values = refinement.stage_losses(*networks, images, drawn, config)
+        values = refinement.stage_losses(*arguments)
     assert values.isfinite().all()

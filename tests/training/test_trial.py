@@ -15,8 +15,10 @@ import torch
 
 from lchp.data.loader import ImageSource
 from lchp.store.folder import StageFolder
+from lchp.store.selection import own_rule
 from lchp.training import trial
 from lchp.training.config import TrialConfig
+from lchp.training.evaluation import Evaluator
 from lchp.training.initialization import Initialization, trained_networks
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
@@ -177,7 +179,14 @@ def test_trials_that_share_an_initialization_train_it_once(
     assert one != two
     assert not same_weights(one, two)
     assert history(two)[:3] == history(first)
-    assert (two / "selection.csv").read_bytes() == (first / "selection.csv").read_bytes()
+    assert selected(one, tau="0.2") == selected(two, tau="0.2")
+    assert not (first / "selection.csv").exists()
+
+
+def selected(folder: Path, tau: str) -> list[tuple[str, str, str]]:
+    """How many boxes pass a threshold, of how many, with the AUC, on either kind of views."""
+    rows = StageFolder(folder).selection() or []
+    return [(row["selected"], row["total"], row["auc"]) for row in rows if row["tau"] == tau]
 
 
 AT_ONCE = """
@@ -208,6 +217,36 @@ def test_trials_at_the_same_time_train_a_shared_initialization_once(tmp_path: Pa
     assert sorted(said) == [[False] * 5, [True] * 3 + [False] * 2]
     assert len(list((tmp_path / "store/initialization").iterdir())) == 1
     assert len(list((tmp_path / "store/trial").iterdir())) == 2
+
+
+def test_trials_by_another_confidence_share_the_initialization_and_report_their_own(
+    finished: TrialConfig, shared: Runtime
+) -> None:
+    others = [tiny(confidence={"score": score, "keep": 0.5}) for score in ("contrast", "equivariance")]
+    for other in others:
+        assert [report.reused for report in train(other, shared)] == [True] * 3 + [False] * 2
+    first, *rest = (folders(config, shared)[1] for config in (finished, *others))
+    rows = [StageFolder(folder).selection_rows() for folder in (first, *rest)]
+    own = [own_rule(of_trial) for of_trial in rows]
+    assert [(row.tau, row.keep, row.selected) for row in own if row][1:] == [(None, 0.5, 20), (None, 0.5, 20)]
+    assert len({row.auc for row in own if row}) == 3
+    assert not any(same_weights(first, folder) for folder in rest)
+
+
+def test_trial_with_the_classifiers_own_classes_judges_by_it(finished: TrialConfig, shared: Runtime) -> None:
+    config = tiny(classes_from="classifier", beta=0.99)
+    train(config, shared)
+    first, folder = folders(config, shared)
+    weights = StageFolder(first).networks()
+    assert weights.keys() == {"momentum", "regressor", "classifier"}
+    material = Material.prepare(config, shared)
+    networks = trained_networks(config, 8, weights)
+    assert same_tensors(dict(networks.judge.state_dict()), weights["classifier"])
+    assert not same_tensors(weights["classifier"], weights["momentum"])
+    logits = Evaluator(config, "cpu", 0).logits(networks.judge, material.test.source)
+    right = float((logits.argmax(1) == material.test.source.labels).double().mean())
+    scores = StageFolder(folder).scores()
+    assert {scores[f"{method}/test/top1_cls"] for method in ("pseudo_label", "lchp_i", "lchp_r")} == {right}
 
 
 def without_boxes(path: Path) -> None:
@@ -374,9 +413,9 @@ def test_trial_does_not_depend_on_loader_workers_or_cache_budget(
 
 def test_trial_leaves_every_file_and_no_checkpoint(finished: TrialConfig, shared: Runtime) -> None:
     names = {"config.json", "environment.json", "history.json", "per_image.csv", "dataset.csv", "scores.json"}
-    for folder in folders(finished, shared):
+    for folder, own in zip(folders(finished, shared), (set(), {"selection.csv"}), strict=True):
         found = {path.name for path in folder.iterdir()}
-        assert found == {*names, "networks.pt", "selection.csv", "manifest.json", ".lock"}
+        assert found == {*names, *own, "networks.pt", "manifest.json", ".lock"}
     config = json.loads((folders(finished, shared)[1] / "config.json").read_text(encoding="utf-8"))
     assert TrialConfig(**config) == finished
 

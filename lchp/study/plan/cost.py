@@ -120,15 +120,21 @@ def _initialization_gflop(config: TrialConfig, images: Counts) -> float:
 
 
 def _refinement_gflop(config: TrialConfig, images: Counts) -> float:
-    """A step predicts weak views, classifies their crops and trains the regressor on strong views."""
+    """A step predicts weak views, scores their boxes and trains the regressor on strong views."""
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
     checks = val * (config.refinement.epochs // config.evaluation.every) * (classifier + regressor)
-    return train * config.refinement.epochs * (classifier + (1 + TRAINING) * regressor) + checks
+    return train * config.refinement.epochs * (_score_gflop(config) + (1 + TRAINING) * regressor) + checks
+
+
+def _score_gflop(config: TrialConfig) -> float:
+    """The confidence of one box."""
+    classifier, regressor = _networks_gflop(config)
+    return {"max_softmax": classifier, "contrast": 2 * classifier, "equivariance": regressor}[config.confidence.score]
 
 
 def _evaluation_gflop(config: TrialConfig, images: Counts) -> float:
-    """At the end: all methods on test and val, and the selection under tau on the training images."""
+    """At the end: all methods on test and val, and the selection on either kind of views of the training images."""
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
-    return (images.test + val) * (4 * classifier + 2 * regressor) + train * (classifier + regressor)
+    return (images.test + val) * (4 * classifier + 2 * regressor) + train * 2 * (_score_gflop(config) + regressor)

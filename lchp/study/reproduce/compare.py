@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lchp.data.records import PixelBoxes
 from lchp.store.folder import StageFolder
+from lchp.store.selection import EVALUATED
 from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
 from lchp.tracking.runs import StoredRun
 from lchp.vocabulary import GT_KNOWN, METRICS, SELECTED
@@ -128,17 +130,28 @@ def compare(stored: StoredRun, again: Path, exact: bool, true_boxes: PixelBoxes 
 
 
 def _selection(stored: Selection | None, again: Selection | None, exact: bool) -> tuple[str, ...]:
-    """The thresholds whose number of selected boxes, or whose GT-Known, differs; within tolerance as shares."""
+    """The rules whose number of selected boxes, or whose GT-Known, differs; within tolerance as shares.
+
+    What version 0.1 stored is compared as far as it goes.
+    """
     if stored is None and again is None:
         return ()
     if stored is None or again is None:
         return (f"selection: {'not stored' if stored is None else 'not measured again'}",)
-    old, new = ({row["tau"]: row for row in rows} for rows in (stored, again))
+    old, new = ({_rule(row): row for row in rows} for rows in (stored, again))
+    if stored and "views" not in stored[0]:
+        new = {rule: {name: row[name] for name in stored[0]} for rule, row in new.items() if rule in old}
     return tuple(
-        f"selection tau={tau}: {_words(old.get(tau))} -> {_words(new.get(tau))}"
-        for tau in {**old, **new}
-        if not (old.get(tau) == new.get(tau) or (not exact and _near(old.get(tau), new.get(tau))))
+        f"selection {rule}: {_words(old.get(rule))} -> {_words(new.get(rule))}"
+        for rule in {**old, **new}
+        if not (old.get(rule) == new.get(rule) or (not exact and _near(old.get(rule), new.get(rule))))
     )
+
+
+def _rule(row: Mapping[str, str]) -> str:
+    """What a row of selection.csv counts, as people read it."""
+    by = f"keep={row['keep']}" if row.get("keep") else f"tau={row['tau']}"
+    return by if row.get("views", EVALUATED) == EVALUATED else f"{by} {row['views']} views"
 
 
 def _near(old: dict[str, str] | None, new: dict[str, str] | None) -> bool:

@@ -53,14 +53,14 @@ def total_epochs(config: TrialConfig) -> int:
 
 
 def epoch_line(report: EpochReport | dict[str, Any]) -> str:
-    """One finished epoch for people: stage, epoch, loss, share above tau and, where val was measured, GT-Known."""
+    """One finished epoch for people: stage, epoch, loss, selected boxes and, where val was measured, GT-Known."""
     values = report if isinstance(report, dict) else asdict(report)
     metrics, stage = values["metrics"], values["stage"]
     parts = [f"{stage} {values['epoch']}"]
     if (loss := training_key(stage, LOSS)) in metrics:
         parts.append(f"loss {metrics[loss]:.4f}")
     if (selected := training_key(stage, SELECTED)) in metrics:
-        parts.append(f"above tau {metrics[selected]:.1%}")
+        parts.append(f"selected {metrics[selected]:.1%}")
     shown = [f"{method.title} {value:.3f}" for method, value in epoch_scores(metrics, GT_KNOWN)]
     if shown:
         parts.append(f"{VAL} {METRICS[GT_KNOWN].title} {', '.join(shown)}")

@@ -186,3 +186,20 @@ def ineffective(sets: Sequence[str], keys: StudyKeys, source: Source) -> list[st
                 f"--set {option}: {key} varies, under `{name}` ({place}), so this has no effect: use {remedy}"
             )
     return mistakes
+
+
+def unread_tau(source: Source, search: Search | None, configs: Sequence[TrialConfig]) -> list[str]:
+    """A tau that is written, varied or searched where boxes are selected by rank: it would change nothing."""
+    keeping = [config for config in configs if config.confidence.keep is not None]
+    if search:
+        shares = search.space.get("confidence.keep", (configs[0].confidence.keep,))
+        unread = "tau" in search.space and (isinstance(shares, Range) or None not in shares)
+    else:
+        alike = {config.model_copy(update={"tau": 0.0}) for config in keeping}
+        unread = len(alike) < len(keeping) or ("tau" in source.values and len(keeping) == len(configs))
+    if not unread:
+        return []
+    written = next((at for at in source.places if "tau" in at), ())
+    return [
+        f"{source.place(written)}: tau: is not read where confidence.keep selects the best share: keep one of the two"
+    ]

@@ -100,6 +100,34 @@ def test_compare_selection_differs_exactly_or_beyond_tolerance(tmp_path: Path) -
         )
 
 
+NEW = """tau,selected,gt_known,total,views,keep,auc,own
+0.0,100,0.5,100,evaluated,,0.5,0
+0.9,{},0.75,100,evaluated,,0.5,1
+0.9,{},0.75,96,training,,0.5,1
+,48,0.75,96,training,0.5,0.5,0
+"""
+
+
+def test_compare_selection_of_version_0_1_with_one_of_now_goes_as_far_as_the_old_one(tmp_path: Path) -> None:
+    kept, again = folder(tmp_path / "stored", {}), folder(tmp_path / "again", {})
+    run = StoredRun("id", "s", "name", {}, {}, {}, {}, kept)
+    (kept / "selection.csv").write_text(SELECTION.format(40), encoding="utf-8")
+    for count, lines in ((40, 0), (41, 1)):
+        (again / "selection.csv").write_text(NEW.format(count, 7), encoding="utf-8")
+        assert len(compare(run, again, exact=True).disagreements) == lines
+
+
+def test_compare_selection_names_the_rule_and_the_views(tmp_path: Path) -> None:
+    kept, again = folder(tmp_path / "stored", {}), folder(tmp_path / "again", {})
+    run = StoredRun("id", "s", "name", {}, {}, {}, {}, kept)
+    (kept / "selection.csv").write_text(NEW.format(40, 30), encoding="utf-8")
+    (again / "selection.csv").write_text(NEW.format(40, 31).replace(",48,", ",47,"), encoding="utf-8")
+    assert compare(run, again, exact=True).disagreements == [
+        "selection tau=0.9 training views: 30 of 96 selected, GT-Known 0.75 -> 31 of 96 selected, GT-Known 0.75",
+        "selection keep=0.5 training views: 48 of 96 selected, GT-Known 0.75 -> 47 of 96 selected, GT-Known 0.75",
+    ]
+
+
 def test_compare_one_edited_stored_box_disagrees_within_tolerance_too(tmp_path: Path) -> None:
     scores = {"lchp_r/test/mean_iou": 0.5, "lchp_r/test/gt_known": 1.0, "lchp_r/test/top1_loc": 1.0}
     truth = {f"{name}.png": [(0.0, 0.0, 10.0, 5.0)] for name in "abcd"}

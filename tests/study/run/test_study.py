@@ -119,7 +119,7 @@ def test_run_study_mlflow_has_one_finished_nested_run_per_trial(finished: Path) 
 def test_run_study_degenerate_training_is_told_in_log_table_and_mlflow(finished: Path) -> None:
     log = (finished / "out/tiny/log.txt").read_text(encoding="utf-8")
     table = (finished / "out/tiny/table.md").read_text(encoding="utf-8")
-    assert "delta=0.4 tau=0.5 seed=0: warning: LCHP-R, 0 selected: no box was above tau in any epoch" in log
+    assert "delta=0.4 tau=0.5 seed=0: warning: LCHP-R, 0 selected: no box was selected in any epoch" in log
     assert "tau=0.0 seed=0: warning: LCHP-R, all selected: " in log
     rows = [line for line in table.splitlines() if line.startswith("| 0")]
     assert [("0 selected" in row, "all selected" in row) for row in rows] == [(False, True), (True, False)] * 2

@@ -126,3 +126,31 @@ def test_searched_key_that_is_not_a_trials_is_refused(tmp_path: Path, key: str) 
 def test_searched_key_that_changes_the_val_images_is_refused(tmp_path: Path, key: str) -> None:
     message = refusal(tmp_path, f"{SPACE}    {key}: [1, 2]\n")
     assert f"study.yaml:5: search.space.{key}: a search compares scores on the same val images" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("tau: 0.5\nconfidence: {keep: 0.5}", ":3"),
+        ("confidence: {keep: 0.5}\nvary: {tau: [0.5, 0.9]}", ":4"),
+        ("vary: {tau: [0.5, 0.9], confidence.keep: [null, 0.5]}", ":3"),
+        ("split: {val_per_class: 1}\nconfidence: {keep: 0.5}\nsearch: {trials: 2, space: {tau: [0.5, 0.9]}}", ":5"),
+    ],
+)
+def test_load_study_tau_beside_a_share_to_keep_is_refused(tmp_path: Path, text: str, place: str) -> None:
+    said = refusal(tmp_path, f"name: s\npreset: quickstart\n{text}\n")
+    assert said.startswith(f"study.yaml{place}: tau: is not read where confidence.keep")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tau: 0.5\nvary: {confidence.keep: [null, 0.5]}",
+        "vary: [{tau: [0.5, 0.9]}, {confidence.keep: [0.4, 0.6]}]",
+        "confidence: {keep: 0.5}\nvary: {confidence.score: [max_softmax, contrast]}",
+    ],
+)
+def test_load_study_tau_in_one_trial_and_a_share_in_another_is_taken(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: s\npreset: quickstart\n{text}\n", encoding="utf-8")
+    assert len(load_study(path).grid) >= 2
