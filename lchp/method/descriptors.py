@@ -78,7 +78,7 @@ class DescriptorMoments:
         covariance = (second - torch.outer(mean, mean)).cpu().numpy()
         values, vectors = linalg.eigh(covariance, subset_by_index=[channels - 1, channels - 1])
         axis = torch.from_numpy(vectors[:, 0].copy())
-        power = second.trace()
+        power = float(second.trace())
         if values[0] <= _FLAT * power:
             return torch.zeros_like(axis)
         leaning = float(axis @ (self.energy[group] / count - power * mean).cpu())
