@@ -27,18 +27,27 @@ _NAMED = 20
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a study's folder, which is made; the lock goes with the process, however it ends.
+    """Hold a study's folder, which is made; the lock goes with the process, however it ends. A folder that was made for
+    what is then refused goes, too.
 
     Raises:
         Refusal: another process holds it.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    lock = folder / ".lock"
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Refusal(f"{folder}: another process is running this study: wait for it, or stop it") from error
-        yield
+        try:
+            yield
+        except Refusal:
+            if made and list(folder.iterdir()) == [lock]:
+                lock.unlink()
+                folder.rmdir()
+            raise
 
 
 def is_running(folder: Path) -> bool:

@@ -41,14 +41,15 @@ def run_study(
     folder = output / study.name
     require_same(study, folder)
     runtime = machine.runtime(output)
-    with refusing():
-        uri = open_store(tracking_uri, Path.cwd())
-        experiment = ensure_experiment(uri, study.name)
-    materials = prepare(study, runtime)
     with alone(folder):
+        with refusing():
+            uri = open_store(tracking_uri, Path.cwd())
+        materials = prepare(study, runtime)
         log = StudyLog(folder, echo)
         entries = earlier(folder, log.say)
         claim(study, folder, materials, entries)
+        with refusing():
+            experiment = ensure_experiment(uri, study.name)
         for finding in materials.findings:
             log.say(f"warning: {finding}")
         shown = {"study": study.name, "question": study.question or "", "trials": study.count}

@@ -463,6 +463,7 @@ def test_run_study_weights_that_do_not_fit_are_refused_before_training(tmp_path:
     with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
         run_single(config, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"), print)
     assert not (tmp_path / "out/tiny").exists()
+    assert client(f"sqlite:///{tmp_path / 'mlflow.db'}").get_experiment_by_name("tiny") is None
 
 
 @pytest.mark.usefixtures("never")
