@@ -91,23 +91,21 @@ def study_run(
     address: str | None,
 ) -> int:
     """Run the study FILE, or continue it, and make its tables."""
-    from lchp.study.run.fitness import look
+    from lchp.study.run.fitness import fit
 
     loaded = _study(file, sets, data, output, must_exist=True)
     cache = cache or _default_cache()
     if address:
         os.environ["RAY_ADDRESS"] = address
-    with refusing():
-        look(
-            {"--output": output, "--cache": cache}, device,
-            tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
-        )  # fmt: skip
+    with fit(
+        {"--output": output, "--cache": cache}, device,
+        tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
+    ):  # fmt: skip
+        # Ray, MLflow and torch take seconds to import: what can be told before is told.
+        from lchp.study.run.options import Machine
+        from lchp.study.run.study import run_study
 
-    # Ray, MLflow and torch take seconds to import: what can be told before is told.
-    from lchp.study.run.options import Machine
-    from lchp.study.run.study import run_study
-
-    return run_study(loaded, output, tracking_uri, Machine(cache, device, workers), click.echo)
+        return run_study(loaded, output, tracking_uri, Machine(cache, device, workers), click.echo)
 
 
 @study.command("plan")
@@ -167,20 +165,18 @@ def trial_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
 ) -> int:
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
-    from lchp.study.run.fitness import look
+    from lchp.study.run.fitness import fit
     from lchp.study.spec.load import load_trial
 
     cache = cache or _default_cache()
     with refusing():
         config = load_trial(file, sets, data, must_exist=True)
-        look({"--output": output, "--cache": cache}, device)
+    with fit({"--output": output, "--cache": cache}, device):
+        from lchp.reporting.evidence import read_evidence
+        from lchp.study.run.options import Machine
+        from lchp.study.run.trial import run_single
 
-    from lchp.reporting.evidence import read_evidence
-    from lchp.study.run.options import Machine
-    from lchp.study.run.trial import run_single
-
-    runtime = Machine(cache, device, workers).runtime(output)
-    result = run_single(config, runtime, click.echo)
+        result = run_single(config, Machine(cache, device, workers).runtime(output), click.echo)
     for name, value in result.scores.items():
         click.echo(f"{name} = {value:.4f}")
     evidence = read_evidence(result.folder)
@@ -219,10 +215,9 @@ def _dataset(
 @contextmanager
 def _refusing(cache: Path | None) -> Iterator[None]:
     """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
-    from lchp.study.run.fitness import look
+    from lchp.study.run.fitness import fit
 
-    with refusing():
-        look({"--cache": cache or _default_cache()})
+    with fit({"--cache": cache or _default_cache()}), refusing():
         yield
 
 
@@ -289,19 +284,20 @@ def reproduce(
     workers: int,
 ) -> int:
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
-    from lchp.study.run.fitness import look
+    from lchp.study.run.fitness import fit
     from lchp.study.spec.moved import moved_paths
+    from lchp.tracking.address import require_runs, resolved
 
     cache = cache or _default_cache()
     with refusing():
-        moved_paths(sets, data)
-        look({"--output": output, "--cache": cache}, device, tracked=True, tracking_uri=tracking_uri)
+        moved = moved_paths(sets, data)
+    with fit({}, device), refusing():
+        require_runs(resolved(tracking_uri, Path.cwd()))  # before a folder is made
+    with fit({"--output": output, "--cache": cache}, tracked=True, tracking_uri=tracking_uri):
+        from lchp.study.reproduce.again import reproduce as again
+        from lchp.study.run.options import Machine
 
-    from lchp.study.reproduce.again import reproduce as again
-    from lchp.study.run.options import Machine
-
-    machine = Machine(cache, device, workers)
-    return again(run_id, tracking_uri, data, output, machine, click.echo, sets)
+        return again(run_id, tracking_uri, moved, output, Machine(cache, device, workers), click.echo)
 
 
 @app.command()
@@ -309,13 +305,14 @@ def reproduce(
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
 def ui(tracking_uri: str | None, port: int) -> int:
     """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
-    from lchp.tracking.address import resolved
+    from lchp.tracking.address import require_runs, resolved
     from lchp.tracking.ui import require_free, require_server, serve
 
     with refusing():
         uri = resolved(tracking_uri, Path.cwd())
         require_free(uri, port)
         require_server(uri)
+        require_runs(uri)
 
         from lchp.tracking.store import open_store
 

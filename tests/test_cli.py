@@ -276,6 +276,29 @@ def test_missing_device_is_told_before_heavy_libraries_are_imported(study: Path,
     assert said.startswith("lchp: --device cuda: this machine has no usable CUDA device")
 
 
+def test_reproduce_where_no_study_was_run_is_refused_and_leaves_nothing(study: Path) -> None:
+    before = sorted(study.parent.iterdir())
+    ended, said = told(["reproduce", "0123456789abcdef", "--cache", "cache"], study.parent)
+    assert ended == "2 []"
+    assert f"{study.parent / 'mlflow.db'} does not exist, so it holds no run: name the store" in said
+    assert sorted(study.parent.iterdir()) == before
+
+
+def test_ui_of_a_store_that_is_not_there_is_refused_and_makes_none(tmp_path: Path) -> None:
+    ended, said = told(["ui", "--tracking-uri", f"sqlite:///{tmp_path}/mlfow.db", "--port", "5999"], tmp_path)
+    assert ended == "2 []"
+    assert f"{tmp_path / 'mlfow.db'} does not exist" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_study_run_unknown_kind_of_store_leaves_nothing(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["study", "run", str(study), "--tracking-uri", "carrier-pigeon://home", "--cache", f"{study.parent}/c"]
+    before = sorted(study.parent.rglob("*"))
+    assert run([*command, "--output", f"{study.parent}/analysis"]) == 2
+    assert "carrier-pigeon" in capsys.readouterr().err
+    assert sorted(study.parent.rglob("*")) == before
+
+
 def test_study_run_artifact_folder_that_is_a_file_is_refused_before_anything(study: Path) -> None:
     (study.parent / "mlartifacts").write_text("", encoding="utf-8")
     ended, said = told(["study", "run", "tiny.yaml", "--cache", "cache"], study.parent)

@@ -71,6 +71,20 @@ def _require_address(uri: str) -> None:
         raise ValueError(f"{name} names no file: {REMEDY}")
 
 
+def require_runs(uri: str) -> None:
+    """See that a store that lies in a file is there: who looks for a run in it would make an empty one.
+
+    Raises:
+        ValueError: there is no such file; names the remedy.
+    """
+    database = sqlite_file(uri)
+    if database is not None and not database.exists():
+        raise ValueError(
+            f"tracking store {shown(uri)!r}: {database} does not exist, so it holds no run: name the store that has "
+            "the run with --tracking-uri, or stand in the folder in which its study was run"
+        )
+
+
 def obstacles(uri: str, experiment: str | None = None) -> list[str]:
     """What keeps the runs of an experiment from being written to a resolved store, one line each with its remedy.
 

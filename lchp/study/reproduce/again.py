@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ from lchp.data.fingerprint import canonical, flatten
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
-from lchp.study.run.fitness import look
 from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.prepare import require_readable
 from lchp.study.run.recorder import WEIGHTS_TAG
-from lchp.study.spec.moved import moved_paths
+from lchp.study.spec.moved import Moved
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
 from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
@@ -40,28 +40,25 @@ _NAMED = 20
 def reproduce(
     run_id: str,
     tracking_uri: str | None,
-    data: Path | None,
+    moved: Moved,
     output: Path,
     machine: Machine,
     echo: Callable[[str], None],
-    sets: Sequence[str] = (),
 ) -> int:
     """Train the trial of an MLflow run again, in a store that reuses nothing; 0 only if everything agrees, else 1.
 
     Exactly, on the same kind of CPU, or on the same CUDA device in deterministic mode; elsewhere within the tolerances
     of ``lchp.study.reproduce.compare``. The repetition is logged as a run below the original, tagged
-    ``lchp.reproduces``.
-    ``sets`` are ``KEY=PATH`` options that say where data and weight files lie now.
+    ``lchp.reproduces``. ``moved`` says where the files of the run lie now.
 
     Raises:
-        Refusal: no such finished run, its data or weights are not there, or an option for anything but a path.
+        Refusal: no such finished run, or its data or weights are not there.
     """
-    look({"--output": output})
     with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
         with refusing():
             uri = open_store(tracking_uri, Path.cwd())
             stored = read_run(uri, run_id, Path(scratch) / "stored")
-        config = _config(stored, sets, data)
+        config = _config(stored, moved)
         there = StageFolder(stored.folder).environment()
         runtime = _like(there, machine).runtime(Path(scratch))
         here = environment.describe(runtime.device)
@@ -89,7 +86,7 @@ def reproduce(
         return 1 if found.disagreements else 0
 
 
-def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialConfig:
+def _config(stored: StoredRun, moved: Moved) -> TrialConfig:
     """The configuration of the stored trial, with the paths of this machine."""
     try:
         config = stored_config(StageFolder(stored.folder).config())
@@ -97,7 +94,7 @@ def _config(stored: StoredRun, sets: Sequence[str], data: Path | None) -> TrialC
         raise Refusal(
             f"run {stored.run_id}: its config.json is none of this version's ({error}): use the version that made it"
         ) from error
-    moved, taken = moved_paths(sets, data), paths_of(config)
+    taken = paths_of(config)
     source = Source({}, moved.places, f"run {stored.run_id}")
     for key in moved.paths:
         if taken.get(key) is None:
@@ -179,10 +176,15 @@ def _log(
     key = f"reproduce-{stored.run_id}-{uuid.uuid4().hex}"
     name = f"reproduce {stored.name}"
     run_id = ensure_run(uri, experiment, name, key, stored.run_id, config.model_dump(mode="json"), tags)
-    if trained is not None:
-        folder, comparison = trained
-        table = folder / "comparison.csv"
-        comparison.write(table)
-        log_result(uri, run_id, folder, [table])
-    if disagreements:
-        fail_run(uri, run_id, "\n".join(disagreements))
+    try:
+        if trained is not None:
+            folder, comparison = trained
+            table = folder / "comparison.csv"
+            comparison.write(table)
+            log_result(uri, run_id, folder, [table])
+        if disagreements:
+            fail_run(uri, run_id, "\n".join(disagreements))
+    except BaseException as error:
+        with suppress(Exception):  # the store may be what failed: what ended the repetition is told, not this
+            fail_run(uri, run_id, f"{type(error).__name__}: {error}")
+        raise

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lchp.data.files import unwritable
-from lchp.errors import Refusal
+from lchp.errors import Refusal, refusing
 from lchp.tracking.address import ARTIFACTS, obstacles, resolved, sqlite_file
 
 _SPACE = 200 << 20
@@ -28,7 +28,8 @@ _SESSION = len("/lchp-12345678/session_2026-11-25_20-54-27_179841_4194304/socket
 _CONNECT_SECONDS = 5.0
 
 
-def look(
+@contextmanager
+def fit(
     folders: Mapping[str, Path],
     device: str = "auto",
     *,
@@ -36,8 +37,10 @@ def look(
     tracking_uri: str | None = None,
     experiment: str | None = None,
     in_ray: bool = False,
-) -> None:
-    """See that a command can do what it is about to do.
+) -> Iterator[None]:
+    """See that a command can do what it is about to do in the block.
+
+    If it cannot, or the block fails, folders that were made for it and hold nothing are removed again.
 
     Args:
         folders: the folders that it writes, by the option that names them; they are made where they are missing. A
@@ -52,22 +55,25 @@ def look(
     """
     folders = {option: folder for option, folder in folders.items() if not _serves_unwritten(option, folder)}
     written: dict[str, Path] = dict(folders)
-    store = resolved(tracking_uri, Path.cwd()) if tracked else None
+    with refusing():
+        store = resolved(tracking_uri, Path.cwd()) if tracked else None
     database = sqlite_file(store) if store else None
     if database is not None:
         written["--tracking-uri"] = database.parent
     artifacts = [database.parent / ARTIFACTS / (experiment or "")] if database else []
     with _leaving_no_folder([*written.values(), *artifacts]):
-        told = [
-            *_about_folders(folders),
-            *(obstacles(store, experiment) if store else ()),
-            *_about_space(written),
-            *_about_device(device, in_ray),
-            *_about_temporary(),
-            *(_about_ray() if in_ray else ()),
-        ]
+        with refusing():
+            told = [
+                *_about_folders(folders),
+                *(obstacles(store, experiment) if store else ()),
+                *_about_space(written),
+                *_about_device(device, in_ray),
+                *_about_temporary(),
+                *(_about_ray() if in_ray else ()),
+            ]
         if told:
             raise Refusal(told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} things stand in the way:", *told]))
+        yield
 
 
 @contextmanager

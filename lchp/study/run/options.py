@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lchp.errors import Refusal
-from lchp.study.run.fitness import cluster_address, cuda_devices, look
+from lchp.study.run.fitness import cluster_address, cuda_devices
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
 from lchp.vocabulary import GT_KNOWN, LOSS, METRICS, SELECTED, VAL, epoch_scores, training_key
@@ -28,9 +28,8 @@ class Machine:
         """The runtime of trials whose stages are kept in ``output/.store``.
 
         Raises:
-            Refusal: CUDA is asked for and not there, or a folder cannot be written.
+            Refusal: CUDA is asked for, and this build of torch cannot use it.
         """
-        look({"--output": output, "--cache": self.cache})
         there = self.device != "cpu" and _has_cuda()
         if self.device == "cuda" and not there and cluster_address() is None:
             # The driver shows a device, or none was looked for: this build of torch cannot use it.

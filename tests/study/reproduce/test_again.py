@@ -18,6 +18,7 @@ from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
 from lchp.study.reproduce.again import _is_exact, _other_environment, reproduce
 from lchp.study.run.options import Machine
+from lchp.study.spec.moved import moved_paths
 from lchp.tracking.store import client
 from lchp.training.initialization import make_networks
 from tests.training.added import added_field
@@ -46,7 +47,8 @@ class Stored:
     def again(self, data: Path | None = None, run_id: str | None = None, *sets: str) -> tuple[int, str]:
         said: list[str] = []
         machine = Machine(self.folder / "cache", "cpu")
-        code = reproduce(run_id or self.run_id, self.uri, data, self.folder / "out", machine, said.append, sets)
+        moved = moved_paths(sets, data)
+        code = reproduce(run_id or self.run_id, self.uri, moved, self.folder / "out", machine, said.append)
         return code, "\n".join(said)
 
 

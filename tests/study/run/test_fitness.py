@@ -15,7 +15,7 @@ import pytest
 
 from lchp.errors import Refusal
 from lchp.study.run import fitness
-from lchp.study.run.fitness import cluster_address, look, short_folder
+from lchp.study.run.fitness import cluster_address, fit, short_folder
 
 LONG = "x" * 91
 
@@ -35,6 +35,11 @@ def own_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def folders(place: Path) -> dict[str, Path]:
     return {"--output": place / "out", "--cache": place / "cache"}
+
+
+def look(*asked: Any, **more: Any) -> None:
+    with fit(*asked, **more):
+        pass
 
 
 def refused(place: Path, **asked: Any) -> str:
@@ -59,6 +64,18 @@ def test_look_where_all_is_well_says_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "mlflow.db").exists(), "MLflow makes the store"
 
 
+def test_fit_block_that_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
+    def failing() -> None:
+        with fit(folders(tmp_path), tracked=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="birds"):
+            assert (tmp_path / "out").is_dir()
+            (tmp_path / "cache/made").touch()
+            raise ValueError("no data")
+
+    with pytest.raises(ValueError, match="no data"):
+        failing()
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "cache", tmp_path / "cache/made"]
+
+
 def test_look_tells_all_that_is_wrong_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(monkeypatch, 0)
     monkeypatch.setenv("RAY_ADDRESS", "local")
@@ -78,9 +95,9 @@ def test_look_tells_all_that_is_wrong_at_once(tmp_path: Path, monkeypatch: pytes
 def test_look_imports_neither_torch_nor_ray_nor_mlflow(tmp_path: Path) -> None:
     heavy = {"torch", "ray", "mlflow", "pandas", "numpy"}
     code = (
-        "import sys; from pathlib import Path; from lchp.study.run.fitness import look; "
-        f"look({{'--output': Path({str(tmp_path)!r})}}, tracked=True, tracking_uri='sqlite:///{tmp_path}/m.db', "
-        f"in_ray=True); print(sorted({heavy} & set(sys.modules)))"
+        "import sys; from pathlib import Path; from lchp.study.run.fitness import fit; "
+        f"fit({{'--output': Path({str(tmp_path)!r})}}, tracked=True, tracking_uri='sqlite:///{tmp_path}/m.db', "
+        f"in_ray=True).__enter__(); print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
