@@ -74,7 +74,7 @@ def read_image_files(dataset: Dataset, cache: Path) -> ImageFiles:
     unread = [path for path in paths if path not in known or known[path][0] != identities[path]]
     starts = range(0, len(unread), CHUNK)
     with ThreadPoolExecutor(READING_THREADS) as pool:
-        for start in progress(starts, f"digesting {len(unread)} images", unit=f"{CHUNK} images"):
+        for start in progress(starts, f"digesting {len(unread)} images", images=CHUNK):
             part = unread[start : start + CHUNK]
             for path, found in zip(part, pool.map(lambda path: _read(dataset.root / path), part), strict=True):
                 known[path] = [identities[path], *found]

@@ -135,7 +135,7 @@ class ImageSource:
         pixels = np.memmap(part, np.uint8, "r+", shape=self._shape)
         with ThreadPoolExecutor(BUILD_THREADS) as pool:
             # Chunks bound what is decoded ahead of the copy: a pool takes everything it is given at once.
-            for start in progress(range(0, len(self), 64), f"resizing {len(self)} images", None, "64 images"):
+            for start in progress(range(0, len(self), 64), f"resizing {len(self)} images", images=64):
                 chunk = range(start, min(start + 64, len(self)))
                 for index, image in zip(chunk, pool.map(self._decoded, chunk), strict=True):
                     pixels[index] = image.numpy()

@@ -10,6 +10,10 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 
-def progress(items: Iterable[Item], doing: str, total: int | None = None, unit: str = "image") -> Iterable[Item]:
-    """``items`` as they are, with a bar that says what is being done and how much of ``total`` ``unit`` is left."""
-    return tqdm(items, desc=doing, total=total, unit=unit, delay=2, leave=False)
+def progress(items: Iterable[Item], doing: str, total: int | None = None, images: int = 1) -> Iterable[Item]:
+    """``items`` as they are, with a bar that says what is being done and how many of ``total`` items are left, each of
+    so many ``images``.
+    """
+    # A scale of 1 would be tqdm's 3.01k for 3,008.
+    scale = images if images > 1 else False
+    return tqdm(items, desc=doing, total=total, unit=" images", unit_scale=scale, delay=2, leave=False)

@@ -57,9 +57,8 @@ def read(file: Path, /) -> Dataset:
         for column in ("label", "split", ORIENTATION):
             ours, theirs = getattr(row, column), getattr(first, column)
             if ours != theirs:
-                raise _refusal(
-                    file, row.line, column, ours, f"{row.path} has {theirs!r} in line {first.line}: make them agree"
-                )
+                remedy = f"where {row.path} has {theirs!r} in line {first.line}: make them agree"
+                raise _refusal(file, row.line, column, ours, remedy)
         repeated = seen.setdefault((row.path, row.corners), row.line)
         if repeated != row.line:
             raise _refusal(file, row.line, "path", row.path, f"repeats line {repeated}: remove one of the two")
@@ -171,7 +170,7 @@ def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:
     row = {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
     for column in REQUIRED:
         if not row[column]:
-            raise _refusal(file, line, column, "", "empty: fill it or remove the row")
+            raise _refusal(file, line, column, "", "is empty: fill it or remove the row")
     path = PurePosixPath(row["path"])
     if path.is_absolute() or ".." in path.parts:
         raise _refusal(

@@ -300,7 +300,7 @@ class TrialConfig(Config):
         if self.initialization.regressor_start >= self.initialization.epochs:
             raise ValueError(
                 f"initialization.regressor_start {self.initialization.regressor_start} leaves the regressor no epoch "
-                f"of initialization.epochs {self.initialization.epochs}: make it smaller"
+                f"of initialization.epochs {self.initialization.epochs}: make regressor_start smaller, or epochs larger"
             )
         check_view(self.classifier, self.view.crop)
         check_view(self.backbone, self.view.crop)

@@ -163,7 +163,7 @@ def _batches(
     """Normalised whole images on the device and their labels, for the images at ``places``."""
     size = config.evaluation.batch_size
     batches = source.batches(places, size, drop_last=False, workers=material.runtime.loader_workers)
-    for images, labels, _ in progress(batches, doing, -(-len(places) // size), "batch"):
+    for images, labels, _ in progress(batches, doing, -(-len(places) // size), size):
         yield normalise(images.to(material.runtime.device, non_blocking=True)), labels
 
 

@@ -56,14 +56,14 @@ def test_table_other_columns_order_quotes_and_byte_order_mark_are_accepted(tmp_p
     [
         ("../a.png,x,train,,,,", r"line 3, column path: '../a.png' leaves the table's folder: give a path relative"),
         ("/etc/a.png,x,train,,,,", r"line 3, column path: '/etc/a.png' leaves the table's folder"),
-        ("b.png,,train,,,,", r"line 3, column label: '' empty: fill it"),
+        ("b.png,,train,,,,", r"line 3, column label: '' is empty: fill it"),
         ("b.png,x,val,,,,", r"line 3, column split: 'val' is neither train nor test \(val is drawn"),
         ("b.png,x,validation,,,,", r"line 3, column split: 'validation' is neither train nor test \(val is drawn"),
         ("b.png,x,Train,,,,", r"line 3, column split: 'Train' is neither .*: write it 'train'"),
         ("b.png,x,train,1,5,2,0,5,0,6,0", r"line 3: 11 cells where .* 7 columns \(a decimal comma\? write 1\.5\)"),
         ('b.png,"x,train,,,,', r"line \d: this is no CSV \(.*\): correct the line"),
-        ("a.png,y,train,5,6,7,8", r"line 3, column label: 'y' a.png has 'x' in line 2: make them agree"),
-        ("a.png,x,test,5,6,7,8", r"line 3, column split: 'test' a.png has 'train' in line 2"),
+        ("a.png,y,train,5,6,7,8", r"line 3, column label: 'y' where a.png has 'x' in line 2: make them agree"),
+        ("a.png,x,test,5,6,7,8", r"line 3, column split: 'test' where a.png has 'train' in line 2"),
         ("./a.png,x,train,1,2,3,4", r"line 3, column path: 'a.png' repeats line 2: remove one"),
         ("b.png,x,train,1,2,3", r"line 3: 6 cells where the first line names 7 columns"),
     ],
@@ -156,7 +156,7 @@ def test_table_orientation_other_than_exif_is_refused(tmp_path: Path) -> None:
 
 def test_table_orientation_must_agree_in_the_rows_of_an_image(tmp_path: Path) -> None:
     file = table(tmp_path, "a.png,x,train,1,2,3,4,exif", "a.png,x,train,2,2,3,4,", header=f"{HEADER},orientation")
-    with pytest.raises(ValueError, match=r"line 3, column orientation: '' a.png has 'exif' in line 2: make them agree"):
+    with pytest.raises(ValueError, match=r"line 3, column orientation: '' where a.png has 'exif' in line 2"):
         read(file)
 
 

@@ -125,7 +125,10 @@ def as_text(planned: Plan) -> str:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.2g} min"
+    for unit, size in (("h", 1.0), ("min", 1 / 60)):
+        if hours >= size:
+            return f"{hours / size:,.0f} {unit}" if hours >= 10 * size else f"{hours / size:.1f} {unit}"
+    return f"{3600 * hours:.2g} s"
 
 
 def _amount(gflop: float) -> str:

@@ -46,6 +46,19 @@ def _take() -> None:
 
 
 @contextmanager
+def naming_the_signal() -> Iterator[None]:
+    """What waits in Ray's core ends with a KeyboardInterrupt of Ray's own, which says nothing: it becomes the
+    :class:`Stopped` of the signal that came.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if isinstance(error, Stopped) or not _asked:
+            raise
+        raise Stopped(_asked[0]) from error
+
+
+@contextmanager
 def stoppable() -> Iterator[None]:
     """Turn the signals into :class:`Stopped` while the block runs; only the main thread hears them."""
     global _listening

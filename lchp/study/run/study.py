@@ -18,6 +18,7 @@ from lchp.study.run.ownership import alone, claim, require_same
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder, Tracker
 from lchp.study.run.results import as_text, make_tables
+from lchp.study.run.stopping import naming_the_signal
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG, ensure_run, fail_run, finish_run, set_tags
@@ -57,7 +58,7 @@ def run_study(
         parent = ensure_run(uri, experiment, study.name, key, None, shown, {})
         tracker = Tracker(uri, experiment, parent)
         recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say)
-        with _true_states(recorder, log):
+        with _true_states(recorder, log), naming_the_signal():
             files = _search(study, recorder, entries) if study.search else _grid(study, recorder)
             return _end(study, output, recorder, files)
 

@@ -148,6 +148,11 @@ def test_plan_unknown_image_counts_give_no_cost(tmp_path: Path) -> None:
     assert found.as_dict()["hours"] is None
 
 
+@pytest.mark.parametrize(("images", "unit"), [(6_000, " h on one GPU"), (100, " min on one GPU"), (1, " s on one GPU")])
+def test_plan_cost_is_told_in_the_unit_that_fits(tmp_path: Path, images: int, unit: str) -> None:
+    assert unit in as_text(planned(tmp_path, PAPER_CUB, images=Counts(images, images, 1, "as counted")))
+
+
 def test_plan_search_counts_its_trials_and_at_most_as_many_initializations(tmp_path: Path) -> None:
     text = "name: s\nsearch: {trials: 7, space: {tau: {low: 0, high: 1}, augmentation: [none, flip]}}\n"
     found = planned(tmp_path, text)

@@ -84,7 +84,8 @@ def test_searched_combination_that_is_illegal_is_refused_with_both_keys_and_valu
     text = f"{SPACE}    initialization.epochs: [1, 3]\n    initialization.regressor_start: [0, 2]\n"
     assert refusal(tmp_path, text) == (
         "study.yaml:6: initialization.regressor_start 2 leaves the regressor no epoch of initialization.epochs 1: make "
-        "it smaller (the search may suggest initialization.epochs = 1, initialization.regressor_start = 2 together)"
+        "regressor_start smaller, or epochs larger (the search may suggest initialization.epochs = 1, "
+        "initialization.regressor_start = 2 together)"
     )
 
 
