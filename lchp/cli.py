@@ -291,9 +291,10 @@ def reproduce(
     cache = cache or _default_cache()
     with refusing():
         moved = moved_paths(sets, data)
-    with fit({}, device), refusing():
-        require_runs(resolved(tracking_uri, Path.cwd()))  # before a folder is made
-    with fit({"--output": output, "--cache": cache}, tracked=True, tracking_uri=tracking_uri):
+    with fit({"--output": output, "--cache": cache}, device, tracked=True, tracking_uri=tracking_uri):
+        with refusing():
+            require_runs(resolved(tracking_uri, Path.cwd()))
+
         from lchp.study.reproduce.again import reproduce as again
         from lchp.study.run.options import Machine
 

@@ -33,9 +33,9 @@ def moved_paths(sets: Sequence[str], data: Path | None) -> Moved:
     paths = {}
     for key, value in flatten(source.values).items():
         place = source.place(tuple(key.split(".")))
-        if key not in PATHS:
+        if not any(key == path or key.startswith(f"{path}.") for path in PATHS):
             raise Refusal(f"{place}: a run is repeated as it was: only {', '.join(PATHS)} may be set")
-        if not isinstance(value, str) or not value:
+        if key not in PATHS or not isinstance(value, str) or not value:
             raise Refusal(f"{place}: must be a path: write it as KEY=PATH, a number in quotes")
         paths[key] = Path(value).absolute()
     return Moved(paths, source.places)
