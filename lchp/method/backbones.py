@@ -41,6 +41,9 @@ class Network:
 
     classifier: Trunk
     regressor: Trunk
+    first_cell: float
+    """Pixels from the centre of the view's first pixel to the centre of what the first cell of the classifier's maps
+    sees: padding on both sides of a stride of 2 leaves it at the first pixel."""
     smallest_view: int
     """Pixels of the smallest square view: a whole cell of the regressor's maps, and as many as leaves them one."""
     imagenet: str | None
@@ -59,6 +62,7 @@ NETWORKS = {
     "inception_v3": Network(
         classifier=Trunk(lambda: _inception_v3("Mixed_6e"), channels=768, stride=16, gflop=21.9),
         regressor=Trunk(lambda: _inception_v3("Mixed_7c"), channels=2048, stride=32, gflop=26.3),
+        first_cell=21,
         smallest_view=75,
         imagenet="Inception_V3_Weights.IMAGENET1K_V1",
         paper="InceptionV3",
@@ -68,6 +72,7 @@ NETWORKS = {
     "resnet50": Network(
         classifier=Trunk(lambda: _resnet("resnet50", dilated=True), channels=2048, stride=16, gflop=49.9),
         regressor=Trunk(lambda: _resnet("resnet50", dilated=False), channels=2048, stride=32, gflop=32.7),
+        first_cell=0,
         smallest_view=32,
         imagenet="ResNet50_Weights.IMAGENET1K_V1",
         paper="ResNet50",
@@ -77,6 +82,7 @@ NETWORKS = {
     "vgg19_bn": Network(
         classifier=Trunk(lambda: _vgg19_bn(last_pooling=False), channels=512, stride=16, gflop=156.1),
         regressor=Trunk(lambda: _vgg19_bn(last_pooling=True), channels=512, stride=32, gflop=156.1),
+        first_cell=7.5,
         smallest_view=32,
         imagenet="VGG19_BN_Weights.IMAGENET1K_V1",
         paper="VGG19-BN",
@@ -86,6 +92,7 @@ NETWORKS = {
     "mobilenet_v2": Network(
         classifier=Trunk(lambda: _features("mobilenet_v2", dilated_from=14), channels=1280, stride=16, gflop=4.43),
         regressor=Trunk(lambda: _features("mobilenet_v2"), channels=1280, stride=32, gflop=2.40),
+        first_cell=0,
         smallest_view=32,
         imagenet="MobileNet_V2_Weights.IMAGENET1K_V1",
         cut_away=("classifier.",),
@@ -102,6 +109,7 @@ NETWORKS = {
         regressor=Trunk(
             lambda: _features("efficientnet_b0", stochastic_depth_prob=0.0), channels=1280, stride=32, gflop=3.07
         ),
+        first_cell=0,
         smallest_view=32,
         imagenet="EfficientNet_B0_Weights.IMAGENET1K_V1",
         cut_away=("classifier.",),
@@ -110,6 +118,7 @@ NETWORKS = {
     "densenet161": Network(
         classifier=Trunk(lambda: _densenet161(dilated=True), channels=2208, stride=16, gflop=73.1),
         regressor=Trunk(lambda: _densenet161(dilated=False), channels=2208, stride=32, gflop=61.8),
+        first_cell=6,
         smallest_view=32,
         imagenet="DenseNet161_Weights.IMAGENET1K_V1",
         cut_away=("classifier.",),
@@ -119,6 +128,7 @@ NETWORKS = {
     "small_cnn": Network(
         classifier=Trunk(lambda: _small_cnn(blocks=5), channels=64, stride=8, gflop=0.99),
         regressor=Trunk(lambda: _small_cnn(blocks=7), channels=128, stride=32, gflop=1.13),
+        first_cell=0,
         smallest_view=32,
         imagenet=None,
         cut_away=("block6.", "block7."),

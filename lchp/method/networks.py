@@ -63,6 +63,24 @@ def class_activation(features: Tensor, attention: Tensor, weights: Tensor) -> Te
         return (weighted * attention.float()).sum(1, keepdim=True)
 
 
+def class_evidence(features: Tensor, attention: Tensor, weights: Tensor) -> Tensor:
+    """How much more every place alone speaks for a class than for the others, (n, 1, h, w), float32, at least 0.
+
+    The classifier's own answer if the pooling saw that place only: its bilinear features, rooted and normalised as by
+    :func:`bilinear_attention_pooling`, times ``weights`` (n, M * C), the class's row of the linear layer less the mean
+    over all rows. Unlike the mean of maps and class activation it does not grow with the strength of the features,
+    which is the head's more than the body's. Features (n, C, h, w), attention (n, M, h, w).
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        # The root of a product is the product of the roots, and so is the norm of the root.
+        return class_activation(_rooted_unit(features), _rooted_unit(attention), weights).clamp(min=0)
+
+
+def _rooted_unit(maps: Tensor) -> Tensor:
+    """Every place's channels as the unit vector of their signed roots; zeros stay zeros."""
+    return functional.normalize(maps.float().sign() * maps.float().abs().sqrt())
+
+
 class BapClassifier(nn.Module):
     """The classifier (paper 4.3, after WS-DAN): trunk, attention maps, bilinear attention pooling, linear layer.
 
@@ -104,6 +122,12 @@ class BapClassifier(nn.Module):
         """The class activation of each image's label (n,), as maps for Algorithm 1: (n, 1, h, w), float32."""
         features: Tensor = self.trunk(images)
         return class_activation(features, self.attend(features), self.head.weight[labels])
+
+    def class_evidence(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The evidence for each image's label (n,), as maps for Algorithm 1: (n, 1, h, w), float32."""
+        features: Tensor = self.trunk(images)
+        rows = self.head.weight[labels] - self.head.weight.mean(0)
+        return class_evidence(features, self.attend(features), rows)
 
 
 class BoxRegressor(nn.Module):

@@ -8,6 +8,7 @@ rows 1-6.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from lchp.method.components import largest_component
 
 Normalization = Literal["min_max", "max"]
 Component = Literal["all", "largest"]
-"""Which of the foreground a box holds: all of it (method notes 4), or its largest 8-connected component."""
+Enlargement = Literal["tiled", "centred", "cells"]
 
 _FLAT = 1e-6
 """A map whose range is at most this share of its largest magnitude is constant: what varies is float32 rounding."""
@@ -38,15 +39,67 @@ class PseudoBoxes(NamedTuple):
     """y_r, (n, 4): the pseudo boxes, the smallest rectangles that hold L_r and L_m."""
 
 
-def activation(maps: Tensor, size: int, normalization: Normalization) -> Tensor:
-    """Algorithm 1, line 2: the activation A at input resolution, float32, shape (n, size, size).
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of a trunk's maps lie in its view, along both axes alike."""
 
-    ``maps`` (n, c, h, w) of any floating type are averaged over channels, upsampled bilinearly to ``size`` pixels a
-    side (method notes 3) and then scaled per image (method notes 1): ``min_max`` to [0, 1], a constant map to zeros;
-    ``max`` divides by the largest value, at most 1 and possibly negative, a map without a positive value to zeros.
+    first: float
+    """Pixels from the centre of the view's first pixel to the centre of what the first cell sees."""
+    stride: int
+    """Pixels from cell to cell."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How regions are read off maps, where the paper is silent (method notes 1, 3, 4)."""
+
+    normalization: Normalization = "min_max"
+    component: Component = "all"
+    """Which of the foreground a box holds: all of it, or its largest 8-connected component."""
+    enlargement: Enlargement = "tiled"
+    """``tiled``: bilinear, as if the cells tiled the view; ``centred``: bilinear between the centres of what the cells
+    see, as ``grid`` says; ``cells``: every pixel has the value of its tile.
+    """
+    grid: Grid | None = None
+    mirror: bool = False
+    """Whether A is the mean of those of the images and of their mirror images, mirrored back."""
+
+
+PAPER = Reading()
+"""The defaults of the method notes."""
+
+
+def enlarged(maps: Tensor, size: int, reading: Reading) -> Tensor:
+    """The mean over channels of ``maps`` (n, c, h, w), of any floating type, at ``size`` pixels a side: (n, size, size)
+    float32.
+
+    Strided convolutions with padding see more to one side: the cells of a trunk of stride s lie (s - 1) / 2 pixels left
+    and above of where ``tiled`` puts them. ``centred`` takes them where they are; beyond the first and last it repeats.
     """
     mean = maps.mean(1, keepdim=True, dtype=torch.float32)
-    upsampled = functional.interpolate(mean, size=(size, size), mode="bilinear", align_corners=False).squeeze(1)
+    if reading.enlargement == "tiled":
+        return functional.interpolate(mean, size=(size, size), mode="bilinear", align_corners=False).squeeze(1)
+    if reading.enlargement == "cells":
+        return functional.interpolate(mean, size=(size, size), mode="nearest-exact").squeeze(1)
+    assert reading.grid is not None, "cells have their centres by a grid"
+    rows, columns = (_between_centres(count, size, reading.grid, mean.device) for count in mean.shape[2:])
+    with torch.autocast(mean.device.type, enabled=False):
+        return (rows @ mean @ columns.mT).squeeze(1)
+
+
+def _between_centres(count: int, size: int, grid: Grid, device: torch.device) -> Tensor:
+    """What each pixel takes of each cell along one axis, linearly between the cells' centres: (size, count)."""
+    place = ((torch.arange(size, device=device) - grid.first) / grid.stride).clamp(0, count - 1)
+    cells = torch.arange(count, device=device)
+    return (1 - (place.unsqueeze(1) - cells).abs()).clamp(min=0)
+
+
+def scaled(upsampled: Tensor, normalization: Normalization) -> Tensor:
+    """Maps (n, size, size), float32, each scaled by its own values (method notes 1).
+
+    ``min_max`` to [0, 1], a constant map to zeros; ``max`` divides by the largest value, at most 1 and possibly
+    negative, a map without a positive value to zeros.
+    """
     highest = upsampled.amax((1, 2), keepdim=True)
     if normalization == "max":
         scale, shifted, usable = highest, upsampled, highest > 0
@@ -54,8 +107,21 @@ def activation(maps: Tensor, size: int, normalization: Normalization) -> Tensor:
         lowest = upsampled.amin((1, 2), keepdim=True)
         scale, shifted = highest - lowest, upsampled - lowest
         usable = scale > _FLAT * torch.maximum(highest.abs(), lowest.abs())
-    scaled = shifted / torch.where(usable, scale, torch.ones_like(scale))
-    return torch.where(usable, scaled, torch.zeros_like(scaled))
+    quotient = shifted / torch.where(usable, scale, torch.ones_like(scale))
+    return torch.where(usable, quotient, torch.zeros_like(quotient))
+
+
+def activation(maps_of: Callable[[Tensor], Tensor], images: Tensor, reading: Reading) -> Tensor:
+    """Algorithm 1, lines 1 and 2: the activation A of ``images`` (n, 3, s, s) at input resolution, float32, (n, s, s).
+
+    The maps are enlarged (method notes 3) before they are scaled.
+    """
+    size = images.shape[-1]
+    assert images.shape[-2] == size, "views are square"
+    values = enlarged(maps_of(images), size, reading)
+    if reading.mirror:
+        values = (values + enlarged(maps_of(images.flip(-1)), size, reading).flip(-1)) / 2
+    return scaled(values, reading.normalization)
 
 
 def tightest_box(mask: Tensor) -> Tensor:
@@ -94,35 +160,23 @@ def mask_out(images: Tensor, regions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def pseudo_boxes(
-    maps_of: Callable[[Tensor], Tensor],
-    images: Tensor,
-    delta: float,
-    normalization: Normalization,
-    component: Component = "all",
+    maps_of: Callable[[Tensor], Tensor], images: Tensor, delta: float, reading: Reading = PAPER
 ) -> PseudoBoxes:
     """Algorithm 1: the pseudo boxes of ``images`` (n, 3, s, s), two passes and their union. No gradient flows.
 
     ``maps_of`` gives the maps (n, c, h, w) of a batch of images. Foreground is A > ``delta``, in [0, 1] (paper: 0.7).
     """
-    region = single_boxes(maps_of, images, delta, normalization, component)
+    region = single_boxes(maps_of, images, delta, reading)
     masked = mask_out(images, region)
-    masked_region = single_boxes(maps_of, masked, delta, normalization, component)
+    masked_region = single_boxes(maps_of, masked, delta, reading)
     return PseudoBoxes(region, masked, masked_region, boxes.union(region, masked_region))
 
 
 @torch.no_grad()
-def single_boxes(
-    maps_of: Callable[[Tensor], Tensor],
-    images: Tensor,
-    delta: float,
-    normalization: Normalization,
-    component: Component = "all",
-) -> Tensor:
+def single_boxes(maps_of: Callable[[Tensor], Tensor], images: Tensor, delta: float, reading: Reading = PAPER) -> Tensor:
     """Algorithm 1, lines 1 to 4: L_r alone, (n, 4), as pseudo boxes without the mask pass, its ablation.
 
     Arguments as in :func:`pseudo_boxes`. The masked images of Eq. 1 are ``mask_out(images, boxes)``.
     """
-    size = images.shape[-1]
-    assert images.shape[-2] == size, "views are square"
-    foreground = activation(maps_of(images), size, normalization) > delta
-    return tightest_box(largest_component(foreground) if component == "largest" else foreground)
+    foreground = activation(maps_of, images, reading) > delta
+    return tightest_box(largest_component(foreground) if reading.component == "largest" else foreground)

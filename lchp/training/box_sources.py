@@ -21,7 +21,7 @@ from lchp.data.given_boxes import read_given_boxes
 from lchp.method.networks import BapClassifier
 from lchp.method.pseudo_boxes import mask_out, pseudo_boxes, single_boxes
 from lchp.training.config import TrialConfig
-from lchp.training.frozen import frozen_boxes
+from lchp.training.frozen import frozen_boxes, reading_of
 from lchp.training.material import Material, Split
 from lchp.vocabulary import TRAIN
 
@@ -85,10 +85,15 @@ def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, label
     options = config.pseudo_boxes
 
     def maps(images: Tensor) -> Tensor:
-        return network.class_activation(images, labels) if options.maps == "cam" else network.maps(images, options.maps)
+        if options.maps == "cam":
+            return network.class_activation(images, labels)
+        if options.maps == "evidence":
+            return network.class_evidence(images, labels)
+        return network.maps(images, options.maps)
 
+    reading = reading_of(config, config.classifier)
     if options.source == "mask":
-        found = pseudo_boxes(maps, views, config.delta, options.normalization, options.component)
+        found = pseudo_boxes(maps, views, config.delta, reading)
         return LiveBoxes(found.merged, found.masked)
-    region = single_boxes(maps, views, config.delta, options.normalization, options.component)
+    region = single_boxes(maps, views, config.delta, reading)
     return LiveBoxes(region, mask_out(views, region))

@@ -78,7 +78,7 @@ class WeightsConfig(Config):
 
 
 KEPT = {
-    "ddt": ("source", "size", "weights", "network", "axis"),
+    "ddt": ("source", "size", "weights", "network", "axis", "descriptors", "mirror"),
     "tokencut": ("source", "size", "weights", "transformer", "similarity"),
     "lost": ("source", "size", "weights", "transformer", "patches"),
 }
@@ -100,12 +100,20 @@ class PseudoBoxConfig(Config):
     normalization: Literal["min_max", "max"] = Field(
         "min_max", description="scale of A before A > delta (method notes 1); `max`: delta is a share of the maximum"
     )
-    maps: Literal["features", "attention", "cam"] = Field(
-        "features", description="whose mean A is (method notes 2); `cam`: the label's class activation alone"
+    maps: Literal["features", "attention", "cam", "evidence"] = Field(
+        "features",
+        description="whose mean A is (method notes 2); of the label alone: `cam`, its class activation, or `evidence`, "
+        "what every place alone says for it",
     )
     component: Literal["all", "largest"] = Field(
         "all", description="what of the foreground a box of `mask` or `single` holds (method notes 4)"
     )
+    enlargement: Literal["tiled", "centred", "cells"] = Field(
+        "tiled",
+        description="how maps become as large as the view (method notes 3): bilinearly, as if their cells tiled it, or "
+        "between the centres of what the cells see; or cell by cell (PSOL)",
+    )
+    mirror: bool = Field(False, description="whether maps are averaged with those of the mirror image")
     size: int = Field(
         448, ge=16, le=2048, description="side in pixels of the whole images that `ddt`, `tokencut` and `lost` see"
     )
@@ -114,6 +122,7 @@ class PseudoBoxConfig(Config):
     )
     network: NetworkName = Field("mobilenet_v2", description="of `ddt`: the trunk of a classifier, frozen")
     axis: Literal["class", "all"] = Field("class", description="of `ddt`: images that share a principal axis")
+    descriptors: Literal["raw", "unit"] = Field("raw", description="of `ddt`: as they are, or each of norm 1")
     threshold: float = Field(0.0, ge=0, lt=1, description="of `ddt`: foreground is h > threshold * max(h) (PSOL: 0)")
     transformer: TransformerName = Field("dino_vits16", description="of `tokencut` and `lost`, frozen")
     similarity: float = Field(

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lchp.data.fingerprint import fingerprint
 from lchp.data.loader import ImageSource
@@ -24,6 +25,7 @@ from lchp.method.backbones import find_network
 from lchp.method.descriptors import DescriptorMoments, PrincipalAxes, ddt_boxes, projection
 from lchp.method.lost import lost_boxes
 from lchp.method.networks import seeded
+from lchp.method.pseudo_boxes import Grid, Reading, enlarged
 from lchp.method.tokencut import tokencut_boxes
 from lchp.method.vit import last_keys, make_transformer
 from lchp.store.checks import Damaged
@@ -38,6 +40,10 @@ GROUPS = 32
 """Classes whose moments are summed in one pass: 0.4 GB for MobileNetV2's 1,280 channels."""
 
 
+CHUNK = 64
+"""Maps that are enlarged together: 51 MB at 448 pixels a side."""
+
+
 def frozen_boxes(config: TrialConfig, material: Material) -> dict[str, Tensor]:
     """The boxes (n, 4), corners in [0, 1] of whole images, of every split of ``material`` in its order, by its name.
 
@@ -45,9 +51,28 @@ def frozen_boxes(config: TrialConfig, material: Material) -> dict[str, Tensor]:
         ValueError: weights that cannot be had or do not fit; names what, and the remedy.
     """
     kept = _kept(config, material)
-    if config.pseudo_boxes.source == "ddt":
-        return {name: ddt_boxes(maps, config.pseudo_boxes.threshold) for name, maps in kept.items()}
-    return kept
+    return (
+        {name: _ddt_boxes(config, maps) for name, maps in kept.items()} if config.pseudo_boxes.source == "ddt" else kept
+    )
+
+
+def reading_of(config: TrialConfig, network: str) -> Reading:
+    """How regions are read off the maps of a network's classifier trunk."""
+    options, known = config.pseudo_boxes, find_network(network)
+    grid = Grid(known.first_cell, known.classifier.stride)
+    return Reading(options.normalization, options.component, options.enlargement, grid, options.mirror)
+
+
+def _ddt_boxes(config: TrialConfig, maps: Tensor) -> Tensor:
+    """Boxes (n, 4) from projections (n, k, h, w): of the images and, where k is 2, of their mirror images."""
+    options = config.pseudo_boxes
+    reading = reading_of(config, options.network)
+    boxes = []
+    for part in torch.split(maps, CHUNK):
+        values = torch.stack([enlarged(part[:, [view]], options.size, reading) for view in range(part.shape[1])], 1)
+        values[:, 1:] = values[:, 1:].flip(-1)
+        boxes.append(ddt_boxes(values.mean(1), options.threshold))
+    return torch.cat(boxes)
 
 
 def frozen_network(config: TrialConfig) -> nn.Module:
@@ -66,7 +91,7 @@ def frozen_network(config: TrialConfig) -> nn.Module:
 
 
 def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
-    """DDT's projections (n, h, w), float32, or another source's boxes (n, 4), by split."""
+    """DDT's projections (n, 1 or 2, h, w), float32, or another source's boxes (n, 4), by split."""
     options = config.pseudo_boxes.model_dump(mode="json", include=set(KEPT[config.pseudo_boxes.source]))
     digest = material.given_digests.get("pseudo_box_weights")
     key = fingerprint(
@@ -103,12 +128,20 @@ def _ddt_projections(config: TrialConfig, material: Material) -> dict[str, Tenso
     axes = _axes(config, material, network, sources[TRAIN])
     kept = {}
     for name, source in sources.items():
-        maps = [
-            projection(network(images), axes, _groups(config, labels)).float().cpu()
-            for images, labels in _batches(config, material, source, torch.arange(len(source)), f"DDT boxes of {name}")
-        ]
+        maps = []
+        for images, labels in _batches(config, material, source, torch.arange(len(source)), f"DDT boxes of {name}"):
+            views = (images, images.flip(-1)) if config.pseudo_boxes.mirror else (images,)
+            groups = _groups(config, labels)
+            seen = [projection(_descriptors(config, network, view), axes, groups).float().cpu() for view in views]
+            maps.append(torch.stack(seen, 1))
         kept[name] = torch.cat(maps)
     return kept
+
+
+def _descriptors(config: TrialConfig, network: nn.Module, images: Tensor) -> Tensor:
+    """The trunk's maps (n, C, h, w), as they are or every place's of norm 1."""
+    maps: Tensor = network(images)
+    return functional.normalize(maps) if config.pseudo_boxes.descriptors == "unit" else maps
 
 
 @torch.inference_mode()
@@ -136,7 +169,7 @@ def _axes(config: TrialConfig, material: Material, network: nn.Module, train: Im
         moments = DescriptorMoments(GROUPS, channels, material.runtime.device)
         wanted = ((groups >= start) & (groups < start + GROUPS)).nonzero().squeeze(1)
         for images, labels in _batches(config, material, train, wanted, "DDT axes"):
-            moments.add(network(images), _groups(config, labels) - start)
+            moments.add(_descriptors(config, network, images), _groups(config, labels) - start)
         parts.append(moments.principal_axes())
     return PrincipalAxes(torch.cat([part.mean for part in parts]), torch.cat([part.axis for part in parts]))
 

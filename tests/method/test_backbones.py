@@ -154,6 +154,42 @@ def test_densenet161_regressor_features_are_not_negative() -> None:
     assert maps.min() == 0
 
 
+def _linear(trunk: nn.Sequential) -> nn.Sequential:
+    """``trunk`` with every convolution taking the mean of the pixels at its centre, averages for maxima, and nothing
+    else: its cells then see the place at the middle of what they saw before.
+    """
+    for module in list(trunk.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.data.zero_()
+                centre = [side // 2 for side in layer.kernel_size]
+                layer.weight.data[:, :, centre[0], centre[1]] = 1 / layer.weight.shape[1]
+            elif isinstance(layer, nn.MaxPool2d):
+                pooling = nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, count_include_pad=False)
+                setattr(module, name, pooling)
+            elif isinstance(layer, nn.BatchNorm2d | nn.ReLU | nn.ReLU6 | nn.SiLU | SqueezeExcitation):
+                setattr(module, name, nn.Identity())
+    return trunk.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_first_cell_and_stride_say_where_the_classifiers_cells_look(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # InceptionV3's blocks call the function.
+    monkeypatch.setattr(nn.functional, "max_pool2d", nn.functional.avg_pool2d)
+    known, size = NETWORKS[name], 224
+    trunk = _linear(known.classifier.build()).double()
+    ramp = torch.arange(size, dtype=torch.float64).expand(1, 3, size, size)
+    with torch.no_grad():
+        maps = trunk(ramp + 1e6) - trunk(torch.full_like(ramp, 1e6))
+    row = maps[0, :, maps.shape[2] // 2].mean(0)
+    # A channel may add several paths to one place. At the border the padding is seen, too.
+    paths = float((row[6] - row[5]) / known.classifier.stride)
+    expected = known.first_cell + known.classifier.stride * torch.arange(len(row), dtype=torch.float64)
+    torch.testing.assert_close(row[5:8] / paths, expected[5:8], rtol=0, atol=1e-3)
+
+
 def test_small_cnn_counts_five_and_seven_convolutions() -> None:
     def convolutions(trunk: Trunk) -> int:
         return sum(isinstance(layer, nn.Conv2d) for layer in trunk.build().modules())

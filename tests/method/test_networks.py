@@ -103,6 +103,30 @@ def test_class_activation_of_each_label_sums_to_the_logit_before_rooting() -> No
     assert not torch.equal(maps, classifier.class_activation(images, labels.flip(0)))
 
 
+def test_class_evidence_of_a_place_is_the_classifiers_answer_to_that_place_alone() -> None:
+    classifier, images, labels = _classifier().eval(), _images(), torch.tensor([4, 1])
+    with torch.no_grad():
+        output, found = classifier(images), classifier.class_evidence(images, labels)
+        weight = classifier.head.weight.double().numpy()
+        expected = np.zeros(found.shape)
+        for n, label in enumerate(labels.tolist()):
+            for i, j in np.ndindex(*found.shape[2:]):
+                attention = output.attention[n, :, i, j].double().numpy()
+                products = np.outer(attention, output.features[n, :, i, j].double().numpy()).ravel()
+                rooted = np.sign(products) * np.sqrt(np.abs(products))
+                norm = np.linalg.norm(rooted)
+                logits = weight @ (rooted / norm if norm > 0 else rooted)
+                expected[n, 0, i, j] = max(0, logits[label] - logits.mean())
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    assert (expected > 0).any()
+    assert (expected == 0).any()
+    brighter = networks.class_evidence(9 * output.features, 4 * output.attention, torch.ones(2, weight.shape[1]))
+    torch.testing.assert_close(
+        brighter, networks.class_evidence(output.features, output.attention, torch.ones(2, weight.shape[1]))
+    )
+
+
 def test_bilinear_attention_pooling_equals_numpy_by_definition() -> None:
     generator = np.random.default_rng(0)
     features, attention = generator.normal(size=(3, 5, 4, 2)), generator.random(size=(3, 2, 4, 2))

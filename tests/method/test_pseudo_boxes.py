@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,23 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lchp.method import boxes
-from lchp.method.pseudo_boxes import PseudoBoxes, activation, mask_out, pseudo_boxes, single_boxes, tightest_box
+from lchp.method.pseudo_boxes import (
+    Grid,
+    PseudoBoxes,
+    Reading,
+    activation,
+    enlarged,
+    mask_out,
+    pseudo_boxes,
+    scaled,
+    single_boxes,
+    tightest_box,
+)
+
+
+def activated(maps: Tensor, size: int, normalization: Any) -> Tensor:
+    """The activation that Algorithm 1 reads off ``maps``."""
+    return scaled(enlarged(maps, size, Reading()), normalization)
 
 
 def upsampled_by_definition(plane: np.ndarray, size: int) -> np.ndarray:
@@ -84,40 +101,40 @@ def small_trunk() -> nn.Module:
 @pytest.mark.parametrize("normalization", ["min_max", "max"])
 def test_activation_random_maps_equals_definition(normalization: str) -> None:
     maps = torch.randn(3, 5, 4, 3, generator=generator()) + 0.2
-    result = activation(maps, 11, normalization)
+    result = activated(maps, 11, normalization)
     expected = np.stack([scaled_by_definition(image, 11, normalization) for image in maps.double().numpy()])
     np.testing.assert_allclose(result.numpy(), expected, rtol=0, atol=2e-6)
 
 
 def test_activation_min_max_reaches_exactly_zero_and_one() -> None:
-    result = activation(torch.rand(4, 7, 6, 6, generator=generator()) * 1e4, 24, "min_max")
+    result = activated(torch.rand(4, 7, 6, 6, generator=generator()) * 1e4, 24, "min_max")
     assert result.amin((1, 2)).tolist() == [0.0] * 4
     assert result.amax((1, 2)).tolist() == [1.0] * 4
 
 
 def test_activation_one_image_does_not_depend_on_its_batch() -> None:
     maps = torch.randn(4, 5, 6, 6, generator=generator())
-    together = activation(maps, 24, "min_max")
-    alone = torch.cat([activation(image[None], 24, "min_max") for image in maps])
+    together = activated(maps, 24, "min_max")
+    alone = torch.cat([activated(image[None], 24, "min_max") for image in maps])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, -7.1, 1e-20, 3e10])
 def test_activation_constant_maps_min_max_is_zero(value: float) -> None:
-    result = activation(torch.full((2, 37, 5, 5), value), 23, "min_max")
+    result = activated(torch.full((2, 37, 5, 5), value), 23, "min_max")
     assert torch.equal(result, torch.zeros(2, 23, 23))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
 def test_activation_max_without_positive_value_is_zero(value: float) -> None:
-    assert torch.equal(activation(torch.full((2, 3, 4, 4), value), 8, "max"), torch.zeros(2, 8, 8))
+    assert torch.equal(activated(torch.full((2, 3, 4, 4), value), 8, "max"), torch.zeros(2, 8, 8))
 
 
 def test_activation_bfloat16_maps_is_computed_in_float32() -> None:
     maps = torch.randn(2, 64, 5, 5, generator=generator()).bfloat16()
-    result = activation(maps, 20, "min_max")
+    result = activated(maps, 20, "min_max")
     assert result.dtype == torch.float32
-    assert torch.equal(result, activation(maps.float(), 20, "min_max"))
+    assert torch.equal(result, activated(maps.float(), 20, "min_max"))
 
 
 masks = st.integers(1, 7).flatmap(
@@ -189,7 +206,7 @@ def algorithm_1_by_definition(trunk: nn.Module, image: Tensor, delta: float) -> 
 def test_pseudo_boxes_batch_equals_algorithm_1_image_by_image(delta: float) -> None:
     trunk = small_trunk()
     images = spotted_images(5, 24, seed=7)
-    result = pseudo_boxes(trunk, images, delta, "min_max")
+    result = pseudo_boxes(trunk, images, delta, Reading("min_max"))
     for index, image in enumerate(images):
         for name, expected in algorithm_1_by_definition(trunk, image, delta).items():
             np.testing.assert_allclose(getattr(result, name)[index].numpy(), expected, rtol=0, atol=1e-6)
@@ -198,13 +215,15 @@ def test_pseudo_boxes_batch_equals_algorithm_1_image_by_image(delta: float) -> N
 
 
 def test_pseudo_boxes_delta_one_is_the_whole_view() -> None:
-    result = pseudo_boxes(small_trunk(), torch.randn(2, 3, 16, 16, generator=generator()), 1.0, "min_max")
+    result = pseudo_boxes(small_trunk(), torch.randn(2, 3, 16, 16, generator=generator()), 1.0, Reading("min_max"))
     assert result.merged.tolist() == [[0.0, 0.0, 1.0, 1.0]] * 2
     assert torch.equal(result.masked, torch.zeros(2, 3, 16, 16))
 
 
 def test_pseudo_boxes_constant_maps_is_the_whole_view_and_finite() -> None:
-    result = pseudo_boxes(lambda x: x.new_ones(len(x), 4, 3, 3) * 0.1, torch.ones(2, 3, 12, 12), 0.5, "min_max")
+    result = pseudo_boxes(
+        lambda x: x.new_ones(len(x), 4, 3, 3) * 0.1, torch.ones(2, 3, 12, 12), 0.5, Reading("min_max")
+    )
     assert all(bool(torch.isfinite(part).all()) for part in result)
     assert result.merged.tolist() == [[0.0, 0.0, 1.0, 1.0]] * 2
 
@@ -217,7 +236,7 @@ def test_pseudo_boxes_trainable_maps_records_no_gradient() -> None:
         recorded.append(maps.requires_grad)
         return maps
 
-    result = pseudo_boxes(maps_of, spotted_images(2, 16, seed=0), 0.5, "min_max")
+    result = pseudo_boxes(maps_of, spotted_images(2, 16, seed=0), 0.5, Reading("min_max"))
     assert recorded == [False, False]
     assert not any(part.requires_grad for part in result)
 
@@ -226,7 +245,7 @@ def test_pseudo_boxes_compiled_whole_gives_the_same() -> None:
     trunk = small_trunk()
 
     def step(images: Tensor) -> PseudoBoxes:
-        return pseudo_boxes(trunk, images, 0.6, "min_max")
+        return pseudo_boxes(trunk, images, 0.6, Reading("min_max"))
 
     images = spotted_images(4, 16, seed=0)
     compiled = torch.compile(step, fullgraph=True, backend="eager")(images)
@@ -241,28 +260,30 @@ def test_pseudo_boxes_of_the_largest_component_drop_the_other_parts(normalizatio
         return maps
 
     images = torch.ones(2, 3, 8, 8)
-    result = pseudo_boxes(maps_of, images, 0.5, normalization, "largest")
+    result = pseudo_boxes(maps_of, images, 0.5, Reading(normalization, "largest"))
     assert result.region.tolist() == result.merged.tolist() == [[0.125, 0.125, 0.5, 0.5]] * 2
-    assert single_boxes(maps_of, images, 0.5, normalization, "largest").tolist() == [[0.125, 0.125, 0.5, 0.5]] * 2
-    assert pseudo_boxes(maps_of, images, 0.5, normalization).region.tolist() == [[0.125, 0.125, 1.0, 1.0]] * 2
+    assert (
+        single_boxes(maps_of, images, 0.5, Reading(normalization, "largest")).tolist() == [[0.125, 0.125, 0.5, 0.5]] * 2
+    )
+    assert pseudo_boxes(maps_of, images, 0.5, Reading(normalization)).region.tolist() == [[0.125, 0.125, 1.0, 1.0]] * 2
 
 
 def test_single_boxes_are_algorithm_1s_first_region_bit_by_bit() -> None:
     trunk, images = small_trunk(), spotted_images(5, 24, seed=7)
     for component in ("all", "largest"):
-        single = single_boxes(trunk, images, 0.6, "min_max", component)
-        assert torch.equal(single, pseudo_boxes(trunk, images, 0.6, "min_max", component).region)
+        single = single_boxes(trunk, images, 0.6, Reading("min_max", component))
+        assert torch.equal(single, pseudo_boxes(trunk, images, 0.6, Reading("min_max", component)).region)
         assert not single.requires_grad
 
 
 def test_pseudo_boxes_without_the_option_equal_algorithm_1_written_out_bit_by_bit() -> None:
     trunk, images = small_trunk(), spotted_images(5, 24, seed=7)
     with torch.no_grad():
-        region = tightest_box(activation(trunk(images), 24, "min_max") > 0.6)
+        region = tightest_box(activation(trunk, images, Reading()) > 0.6)
         masked = mask_out(images, region)
-        masked_region = tightest_box(activation(trunk(masked), 24, "min_max") > 0.6)
+        masked_region = tightest_box(activation(trunk, masked, Reading()) > 0.6)
     expected = PseudoBoxes(region, masked, masked_region, boxes.union(region, masked_region))
-    result = pseudo_boxes(trunk, images, 0.6, "min_max")
+    result = pseudo_boxes(trunk, images, 0.6, Reading("min_max"))
     assert all(torch.equal(one, other) for one, other in zip(result, expected, strict=True))
 
 
@@ -271,11 +292,42 @@ def test_pseudo_boxes_on_cuda_never_waits_for_the_device() -> None:
     trunk = small_trunk().cuda()
     images = spotted_images(4, 16, seed=0)
     on_device = images.cuda()
-    pseudo_boxes(trunk, on_device, 0.6, "min_max")
+    pseudo_boxes(trunk, on_device, 0.6, Reading("min_max"))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        result = pseudo_boxes(trunk, on_device, 0.6, "min_max")
+        result = pseudo_boxes(trunk, on_device, 0.6, Reading("min_max"))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    expected = pseudo_boxes(trunk.cpu(), images, 0.6, "min_max")
+    expected = pseudo_boxes(trunk.cpu(), images, 0.6, Reading("min_max"))
     torch.testing.assert_close(result.merged.cpu(), expected.merged, rtol=0, atol=1.5 / 16)
+
+
+def test_enlarged_between_centres_equals_its_definition() -> None:
+    maps = torch.rand(2, 3, 4, 5, generator=generator(), dtype=torch.float64)
+    found = enlarged(maps, 30, Reading(enlargement="centred", grid=Grid(2.5, 6)))
+    mean = maps.mean(1).numpy()
+    for image in range(2):
+        for i in range(30):
+            for j in range(30):
+                y, x = (min(max((pixel - 2.5) / 6, 0), last) for pixel, last in ((i, 3), (j, 4)))
+                # np.interp along each axis in turn is bilinear interpolation.
+                rows = [np.interp(x, range(5), row) for row in mean[image]]
+                assert found[image, i, j].item() == pytest.approx(np.interp(y, range(4), rows), abs=1e-6)
+    assert found[0, 8, 14].item() == pytest.approx(np.interp(11.5 / 6, range(5), (mean[0, 0] + 11 * mean[0, 1]) / 12))
+
+
+def test_enlarged_cell_by_cell_repeats_every_cell_over_its_tile() -> None:
+    maps = torch.rand(1, 2, 3, 4, generator=generator())
+    found = enlarged(maps, 12, Reading(enlargement="cells"))
+    expected = maps.mean(1).repeat_interleave(4, 1).repeat_interleave(3, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_activation_with_the_mirror_image_is_the_mirror_of_the_mirror_images() -> None:
+    images, trunk = torch.rand(3, 3, 24, 24, generator=generator()), small_trunk()
+    for enlargement in ("tiled", "centred"):
+        reading = Reading(enlargement=enlargement, grid=Grid(0, 8), mirror=True)  # type: ignore[arg-type]
+        found = activation(trunk, images, reading)
+        torch.testing.assert_close(activation(trunk, images.flip(-1), reading).flip(-1), found, rtol=0, atol=1e-6)
+        alone = activation(trunk, images, Reading(enlargement=enlargement, grid=Grid(0, 8)))  # type: ignore[arg-type]
+        assert not torch.allclose(found, alone)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch.nn import functional
 
 from lchp.method.augmentation import normalise
 from lchp.method.backbones import find_network
 from lchp.method.lost import lost_boxes
-from lchp.method.pseudo_boxes import activation, mask_out, pseudo_boxes, tightest_box
+from lchp.method.pseudo_boxes import Reading, activation, mask_out, pseudo_boxes, tightest_box
 from lchp.method.tokencut import tokencut_boxes
 from lchp.method.vit import last_keys
 from lchp.training import frozen, initialization
@@ -110,7 +111,7 @@ def test_stage_losses_with_fixed_boxes_regress_those_and_mask_the_same_region() 
     assert found[1] == live[1], "Eq. 1 does not depend on the source"
     expected = (networks.regressor(images) - given).square().sum(1).mean()
     torch.testing.assert_close(found[2], expected, rtol=1e-5, atol=1e-7)
-    boxes = pseudo_boxes(lambda x: networks.momentum.maps(x, "features"), images, config.delta, "min_max").merged
+    boxes = pseudo_boxes(lambda x: networks.momentum.maps(x, "features"), images, config.delta).merged
     assert not torch.allclose(boxes, given)
 
 
@@ -165,7 +166,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_ddt(table: Path, weights: Path, **options: Any) -> TrialConfig:
     """A tiny trial by Deep Descriptor Transforming at 48 pixels a side."""
-    boxes = {"source": "ddt", "network": "small_cnn", "weights": {"file": weights}, "size": 48, **options}
+    boxes = {
+        "source": "ddt",
+        "network": "small_cnn",
+        "weights": {"file": weights},
+        "size": 48,
+        "enlargement": "cells",
+        **options,
+    }
     return tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=boxes)
 
 
@@ -173,15 +181,18 @@ def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarr
     """DDT by its definition, in float64, image by image."""
     network = frozen.frozen_network(config)
 
-    def descriptors(name: str) -> tuple[np.ndarray, list[int]]:
+    def descriptors(name: str, mirrored: bool = False) -> tuple[np.ndarray, list[int]]:
         source = material.source(name, 48)
+        images = normalise(source.batch(torch.arange(len(source))))
         with torch.no_grad():
-            maps = network(normalise(source.batch(torch.arange(len(source)))))
-        return maps.double().numpy(), source.labels.tolist()
+            maps = network(images.flip(3) if mirrored else images).double().numpy()
+        if config.pseudo_boxes.descriptors == "unit":
+            maps = maps / np.linalg.norm(maps, axis=1, keepdims=True)
+        return maps, source.labels.tolist()
 
-    (train, of_train), (maps, labels) = descriptors("train"), descriptors(split)
+    (train, of_train), (maps, labels), (mirror, _) = descriptors("train"), descriptors(split), descriptors(split, True)
     found = []
-    for image, label in zip(maps, labels, strict=True):
+    for image, mirrored, label in zip(maps, mirror, labels, strict=True):
         of_class = [other == label or config.pseudo_boxes.axis == "all" for other in of_train]
         flat = train[of_class].transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
         mean = flat.mean(0)
@@ -189,6 +200,10 @@ def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarr
         if np.sum(((flat - mean) @ axis) * (flat**2).sum(1)) < 0:
             axis = -axis
         h = np.tensordot(image - mean[:, None, None], axis, (0, 0))
+        if config.pseudo_boxes.mirror:
+            h = (h + np.tensordot(mirrored - mean[:, None, None], axis, (0, 0))[:, ::-1]) / 2
+        if config.pseudo_boxes.enlargement == "tiled":
+            h = functional.interpolate(torch.from_numpy(h)[None, None], size=48, mode="bilinear")[0, 0].numpy()
         mask = h > config.pseudo_boxes.threshold * max(h.max(), 0)
         parts, count = ndimage.label(mask, np.ones((3, 3)))
         if count == 0:
@@ -200,7 +215,10 @@ def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarr
     return np.array(found)
 
 
-@pytest.mark.parametrize("options", [{}, {"axis": "all"}, {"threshold": 0.3}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"axis": "all"}, {"threshold": 0.3}, {"descriptors": "unit"}, {"mirror": True}, {"enlargement": "tiled"}],
+)
 def test_ddt_boxes_equal_their_definition_by_numpy(
     table: Path, weights: Path, runtime: Runtime, options: dict[str, Any]
 ) -> None:
@@ -325,17 +343,19 @@ def test_config_of_a_transformer_whose_patches_do_not_fit_is_refused() -> None:
 def maps_by(config: TrialConfig, network: Any, images: torch.Tensor) -> torch.Tensor:
     if config.pseudo_boxes.maps == "cam":
         return network.class_activation(images, LABELS)  # type: ignore[no-any-return]
+    if config.pseudo_boxes.maps == "evidence":
+        return network.class_evidence(images, LABELS)  # type: ignore[no-any-return]
     return network.maps(images, config.pseudo_boxes.maps)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("maps", ["features", "cam"])
+@pytest.mark.parametrize("maps", ["features", "cam", "evidence"])
 @pytest.mark.parametrize("component", ["all", "largest"])
 def test_live_boxes_of_single_are_the_first_region_and_those_of_mask_hold_it(maps: str, component: str) -> None:
     options = {"maps": maps, "component": component, "normalization": "max"}
     mask, single = (config_of(delta=0.6, pseudo_boxes={"source": name, **options}) for name in ("mask", "single"))
     network, images = make_networks(mask, CLASSES).momentum, views(4)
     with torch.no_grad():
-        foreground = activation(maps_by(mask, network, images), 32, "max") > 0.6
+        foreground = activation(lambda x: maps_by(mask, network, x), images, Reading("max")) > 0.6
         if component == "largest":
             parts = [ndimage.label(image, np.ones((3, 3))) for image in foreground.numpy()]
             largest = [labels == (np.bincount(labels[labels > 0]).argmax() if count else -1) for labels, count in parts]
@@ -352,7 +372,8 @@ def test_live_boxes_of_single_are_the_first_region_and_those_of_mask_hold_it(map
 
 
 @pytest.mark.parametrize(
-    "options", [{"source": "single"}, {"maps": "cam", "normalization": "max"}, {"component": "largest"}]
+    "options",
+    [{"source": "single"}, {"maps": "cam", "normalization": "max"}, {"enlargement": "centred", "mirror": True}],
 )
 def test_trial_by_another_live_source_has_other_pseudo_labels(
     options: dict[str, Any], finished: TrialConfig, shared: Runtime

@@ -33,12 +33,11 @@ class Cost:
     refinement: float
     evaluation: float
     unshared: float
-    references: float = 0.0
 
     @property
     def total(self) -> float:
-        """All stages together, and the references beside them, in GFLOP."""
-        return self.initialization + self.refinement + self.evaluation + self.references
+        """All stages together, in GFLOP."""
+        return self.initialization + self.refinement + self.evaluation
 
     def hours(self) -> dict[str, float]:
         """Hours by device, at the speeds of :data:`GFLOPS`."""
@@ -62,12 +61,9 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
 
 
 def cost_of(
-    trials: Sequence[TrialConfig],
-    initializations: Sequence[TrialConfig],
-    images: Mapping[DatasetConfig, Counts],
-    references: Sequence[TrialConfig] = (),
+    trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Mapping[DatasetConfig, Counts]
 ) -> Cost:
-    """What trials cost that share these initializations and references; ``images`` counts those of every dataset."""
+    """What trials cost that share these initializations; ``images`` counts those of every dataset."""
     # What a frozen network gives is kept in the cache, for every trial that has the same data and source.
     sources = {
         (config.dataset, config.split, config.pseudo_boxes.kept): _source_gflop(config, images[config.dataset])
@@ -80,9 +76,7 @@ def cost_of(
     )
     refinement = sum(_refinement_gflop(config, images[config.dataset]) for config in trials)
     evaluation = sum(_evaluation_gflop(config, images[config.dataset]) for config in trials)
-    beside = sum(_reference_gflop(config, images[config.dataset]) for config in references)
-    unshared += refinement + evaluation + beside
-    return Cost(first + sum(sources.values()), refinement, evaluation, unshared, beside)
+    return Cost(first + sum(sources.values()), refinement, evaluation, unshared + refinement + evaluation)
 
 
 def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
@@ -107,7 +101,7 @@ def _source_gflop(config: TrialConfig, images: Counts) -> float:
     train, val = _splits(config, images)
     if options.source == "ddt":
         one = NETWORKS[options.network].classifier.gflop * (options.size / 448) ** 2
-        return (2 * train + val + images.test) * one
+        return (train + (train + val + images.test) * (2 if options.mirror else 1)) * one
     return (train + val + images.test) * transformer_gflop(options.transformer, options.size)
 
 
@@ -118,7 +112,7 @@ def _initialization_gflop(config: TrialConfig, images: Counts) -> float:
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
     stage = config.initialization
-    asked = 2 if config.pseudo_boxes.source == "mask" else 1
+    asked = (2 if config.pseudo_boxes.source == "mask" else 1) * (2 if config.pseudo_boxes.mirror else 1)
     learning = stage.epochs * (2 * TRAINING + asked) * classifier
     boxes = (stage.epochs - stage.regressor_start) * TRAINING * regressor
     checks = val * (stage.epochs // config.evaluation.every) * (3 * classifier + regressor)
@@ -137,13 +131,6 @@ def _score_gflop(config: TrialConfig) -> float:
     """The confidence of one box."""
     classifier, regressor = _networks_gflop(config)
     return {"max_softmax": classifier, "contrast": 2 * classifier, "equivariance": regressor}[config.confidence.score]
-
-
-def _reference_gflop(config: TrialConfig, images: Counts) -> float:
-    """The regressor alone, in every epoch of an initialization, and on test and val at the end."""
-    _, regressor = _networks_gflop(config)
-    train, val = _splits(config, images)
-    return (train * config.initialization.epochs * TRAINING + images.test + val) * regressor
 
 
 def _evaluation_gflop(config: TrialConfig, images: Counts) -> float:
