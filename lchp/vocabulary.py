@@ -25,6 +25,7 @@ SPLITS = (VAL, TEST)
 
 PSEUDO_LABEL, LCHP_I, LCHP_R = "pseudo_label", "lchp_i", "lchp_r"
 WHOLE_IMAGE, CENTRED_BOX = "whole_image", "centred_box"
+FEW_SHOT_1, FEW_SHOT_5, SUPERVISED = "few_shot_1", "few_shot_5", "supervised"
 
 GT_KNOWN, TOP1_LOC, TOP5_LOC = "gt_known", "top1_loc", "top5_loc"
 BOX_ACC_30, BOX_ACC_70, MEAN_BOX_ACC = "box_acc_30", "box_acc_70", "mean_box_acc"
@@ -50,8 +51,14 @@ class Method:
     """A floor: one box for every image, which any result must beat. Other methods predict a box for each."""
     needs_boxes: bool = False
     """It is made from true boxes of training images: absent where there are none."""
+    reference: bool = False
+    """The regressor trained on true boxes, which a study asks for: a row that is there only where it was measured."""
     every_epoch: bool = True
     """Measured on val after epochs: on an epoch's line, and a search may be judged by it."""
+
+
+def _reference(title: str, short: str, dark: str) -> Method:
+    return Method(title, short, dark=dark, dash="-.", needs_boxes=True, reference=True, every_epoch=False)
 
 
 METHODS = {
@@ -60,8 +67,14 @@ METHODS = {
     LCHP_R: Method("LCHP-R", "R", "#1f6bff", "#1f6bff"),
     WHOLE_IMAGE: Method("Whole image", "W", dash="--", constant=True, every_epoch=False),
     CENTRED_BOX: Method("Best centred box", "C", dash=":", constant=True, needs_boxes=True, every_epoch=False),
+    FEW_SHOT_1: _reference("Few-shot (1)", "F1", "#8c5fbf"),
+    FEW_SHOT_5: _reference("Few-shot (5)", "F5", "#6a2fa8"),
+    SUPERVISED: _reference("Supervised", "S", "#b3123f"),
 }
 """In the order of tables."""
+
+REFERENCES = {"few_shot": (FEW_SHOT_1, FEW_SHOT_5), "supervised": (SUPERVISED,)}
+"""What a study may ask for under ``references``, and the methods that it gets."""
 
 TRUTH_COLOUR = "#e02020"
 """Of true boxes on photographs."""
@@ -155,8 +168,8 @@ def is_training_key(key: str) -> bool:
 
 
 def predicting() -> Iterator[str]:
-    """The methods that predict a box for each image, in the order of tables."""
-    return (name for name, method in METHODS.items() if not method.constant)
+    """The methods of a trial that predict a box for each image, in the order of tables."""
+    return (name for name, method in METHODS.items() if not method.constant and not method.reference)
 
 
 def epoch_scores(metrics: Mapping[str, float], metric: str) -> Iterator[tuple[Method, float]]:

@@ -53,6 +53,7 @@ FORBIDDEN = [
     ("training/seeds.py", "import mlflow", "Only tracking opens MLflow"),
     ("study/run/trial.py", "import lchp.study.run.ray_tune", "Trials run, and are reproduced, without Ray"),
     ("study/reproduce/compare.py", "import lchp.tracking.ui", "Trials run, and are reproduced, without Ray"),
+    ("training/refinement.py", "import lchp.training.references", "Nothing of a trial opens the references"),
     ("study/spec/values.py", "import lchp.study.plan.cost", "Rooms of a study"),
 ]
 """An import that a contract forbids: the module that gets it, its line, and how the contract's name begins."""

@@ -14,7 +14,7 @@ import pytest
 
 from lchp import vocabulary
 from lchp.study.run.options import epoch_line
-from lchp.training.trial import EpochReport
+from lchp.training.stages import EpochReport
 from lchp.vocabulary import METHODS, METRICS, Method, Score, best_on_val
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,12 +66,12 @@ def test_best_on_val_sees_no_test_split_and_no_training_value() -> None:
 
 
 def test_epoch_line_new_method_is_named_in_the_order_of_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "supervised", Method("Supervised", "S"))
-    report = EpochReport("refinement", 1, 3, {"supervised/val/gt_known": 0.75, "lchp_r/val/gt_known": 0.5}, 1.0)
-    assert "val GT-Known LCHP-R 0.500, Supervised 0.750" in epoch_line(report)
+    monkeypatch.setitem(METHODS, "oracle", Method("Oracle", "O"))
+    report = EpochReport("refinement", 1, 3, {"oracle/val/gt_known": 0.75, "lchp_r/val/gt_known": 0.5}, 1.0)
+    assert "val GT-Known LCHP-R 0.500, Oracle 0.750" in epoch_line(report)
 
 
-ENTRY = '    "supervised": Method("Supervised", "S", "#ff00ff", "#ff00ff", needs_boxes=True),\n'
+ENTRY = '    "oracle": Method("Oracle", "O", "#ff00ff", "#ff00ff", needs_boxes=True),\n'
 FLOWS = """
 import json, sys
 from pathlib import Path
@@ -87,7 +87,7 @@ trials = []
 for delta in (0.5, 0.7):
     here = folder / str(delta)
     here.mkdir()
-    (here / "scores.json").write_text(json.dumps({"supervised/test/gt_known": delta, "lchp_r/test/gt_known": 0.25}))
+    (here / "scores.json").write_text(json.dumps({"oracle/test/gt_known": delta, "lchp_r/test/gt_known": 0.25}))
     epochs = [{"stage": "refinement", "epoch": 1, "step": 1, "seconds": 1.0, "metrics": {}}]
     (here / "history.json").write_text(json.dumps(epochs))
     made = {"commit": "c", "versions": {}, "cpu": "c", "device": "cpu"}
@@ -101,7 +101,7 @@ drawn = (matplotlib.image.imread(folder / "curve.png")[..., :3] == (1, 0, 1)).al
 print(to_markdown(make_table(TableSpec(fixed={"delta": 0.7}), frame, trials)))
 print(to_markdown(table))
 print((folder / "results.csv").read_text())
-print(Objective(method="supervised").key, COLOURS["supervised"], drawn > 100, sorted({"torch"} & set(sys.modules)))
+print(Objective(method="oracle").key, COLOURS["oracle"], drawn > 100, sorted({"torch"} & set(sys.modules)))
 """
 
 
@@ -118,15 +118,15 @@ def test_vocabulary_new_method_is_one_entry_for_rows_tables_figures_and_keys(tmp
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = done.stdout
-    assert "| Supervised | 70.00 (1) |" in said
-    assert "| delta | Pseudo Label | LCHP-I | LCHP-R | Supervised | Whole image | Best centred box |" in said
-    assert "s,0.7,0,0.7,lchp_r,test,gt_known,0.25\ns,0.7,0,0.7,supervised,test,gt_known,0.7\n" in said
-    assert "supervised/val/gt_known #ff00ff True []" in said
+    assert "| Oracle | 70.00 (1) |" in said
+    assert "| delta | Pseudo Label | LCHP-I | LCHP-R | Oracle | Whole image | Best centred box |" in said
+    assert "s,0.7,0,0.7,lchp_r,test,gt_known,0.25\ns,0.7,0,0.7,oracle,test,gt_known,0.7\n" in said
+    assert "oracle/val/gt_known #ff00ff True []" in said
 
 
 def test_names_of_methods_and_metrics_are_typed_in_the_vocabulary_alone() -> None:
     words = [*METHODS, *METRICS, *(one.title for one in (*METHODS.values(), *METRICS.values()))]
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
+    pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, words))})(?!\w)")
     found = []
     for path in sorted((ROOT / "lchp").rglob("*.py")):
         if path.name == "vocabulary.py":

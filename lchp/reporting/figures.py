@@ -92,19 +92,23 @@ def predictions(
 
 
 def curve(table: Table, out: Path) -> None:
-    """The table's first metric over its parameter: a line with standard deviations per method, the floors dashed."""
+    """The table's first metric over its parameter: a line with standard deviations per method, floors and references
+    dashed.
+    """
     assert table.is_curve, "only a table over one number is a curve"
     parameter, metric = table.spec.by[0], table.spec.metrics[0]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, method in METHODS.items():
+        if f"{name}_{metric}" not in {column.key for column in table.columns}:
+            continue
         cells = zip(table.column(parameter), table.column(f"{name}_{metric}"), strict=True)
         points = sorted((x, cell.mean, cell.std or 0.0) for x, cell in cells if isinstance(cell, Summary))
         if not points:
             continue
         xs, means, spreads = zip(*points, strict=True)
         look: dict[str, Any] = {"color": method.dark, "linestyle": method.dash, "label": method.title}
-        if method.constant:
+        if method.constant or method.reference:
             axes.plot(xs, means, **look)
         else:
             axes.errorbar(xs, means, spreads, marker="o", capsize=3, **look)

@@ -24,6 +24,8 @@ class TrialRow:
     seed: int
     varied: dict[str, Any]
     folder: Path
+    references: tuple[Path, ...] = ()
+    """Folders of the references that stand beside it."""
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -46,6 +48,8 @@ class Unfinished:
 
 def _rows(study: str, trial: TrialRow) -> list[dict[str, Any]]:
     values = StageFolder(trial.folder).scores()
+    for reference in trial.references:
+        values |= StageFolder(reference).scores()
     try:
         scores = sorted(map(Score.parse, values), key=lambda score: score.place)
     except ValueError as error:

@@ -7,7 +7,7 @@ Shares are in percent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,15 @@ class Table:
 
 
 class _Scores:
-    """Look-up of the scores of some trials, in percent."""
+    """Look-up of the scores of some trials, in percent.
+
+    ``methods`` are those that a table shows: all of a trial's, and the references that were measured.
+    """
 
     def __init__(self, frame: pd.DataFrame, split: str) -> None:
         part = frame[frame["split"] == split]
+        measured = set(part["method"])
+        self.methods = {name: one for name, one in METHODS.items() if not one.reference or name in measured}
         keys = zip(part["run_id"], part["method"], part["metric"], strict=True)
         self._values = dict(zip(keys, part["value"], strict=True))
 
@@ -150,7 +155,7 @@ def _over_methods(
         if paper:
             columns.append(Column(f"paper_{metric}", f"{METRICS[metric].title} (paper)", "paper"))
     rows: list[tuple[Cell, ...]] = []
-    for name, method in METHODS.items():
+    for name, method in scores.methods.items():
         cells: list[Cell] = [method.title]
         for metric in spec.metrics:
             cells += [scores.summary(trials, name, metric), *([paper.number(None, name, metric)] if paper else [])]
@@ -160,11 +165,11 @@ def _over_methods(
     return columns, rows
 
 
-def _parameter_columns(spec: TableSpec, paper: PaperTable | None) -> list[Column]:
+def _parameter_columns(spec: TableSpec, scores: _Scores, paper: PaperTable | None) -> list[Column]:
     columns = [Column(key, key, "label") for key in spec.by]
     for metric in spec.metrics:
         behind = "" if len(spec.metrics) == 1 else f" {METRICS[metric].title}"
-        for name, method in METHODS.items():
+        for name, method in scores.methods.items():
             columns.append(Column(f"{name}_{metric}", f"{method.title}{behind}", "percent"))
             if paper and paper.reports(name, metric):
                 columns.append(Column(f"paper_{name}_{metric}", f"{method.title}{behind} (paper)", "paper"))
@@ -179,7 +184,7 @@ def _at(spec: TableSpec, values: tuple[Any, ...], trials: Sequence[TrialRow]) ->
 def _over_parameters(
     spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
 ) -> tuple[list[Column], list[tuple[Cell, ...]]]:
-    columns = _parameter_columns(spec, paper)
+    columns = _parameter_columns(spec, scores, paper)
     selecting = any(key == "tau" or key.split(".")[0] == "confidence" for key in spec.by)
     selecting = selecting and any(trial.selection for trial in trials)
     columns += auc_columns(trials)
@@ -190,7 +195,7 @@ def _over_parameters(
         here = _at(spec, values, trials)
         cells: dict[str, Cell] = dict(zip(spec.by, values, strict=True))
         for metric in spec.metrics:
-            for method in METHODS:
+            for method in scores.methods:
                 cells[f"{method}_{metric}"] = scores.summary(here, method, metric)
                 if paper:
                     cells[f"paper_{method}_{metric}"] = paper.number(values[0], method, metric)
@@ -205,7 +210,11 @@ def _over_parameters(
 
 
 def _with_warnings(
-    spec: TableSpec, trials: list[TrialRow], columns: list[Column], rows: list[tuple[Cell, ...]]
+    spec: TableSpec,
+    trials: list[TrialRow],
+    methods: Collection[str],
+    columns: list[Column],
+    rows: list[tuple[Cell, ...]],
 ) -> tuple[list[Column], list[tuple[Cell, ...]]]:
     """The table with a last column that says in which rows training degenerated; as it is where it nowhere did."""
     if spec.by:
@@ -216,7 +225,7 @@ def _with_warnings(
             for row in rows
         ]
     else:
-        of_method = [row_warnings(trials, name) for name in METHODS]
+        of_method = [row_warnings(trials, name) for name in methods]
         found = [*of_method, *[None] * (len(rows) - len(of_method))]
     if not any(found):
         return columns, rows
@@ -229,6 +238,17 @@ def _has_boxes(spec: TableSpec, frame: pd.DataFrame) -> bool:
     measured = set(frame.loc[frame["split"] == spec.split, "metric"])
     shown = any(METRICS[metric].needs_boxes for metric in spec.metrics)
     return not shown or not measured or any(METRICS[metric].needs_boxes for metric in measured)
+
+
+def _of_references(scores: _Scores) -> list[str]:
+    """What the references of a table are, where it has any."""
+    titles = [method.title for method in scores.methods.values() if method.reference]
+    if not titles:
+        return []
+    return [
+        f"{', '.join(titles)}: references, no results: the regressor alone, trained on true boxes of so many images a "
+        "class, or of all training images."
+    ]
 
 
 def make_table(
@@ -250,8 +270,8 @@ def make_table(
     """
     chosen = _select(spec, trials)
     numbers, notes = _paper(spec, paper)
-    make = _over_parameters if spec.by else _over_methods
-    columns, rows = _with_warnings(spec, chosen, *make(spec, chosen, _Scores(frame, spec.split), numbers))
+    make, scores = _over_parameters if spec.by else _over_methods, _Scores(frame, spec.split)
+    columns, rows = _with_warnings(spec, chosen, scores.methods, *make(spec, chosen, scores, numbers))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}, %: mean ± sample standard deviation over seeds (n seeds)"
     if not _has_boxes(spec, frame):
@@ -267,6 +287,7 @@ def make_table(
         describe_origin(chosen),
         notes=(
             *([f"At {', '.join(fixed)}."] if fixed else []),
+            *_of_references(scores),
             *notes,
             *confidence_notes(chosen, over_methods=not spec.by),
         ),

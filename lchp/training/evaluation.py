@@ -108,11 +108,13 @@ class Evaluator:
         classifier.eval()
         return self.views(source, lambda views, _: classifier(views).logits)
 
-    def measure(self, methods: Mapping[str, Localizer], classifier: BapClassifier, splits: list[Split]) -> Measured:
-        """Scores and rows of several methods on every split. Classes are those of ``classifier``."""
+    def measure(
+        self, methods: Mapping[str, Localizer], classifier: BapClassifier | None, splits: list[Split]
+    ) -> Measured:
+        """Scores and rows of several methods on every split. Classes are those of ``classifier``; None gives none."""
         measured = Measured()
         for split in splits:
-            logits = self.logits(classifier, split.source)
+            logits = None if classifier is None else self.logits(classifier, split.source)
             for method, localize in methods.items():
                 found = localize(split)
                 if found is not None:
@@ -160,27 +162,33 @@ def true_boxes_of(split: Split) -> tuple[Tensor, list[Tensor]]:
     return torch.tensor(list(found), dtype=torch.int64), list(found.values())
 
 
-def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor) -> Measured:
-    """Scores and rows for boxes (n, 4) of the whole image.
+def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor | None) -> Measured:
+    """Scores and rows for boxes (n, 4) of the whole image, and classes by ``logits`` (n, classes), where there are any.
 
     Classification counts all images. Localization, Top-1 and Top-5 localization included, averages over those that have
     true boxes; the rows of the others have no IoU, and a split without any true box has no localization metrics.
     """
-    labels, ranked = split.source.labels, metrics.ranked_classes(logits)
-    top1, top5 = metrics.in_top(ranked, labels, 1), metrics.in_top(ranked, labels, 5)
     places, truth = true_boxes_of(split)
-    scores, known = {}, {}
+    scores: dict[str, float] = {}
+    known: dict[int, float] = {}
+    right: list[tuple[object, object]] = [("", "")] * len(found)
     if truth:
         ious = metrics.best_iou(found[places], truth)
-        scores = metrics.scores_per_image(ious, top1[places], top5[places])
+        scores = metrics.localization_scores(ious)
         known = dict(zip(places.tolist(), ious.tolist(), strict=True))
-    scores[TOP1_CLS] = metrics.accuracy(top1)
+    if logits is not None:
+        labels, ranked = split.source.labels, metrics.ranked_classes(logits)
+        top1, top5 = metrics.in_top(ranked, labels, 1), metrics.in_top(ranked, labels, 5)
+        right = list(zip(top1.int().tolist(), top5.int().tolist(), strict=True))
+        if truth:
+            scores = metrics.scores_per_image(ious, top1[places], top5[places])
+        scores[TOP1_CLS] = metrics.accuracy(top1)
     measured = Measured({Score(method, split.name, name).key: value for name, value in scores.items()})
     for index, record in enumerate(split.source.records):
         width, height = split.sizes[record.path]
         x1, y1, x2, y2 = found[index].double().tolist()
         corners = (x1 * width, y1 * height, x2 * width, y2 * height)
-        hits = (known.get(index, ""), int(top1[index]), int(top5[index]))
+        hits = (known.get(index, ""), *right[index])
         measured.rows.append((record.path, record.label, split.name, method, *corners, *hits))
     return measured
 

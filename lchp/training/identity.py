@@ -25,6 +25,13 @@ REFINEMENT_ONLY = ("tau", "augmentation", "confidence", "refinement")
 """Keys of TrialConfig that the initialization does not read."""
 
 
+OF_REFERENCES = ("dataset", "seed", "alpha", "backbone", "box_format", "split", "view", "compute")
+"""Keys of TrialConfig that a reference reads as they are."""
+
+CLASSIFIER_ONLY = ("classifier_rate", "classifier_decay", "regressor_start", "attention_maps", "bap_scale")
+"""Keys of ``initialization`` that a reference does not read."""
+
+
 @dataclass(frozen=True)
 class Added:
     """A field that version 0.1 did not have."""
@@ -200,6 +207,29 @@ def trial_key(config: TrialConfig) -> dict[str, Any]:
 def initialization_key(config: TrialConfig) -> dict[str, Any]:
     """The part of :func:`trial_key` that determines the initialization: trials that share it share the stage."""
     return {name: value for name, value in trial_key(config).items() if name not in REFINEMENT_ONLY}
+
+
+def reference_key(config: TrialConfig, method: str) -> dict[str, Any]:
+    """What of a configuration determines a reference (``lchp.training.references``): trials that share it share the
+    reference.
+    """
+    form = normal_form(config.model_dump(mode="json"))
+    stage = {name: value for name, value in form["initialization"].items() if name not in CLASSIFIER_ONLY}
+    return {
+        "result_version": RESULT_VERSION,
+        "reference": method,
+        **{name: form[name] for name in OF_REFERENCES},
+        "weights": {"regressor": form["weights"][first_weights(config)]},
+        "initialization": stage,
+        "evaluation": {"batch_size": form["evaluation"]["batch_size"]},
+    }
+
+
+def first_weights(config: TrialConfig) -> str:
+    """The role whose weights a reference starts from: no classifier learns beside it, so that a regressor which starts
+    from the classifier's blocks starts from that one's weights.
+    """
+    return "classifier" if config.weights.regressor == "classifier" else "regressor"
 
 
 def with_digests(key: dict[str, Any], digests: dict[str, str | None]) -> dict[str, Any]:

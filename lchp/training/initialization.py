@@ -102,7 +102,7 @@ def _slow_copy(classifier: BapClassifier) -> BapClassifier:
 class Initialization:
     """The stage between two epochs: networks, optimizers, schedule, generators and the number of finished epochs."""
 
-    name = STAGE
+    name: str = STAGE
 
     def __init__(self, config: TrialConfig, classes: int, device: str, fixed: FixedBoxes | None = None) -> None:
         self.config = config

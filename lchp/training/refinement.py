@@ -39,7 +39,7 @@ class Refinement:
     it.
     """
 
-    name = STAGE
+    name: str = STAGE
 
     def __init__(self, config: TrialConfig, networks: Networks, device: str) -> None:
         self.config = config

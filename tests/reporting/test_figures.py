@@ -11,6 +11,7 @@ from PIL import Image
 from lchp.reporting.figures import COLOURS, curve, losses, predictions
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.vocabulary import METHODS
 from tests.reporting.conftest import HISTORY, MakeTrial
 
 
@@ -47,6 +48,18 @@ def test_predictions_boxes_have_the_colours_of_the_legend(photos: tuple[pd.DataF
         assert _count(with_truth, COLOURS[name]) > 500
     assert _count(with_truth, COLOURS["truth"]) > 500
     assert _count(without, COLOURS["truth"]) == 0
+
+
+def test_curve_draws_references_where_they_were_measured(make_trial: MakeTrial, tmp_path: Path) -> None:
+    drawn = {}
+    for asked in (True, False):
+        scores = {"lchp_r/test/gt_known": 0.5} | ({"supervised/test/gt_known": 0.75} if asked else {})
+        trials = [make_trial(f"{asked} {delta}", 0, {"delta": delta}, scores) for delta in (0.5, 0.7)]
+        table = make_table(TableSpec(by=("delta",)), collect("s", trials), trials)
+        curve(table, tmp_path / "curve.png")
+        drawn[asked] = _count(_pixels(tmp_path / "curve.png"), METHODS["supervised"].dark)
+    assert drawn[True] > 100
+    assert drawn[False] == 0
 
 
 def test_predictions_box_lies_at_its_pixels(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def session_of(study: Study, recorder: Recorder) -> Session:
     """What Ray would carry to the workers: a copy of what is prepared now."""
     materials = recorder.materials
     carried = {dataset: pickle.loads(pickle.dumps(part)) for dataset, part in materials.by_dataset().items()}
-    return Session(materials.runtime, carried, study.search.objective.key if study.search else None)
+    objective = study.search.objective.key if study.search else None
+    return Session(materials.runtime, carried, objective, study.references)
 
 
 def train_serially(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:

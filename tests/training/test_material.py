@@ -17,7 +17,8 @@ from lchp.data.config import SplitConfig, ViewConfig
 from lchp.method.networks import make_classifier
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.training.trial import EpochReport, run_trial
+from lchp.training.stages import EpochReport
+from lchp.training.trial import run_trial
 
 from ..data.layouts import draw_table
 from .tiny import folders, tiny

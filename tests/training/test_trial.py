@@ -22,7 +22,8 @@ from lchp.training.evaluation import Evaluator
 from lchp.training.initialization import Initialization, trained_networks
 from lchp.training.material import Material, Runtime
 from lchp.training.refinement import Refinement
-from lchp.training.trial import EpochReport, finished_trial, run_trial, trial_epochs
+from lchp.training.stages import EpochReport
+from lchp.training.trial import finished_trial, run_trial, trial_epochs
 
 from ..data.layouts import draw_cub, draw_table
 from .tiny import assert_same_results, folders, history, same_tensors, same_weights, tiny, train, values

@@ -10,7 +10,8 @@ import torch
 
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.training.trial import EpochReport, run_trial
+from lchp.training.stages import EpochReport
+from lchp.training.trial import run_trial
 
 TINY: dict[str, Any] = {
     "dataset": {"kind": "synthetic", "train_per_class": 6, "test_per_class": 2, "size": 40},

@@ -33,11 +33,12 @@ class Cost:
     refinement: float
     evaluation: float
     unshared: float
+    references: float = 0.0
 
     @property
     def total(self) -> float:
-        """All stages together, in GFLOP."""
-        return self.initialization + self.refinement + self.evaluation
+        """All stages together, and the references beside them, in GFLOP."""
+        return self.initialization + self.refinement + self.evaluation + self.references
 
     def hours(self) -> dict[str, float]:
         """Hours by device, at the speeds of :data:`GFLOPS`."""
@@ -61,9 +62,12 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
 
 
 def cost_of(
-    trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig], images: Mapping[DatasetConfig, Counts]
+    trials: Sequence[TrialConfig],
+    initializations: Sequence[TrialConfig],
+    images: Mapping[DatasetConfig, Counts],
+    references: Sequence[TrialConfig] = (),
 ) -> Cost:
-    """What trials cost that share these initializations; ``images`` counts those of every dataset."""
+    """What trials cost that share these initializations and references; ``images`` counts those of every dataset."""
     # What a frozen network gives is kept in the cache, for every trial that has the same data and source.
     sources = {
         (config.dataset, config.split, config.pseudo_boxes.kept): _source_gflop(config, images[config.dataset])
@@ -76,7 +80,9 @@ def cost_of(
     )
     refinement = sum(_refinement_gflop(config, images[config.dataset]) for config in trials)
     evaluation = sum(_evaluation_gflop(config, images[config.dataset]) for config in trials)
-    return Cost(first + sum(sources.values()), refinement, evaluation, unshared + refinement + evaluation)
+    beside = sum(_reference_gflop(config, images[config.dataset]) for config in references)
+    unshared += refinement + evaluation + beside
+    return Cost(first + sum(sources.values()), refinement, evaluation, unshared, beside)
 
 
 def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
@@ -131,6 +137,13 @@ def _score_gflop(config: TrialConfig) -> float:
     """The confidence of one box."""
     classifier, regressor = _networks_gflop(config)
     return {"max_softmax": classifier, "contrast": 2 * classifier, "equivariance": regressor}[config.confidence.score]
+
+
+def _reference_gflop(config: TrialConfig, images: Counts) -> float:
+    """The regressor alone, in every epoch of an initialization, and on test and val at the end."""
+    _, regressor = _networks_gflop(config)
+    train, val = _splits(config, images)
+    return (train * config.initialization.epochs * TRAINING + images.test + val) * regressor
 
 
 def _evaluation_gflop(config: TrialConfig, images: Counts) -> float:

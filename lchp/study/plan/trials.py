@@ -14,7 +14,7 @@ from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
-from lchp.training.identity import REFINEMENT_ONLY, initialization_key
+from lchp.training.identity import REFINEMENT_ONLY, initialization_key, reference_key
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Plan:
     """Of every dataset that it trains on; None of one that is not at hand and has no published size."""
     cost: Cost | None
     """None where the images of a dataset are not known."""
+    references: int = 0
+    """Distinct ones that stand beside the trials."""
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values, for ``lchp study plan --json``."""
@@ -36,6 +38,7 @@ class Plan:
             "question": self.study.question,
             "trials": self.study.count,
             "initializations": self.initializations,
+            "references": self.references,
             "varied": list(self.study.varied),
             "seeds": list(self.study.seeds),
             "images": _plain(list(self.images.values())),
@@ -58,8 +61,12 @@ def plan(study: Study, count: Callable[[DatasetConfig], Counts | None] = lambda 
     trials, initializations = _planned_search(study) if study.search else _planned(study)
     images = {dataset: count(dataset) for dataset in dict.fromkeys(config.dataset for config in trials)}
     known = {dataset: counts for dataset, counts in images.items() if counts}
-    cost = cost_of(trials, initializations, known) if len(known) == len(images) else None
-    return Plan(study, len(initializations), images, cost)
+    references = {
+        fingerprint(reference_key(config, method)): config for config in trials for method in study.references
+    }
+    beside = list(references.values())
+    cost = cost_of(trials, initializations, known, beside) if len(known) == len(images) else None
+    return Plan(study, len(initializations), images, cost, len(references))
 
 
 def _planned(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
@@ -104,6 +111,8 @@ def as_text(planned: Plan) -> str:
     lines = [f"study {study.name}" + (f": {study.question}" if study.question else "")]
     at_most = "at most " if study.search else ""
     lines.append(f"{study.count} trials, {at_most}{planned.initializations} distinct initializations")
+    if planned.references:
+        lines.append(f"{planned.references} references, trained on true boxes: {', '.join(study.references)}")
     for counts in filter(None, planned.images.values()):
         lines.append(f"images: {counts.train} train, {counts.test} test ({counts.source})")
     if planned.cost:

@@ -19,7 +19,7 @@ from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.prepare import require_readable
-from lchp.study.run.recorder import WEIGHTS_TAG
+from lchp.study.run.recorder import REFERENCE_TAG, WEIGHTS_TAG
 from lchp.study.spec.moved import Moved
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
@@ -58,6 +58,11 @@ def reproduce(
         with refusing():
             uri = open_store(tracking_uri, Path.cwd())
             stored = read_run(uri, run_id, Path(scratch) / "stored")
+        if REFERENCE_TAG in stored.tags:
+            raise Refusal(
+                f"run {run_id} is a reference of a study, no trial: name a trial's run, or run the study with another "
+                "--output, which trains its references again"
+            )
         config = _config(stored, moved)
         there = StageFolder(stored.folder).environment()
         runtime = _like(there, machine).runtime(Path(scratch))

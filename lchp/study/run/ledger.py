@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,6 +35,8 @@ class Entry:
     state: State = "waiting"
     run_id: str | None = None
     message: str | None = None
+    references: dict[str, str] = field(default_factory=dict)
+    """The places in the store of what the study measures beside it, by method."""
 
 
 class Ledger:
@@ -119,11 +121,13 @@ def _parse(file: Path) -> list[Entry]:
 
 
 def damaged(entries: Iterable[Entry], store: Path) -> list[str]:
-    """One line for every finished trial whose files in ``store`` are not whole; networks, which tables do not read, are
-    compared by their size alone.
+    """One line for every finished trial, and for every reference of one, whose files in ``store`` are not whole;
+    networks, which tables do not read, are compared by their size alone.
     """
     lines = []
-    for folder in (StageFolder(store / entry.folder) for entry in entries if entry.state == "finished"):
+    finished = (entry for entry in entries if entry.state == "finished")
+    places = dict.fromkeys(place for entry in finished for place in (entry.folder, *entry.references.values()))
+    for folder in (StageFolder(store / place) for place in places):
         fault = folder.fault(networks=False) or (None if folder.done else "its files are gone")
         if fault is not None:
             lines.append(f"{folder.path}: {fault}: `lchp study run` makes it again")

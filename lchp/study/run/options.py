@@ -13,7 +13,7 @@ from lchp.training.material import Runtime
 from lchp.vocabulary import GT_KNOWN, LOSS, METRICS, SELECTED, VAL, epoch_scores, training_key
 
 if TYPE_CHECKING:
-    from lchp.training.trial import EpochReport
+    from lchp.training.stages import EpochReport
 
 
 @dataclass(frozen=True)

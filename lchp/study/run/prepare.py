@@ -60,6 +60,10 @@ class Materials:
         """The trial's folder in the store, relative to it."""
         return self.of(config).trial_folder(config).relative_to(self.runtime.store).as_posix()
 
+    def reference(self, config: TrialConfig, method: str) -> str:
+        """The folder of a reference for the trial in the store, relative to it."""
+        return self.of(config).reference_folder(config, method).relative_to(self.runtime.store).as_posix()
+
 
 def prepare(study: Study, runtime: Runtime) -> Materials:
     """Open the data, once, and try the images and weights of every trial that is not trained yet.
@@ -77,6 +81,8 @@ def prepare(study: Study, runtime: Runtime) -> Materials:
         configs = _suggested(study)
     else:
         require_batches((config, materials.of(config)) for config in configs)
+    if study.references:
+        _require_true_boxes(materials.of(config) for config in configs)
     require_readable([(config, materials.of(config)) for config in configs])
     return materials
 
@@ -90,6 +96,17 @@ def require_readable(trials: Sequence[tuple[TrialConfig, Material]]) -> None:
     require_boxes(trials)
     require_weights(trials)
     require_images(trials)
+
+
+def _require_true_boxes(materials: Iterable[Material]) -> None:
+    """References learn from true boxes."""
+    for material in materials:
+        boxes = material.true_boxes or {}
+        if not any(record.path in boxes for record in material.splits.train):
+            raise Refusal(
+                "references: need true boxes of training images, and the "
+                f"{material.config.dataset.kind} data have none: add them to the data, or leave `references` out"
+            )
 
 
 def require_batches(trials: Iterable[tuple[TrialConfig, Material]]) -> None:

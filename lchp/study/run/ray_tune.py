@@ -28,7 +28,8 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
     device = runtime.device
     with cluster(study, device) as resources, tempfile.TemporaryDirectory(prefix="lchp-ray-") as scratch:
         materials = {dataset: ray.put(part) for dataset, part in recorder.materials.by_dataset().items()}
-        session = Session(runtime, materials, study.search.objective.key if study.search else None)
+        objective = study.search.objective.key if study.search else None
+        session = Session(runtime, materials, objective, study.references)
         queue = TrialQueue(trials) if trials else ContinuedSearch(study, recorder.ledger.folder, recorder.refuse)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(TrialTrainable, session=session), resources),

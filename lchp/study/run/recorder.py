@@ -32,10 +32,15 @@ from lchp.tracking.runs import (
     log_result,
     set_tags,
 )
+from lchp.training.identity import reference_key
 from lchp.training.material import Material
+from lchp.vocabulary import METHODS
 
 WEIGHTS_TAG = "lchp.weights."
 """Before a role: the tag that holds the sha256 of its weight file."""
+
+REFERENCE_TAG = "lchp.reference"
+"""The tag that says which method the run of a reference measured."""
 
 STOPPED = "stopped before its end: the same command continues it"
 
@@ -69,9 +74,16 @@ class Recorder:
     """Records every trial of a study, whether it is trained now or its files are there already."""
 
     def __init__(
-        self, materials: Materials, tracker: Tracker, ledger: Ledger, count: int, say: Callable[[str], None]
+        self,
+        materials: Materials,
+        tracker: Tracker,
+        ledger: Ledger,
+        count: int,
+        say: Callable[[str], None],
+        references: Sequence[str] = (),
     ) -> None:
         self.materials, self.tracker, self.ledger, self.count, self.say = materials, tracker, ledger, count, say
+        self.references = references
         self.store = materials.runtime.store
         self.trained = False
         """Whether a trial was trained to its end by this process."""
@@ -83,14 +95,15 @@ class Recorder:
             self._folders[trial.name] = self.materials.folder(trial.config)
         folder = self._folders[trial.name]
         if folder not in self.ledger.entries:
-            self.ledger.put(
-                Entry(trial.name, trial.config.seed, trial.varied, folder, total_epochs(trial.config), trial.number)
-            )
+            entry = Entry(trial.name, trial.config.seed, trial.varied, folder, total_epochs(trial.config), trial.number)
+            beside = {method: self.materials.reference(trial.config, method) for method in self.references}
+            self.ledger.put(replace(entry, references=beside))
         return self.ledger.entries[folder]
 
     def is_finished(self, trial: ResolvedTrial) -> bool:
-        """Whether the trial's files are complete and whole."""
-        return StageFolder(self.store / self.entry(trial).folder).whole
+        """Whether the files of the trial, and of the references beside it, are complete and whole."""
+        entry = self.entry(trial)
+        return all(StageFolder(self.store / place).whole for place in (entry.folder, *entry.references.values()))
 
     def keep(self, trial: ResolvedTrial) -> None:
         """Record a trial whose files are complete; its MLflow run is mended where it is not."""
@@ -100,6 +113,7 @@ class Recorder:
             # The parent that it had may have been deleted, and made anew.
             made = environment_tags(self.store / entry.folder)
             set_tags(tracker.uri, run_id, {**made, PARENT_TAG: tracker.parent})
+            self._record_references(trial)
             self.ledger.change(entry.folder, state="finished", epochs=entry.of, run_id=run_id)
         else:
             self.start(trial)
@@ -118,6 +132,26 @@ class Recorder:
             trial.config.model_dump(mode="json"), tags,
         )  # fmt: skip
         self.ledger.change(entry.folder, run_id=run_id, state="running", message=None)
+
+    def _record_references(self, trial: ResolvedTrial) -> None:
+        """Complete the MLflow runs of the references beside a trial, whose files are complete: one run each, however
+        many trials share them.
+        """
+        tracker = self.tracker
+        for method, place in self.entry(trial).references.items():
+            folder, key = self.store / place, Path(place).name
+            run_id = find_run(tracker.uri, tracker.experiment, key)
+            if run_id is None or not is_complete(tracker.uri, run_id, folder):
+                tags = {
+                    "lchp.dataset": self.materials.of(trial.config).digest.total,
+                    "lchp.seed": str(trial.config.seed),
+                    REFERENCE_TAG: method,
+                }
+                name = f"{METHODS[method].title} seed={trial.config.seed}"
+                params = reference_key(trial.config, method)
+                run_id = ensure_run(tracker.uri, tracker.experiment, name, key, tracker.parent, params, tags)
+                log_result(tracker.uri, run_id, folder)
+            set_tags(tracker.uri, run_id, {**environment_tags(folder), PARENT_TAG: tracker.parent})
 
     def epochs(
         self, trial: ResolvedTrial, step: int, reports: Sequence[dict[str, Any]], notes: Sequence[str] = ()
@@ -149,6 +183,7 @@ class Recorder:
         """Complete the MLflow run of a trial whose files are complete; gives how its training degenerated."""
         entry = self.entry(trial)
         folder = self.store / entry.folder
+        self._record_references(trial)
         draw_predictions(self.materials.of(trial.config), folder)
         assert entry.run_id is not None, "a trial that finishes was started"
         found = read_evidence(folder)

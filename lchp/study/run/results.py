@@ -48,7 +48,8 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     rows, unfinished = [], []
     for entry in entries:
         if entry.state == "finished" and entry.run_id is not None:
-            rows.append(TrialRow(entry.run_id, entry.seed, entry.varied, store / entry.folder))
+            references = tuple(store / place for place in entry.references.values())
+            rows.append(TrialRow(entry.run_id, entry.seed, entry.varied, store / entry.folder, references))
         else:
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.

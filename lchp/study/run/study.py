@@ -57,7 +57,7 @@ def run_study(
         key = f"study-{fingerprint(study.identity())}"
         parent = ensure_run(uri, experiment, study.name, key, None, shown, {})
         tracker = Tracker(uri, experiment, parent)
-        recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say)
+        recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say, study.references)
         with _true_states(recorder, log), naming_the_signal():
             files = _search(study, recorder, entries) if study.search else _grid(study, recorder)
             return _end(study, output, recorder, files)

@@ -14,12 +14,15 @@ import ray
 import ray.tune
 
 from lchp.data.config import DatasetConfig
-from lchp.study.run.options import total_epochs
+from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import draw_predictions
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.training.trial import EpochReport, TrialResult, finished_trial, trial_epochs
+from lchp.training.references import reference_epochs
+from lchp.training.stages import EpochReport
+from lchp.training.trial import TrialResult, finished_trial, trial_epochs
+from lchp.vocabulary import METHODS
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,13 @@ class Session:
 
     ``materials`` holds what the driver prepared (:meth:`lchp.study.run.prepare.Materials.by_dataset`), or references to
     it in Ray's store, so that a worker fetches its own trial's dataset alone. A search says in ``objective`` which
-    final score it wants.
+    final score it wants. ``references`` are the methods that are measured beside every trial.
     """
 
     runtime: Runtime
     materials: Mapping[DatasetConfig, Mapping[Hashable, Material] | ray.ObjectRef]
     objective: str | None = None
+    references: tuple[str, ...] = ()
 
     def material(self, config: TrialConfig) -> Material:
         """The data of one configuration."""
@@ -69,16 +73,22 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; epochs that files hold already are passed over. The last one also measures and draws.
+        """Train one epoch, of a reference or of the trial; epochs that files hold already are passed over. The last one
+        also measures and draws.
 
         Raises:
             FloatingPointError: the objective is not a finite number.
             ValueError, FloatingPointError: as ``lchp.training.trial.trial_epochs``.
         """
         config, runtime = self.trial.config, self.session.runtime
-        self.epochs = self.epochs or trial_epochs(config, runtime, self.material, self.notes.append)
+        self.epochs = self.epochs or self._all_epochs()
         reports = []
         for report in self.epochs:
+            if report.stage in METHODS:
+                if report.reused:
+                    continue
+                self.notes.append(epoch_line(report))
+                return self._result([], None)
             reports.append(report)
             self.last = report
             if not report.reused and report.step < total_epochs(config):
@@ -87,6 +97,16 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         assert result is not None, "a trial without further epochs is finished"
         draw_predictions(self.material, result.folder)
         return self._result(reports, result)
+
+    def _all_epochs(self) -> Iterator[EpochReport]:
+        """Those of the references that nobody has trained yet, then the trial's. Trials that share references begin
+        with another one each, so that they wait less for one another.
+        """
+        config, runtime, references = self.trial.config, self.session.runtime, self.session.references
+        turn = self.trial.number % len(references) if references else 0
+        for method in (*references[turn:], *references[:turn]):
+            yield from reference_epochs(method, config, runtime, self.material, self.notes.append)
+        yield from trial_epochs(config, runtime, self.material, self.notes.append)
 
     def _result(self, reports: list[EpochReport], result: TrialResult | None) -> dict[str, Any]:
         values: dict[str, Any] = {

@@ -25,6 +25,7 @@ from lchp.study.spec.vary import expand, ineffective, searched, unread_tau
 from lchp.training.config import TrialConfig
 from lchp.training.identity import DATA_PATH, normal_form, trial_form
 from lchp.training.presets import PRESETS
+from lchp.vocabulary import REFERENCES
 
 RESERVED = ("paper",)
 """Folders of the output that no study may take."""
@@ -49,6 +50,8 @@ class Study:
     resources: Resources
     tables: tuple[Table, ...]
     trials: tuple[ResolvedTrial, ...]
+    references: tuple[str, ...] = ()
+    """The methods that ``references`` asks for, in the order of tables."""
 
     @property
     def count(self) -> int:
@@ -137,12 +140,13 @@ def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
             "nothing but where their data lie: make them several studies"
         )
     return Study(
-        keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables, trials
-    )
+        keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables, trials,
+        tuple(method for name, methods in REFERENCES.items() if name in keys.references for method in methods),
+    )  # fmt: skip
 
 
 def _check_names(keys: StudyKeys, source: Source) -> list[str]:
-    """What is wrong with the study's name and its seeds."""
+    """What is wrong with the study's name, its seeds and its references."""
     mistakes = []
     if keys.name.lower() in RESERVED:
         place = source.place(("name",))
@@ -152,6 +156,15 @@ def _check_names(keys: StudyKeys, source: Source) -> list[str]:
     if len(set(keys.seeds)) != len(keys.seeds):
         mistakes.append(
             f"{source.place(('seeds',))}: seeds = {list(keys.seeds)}: a seed is there twice: name each once"
+        )
+    if len(set(keys.references)) != len(keys.references):
+        mistakes.append(
+            f"{source.place(('references',))}: references = {list(keys.references)}: one is there twice: name each once"
+        )
+    if keys.references and keys.search:
+        mistakes.append(
+            f"{source.place(('references',))}: references: cannot stand beside `search`, whose every suggestion would "
+            "want its own: ask for them in a study of the chosen configuration"
         )
     return mistakes
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from lchp.data.config import Config
-from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, VAL, Score
+from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, REFERENCES, VAL, Score
 
 if TYPE_CHECKING:
     Method: TypeAlias = str
     Metric: TypeAlias = str
+    Reference: TypeAlias = str
     Judge: TypeAlias = str
 else:
     # Type checkers want a Literal's words typed out; they stand in the vocabulary alone.
     Method = Literal[tuple(name for name, method in METHODS.items() if method.every_epoch)]
     Metric = Literal[tuple(METRICS)]
+    Reference = Literal[tuple(REFERENCES)]
     # A search makes its objective as large as it can.
     Judge = Literal[tuple(name for name, metric in METRICS.items() if metric.higher_is_better)]
 Choice = str | int | float | bool | tuple[str, ...]
@@ -106,6 +108,9 @@ class StudyKeys(Config):
     search: Search | None = Field(None, description="an Optuna search instead of `vary`")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = Field(
         (0,), description="seeds; every configuration is trained with each"
+    )
+    references: tuple[Reference, ...] = Field(
+        (), description=f"what the regressor reaches on true boxes, beside the results: {', '.join(REFERENCES)}"
     )
     resources: Resources = Resources()
     tables: Annotated[tuple[Table, ...], Field(min_length=1)] = Field(

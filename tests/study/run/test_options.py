@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from lchp.study.run.options import epoch_line
-from lchp.training.trial import EpochReport
+from lchp.training.stages import EpochReport
 
 
 def test_epoch_line_refinement_tells_how_many_boxes_are_above_tau() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import tests.study.small as small
@@ -12,6 +13,7 @@ from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal
 from lchp.study.run.prepare import Materials, prepare, require_batches
 from lchp.training.material import Material, Runtime
+from tests.data.layouts import draw_table
 
 
 @pytest.fixture
@@ -39,6 +41,17 @@ def test_prepare_batch_larger_than_the_training_images_is_refused(
     with pytest.raises(Refusal) as caught:
         prepare(small.load(tmp_path, small.TINY, text), runtime)
     assert message in str(caught.value)
+
+
+def test_prepare_references_without_true_boxes_are_refused(tmp_path: Path, runtime: Runtime) -> None:
+    images = draw_table(tmp_path / "data")
+    pd.read_csv(images)[["path", "label", "split"]].to_csv(images, index=False)
+    study = small.load(
+        tmp_path, small.TINY, f"dataset={{kind: table, path: {images}}}", "references=[supervised]",
+        "split.val_per_class=0", "initialization.batch_size=2", "refinement.batch_size=2",
+    )  # fmt: skip
+    with pytest.raises(Refusal, match="references: need true boxes of training images, and the table data have none"):
+        prepare(study, runtime)
 
 
 def test_require_batches_as_large_as_the_training_images_pass(tmp_path: Path, runtime: Runtime) -> None:
