@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -49,3 +51,20 @@ def dilate(layers: nn.Module) -> None:
             layer.dilation = (2, 2)
             layer.padding = (2 * layer.padding[0], 2 * layer.padding[1])
     assert strided, "there is no stride to take out"
+
+
+def without_last(trunk: nn.Sequential, count: int) -> nn.Sequential:
+    """``trunk`` without its last ``count`` blocks, the parts of its one child or, where it has several, these.
+
+    ValueError if it has no more than that.
+    """
+    (name, blocks), *others = trunk.named_children()
+    if others or not isinstance(blocks, nn.Sequential):
+        return _shortened(trunk, count)
+    return nn.Sequential(OrderedDict([(name, _shortened(blocks, count))]))
+
+
+def _shortened(blocks: nn.Sequential, count: int) -> nn.Sequential:
+    if count >= len(blocks):
+        raise ValueError(f"{count} of the {len(blocks)} blocks cannot be left out: leave one")
+    return blocks[: len(blocks) - count]

@@ -78,7 +78,7 @@ class WeightsConfig(Config):
 
 
 KEPT = {
-    "ddt": ("source", "size", "weights", "network", "axis", "descriptors", "mirror"),
+    "ddt": ("source", "size", "weights", "network", "omit", "axis", "descriptors", "mirror"),
     "tokencut": ("source", "size", "weights", "transformer", "similarity"),
     "lost": ("source", "size", "weights", "transformer", "patches"),
 }
@@ -121,6 +121,9 @@ class PseudoBoxConfig(Config):
         "pretrained", description="of `network` (torchvision's ImageNet weights) or `transformer` (DINO's), or a file"
     )
     network: NetworkName = Field("mobilenet_v2", description="of `ddt`: the trunk of a classifier, frozen")
+    omit: int = Field(
+        0, ge=0, le=100, description="of `ddt`: last blocks of that trunk that are left out, down to its stride"
+    )
     axis: Literal["class", "all"] = Field("class", description="of `ddt`: images that share a principal axis")
     descriptors: Literal["raw", "unit"] = Field("raw", description="of `ddt`: as they are, or each of norm 1")
     threshold: float = Field(0.0, ge=0, lt=1, description="of `ddt`: foreground is h > threshold * max(h) (PSOL: 0)")

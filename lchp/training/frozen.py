@@ -27,6 +27,7 @@ from lchp.method.lost import lost_boxes
 from lchp.method.networks import seeded
 from lchp.method.pseudo_boxes import Grid, Reading, enlarged
 from lchp.method.tokencut import tokencut_boxes
+from lchp.method.trunks import without_last
 from lchp.method.vit import last_keys, make_transformer
 from lchp.store.checks import Damaged
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
@@ -79,15 +80,28 @@ def frozen_network(config: TrialConfig) -> nn.Module:
     """The frozen network of a source, on the CPU, in evaluation mode. ValueError as :func:`frozen_boxes`."""
     options, key = config.pseudo_boxes, "pseudo_boxes.weights"
     if options.source == "ddt":
-        trunk: nn.Module = seeded(find_network(options.network).classifier.build, 0)
+        known = find_network(options.network).classifier
+        trunk = seeded(known.build, 0)
         source = "imagenet" if options.weights == "pretrained" else options.weights
         load_trunk_weights(trunk, options.network, source, key)
-        return trunk.requires_grad_(False).eval()
+        return _omitting(trunk.requires_grad_(False).eval(), options.omit, known.stride)
     transformer: nn.Module = make_transformer(options.transformer, 0)
     load_transformer_weights(
         transformer, options.transformer, "dino" if options.weights == "pretrained" else options.weights, key
     )
     return transformer
+
+
+def _omitting(trunk: nn.Sequential, count: int, stride: int) -> nn.Sequential:
+    """A trunk without its last blocks. ValueError if its cells then lie closer, or none of it is left."""
+    try:
+        shorter = without_last(trunk, count)
+    except ValueError as error:
+        raise ValueError(f"pseudo_boxes.omit = {count}: {error}") from error
+    views = torch.zeros(1, 3, 8 * stride, 8 * stride)
+    if shorter(views).shape[2:] != trunk(views).shape[2:]:
+        raise ValueError(f"pseudo_boxes.omit = {count} leaves out the trunk's last stride of {stride} px: write less")
+    return shorter
 
 
 def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
@@ -162,8 +176,9 @@ def _token_boxes(config: TrialConfig, material: Material) -> dict[str, Tensor]:
 
 def _axes(config: TrialConfig, material: Material, network: nn.Module, train: ImageSource) -> PrincipalAxes:
     """The axis of every class, or of all images, over the training images; a few classes a pass over theirs."""
-    channels = find_network(config.pseudo_boxes.network).classifier.channels
     groups = _groups(config, train.labels)
+    first, _ = next(_batches(config, material, train, torch.tensor([0]), "DDT axes"))
+    channels = network(first).shape[1]
     parts = []
     for start in range(0, int(groups.max()) + 1, GROUPS):
         moments = DescriptorMoments(GROUPS, channels, material.runtime.device)

@@ -50,6 +50,7 @@ ADDED: dict[str, Added] = {
     "pseudo_boxes.size": Added("0.3", 448),
     "pseudo_boxes.weights": Added("0.3", "pretrained"),
     "pseudo_boxes.network": Added("0.3", "mobilenet_v2"),
+    "pseudo_boxes.omit": Added("0.3", 0),
     "pseudo_boxes.axis": Added("0.3", "class"),
     "pseudo_boxes.descriptors": Added("0.3", "raw"),
     "pseudo_boxes.threshold": Added("0.3", 0.0),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -25,3 +27,15 @@ def test_dilate_keeps_what_stands_before_the_stride() -> None:
 def test_dilate_without_a_stride_asserts() -> None:
     with pytest.raises(AssertionError, match="no stride"):
         trunks.dilate(nn.Sequential(nn.Conv2d(1, 1, 3)))
+
+
+def test_without_last_leaves_out_blocks_of_the_one_child_or_of_several() -> None:
+    one = nn.Sequential(OrderedDict(features=nn.Sequential(nn.Identity(), nn.ReLU(), nn.Tanh())))
+    shorter = trunks.without_last(one, 2)
+    assert [name for name, _ in shorter.named_children()] == ["features"]
+    assert list(shorter.features) == [one.features[0]]
+    several = nn.Sequential(OrderedDict(stem=nn.Identity(), layer=nn.Sequential(nn.ReLU(), nn.Tanh())))
+    assert [name for name, _ in trunks.without_last(several, 1).named_children()] == ["stem"]
+    assert torch.equal(trunks.without_last(one, 0)(torch.ones(1)), one(torch.ones(1)))
+    with pytest.raises(ValueError, match="3 of the 3 blocks cannot be left out: leave one"):
+        trunks.without_last(one, 3)

@@ -217,7 +217,15 @@ def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarr
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"axis": "all"}, {"threshold": 0.3}, {"descriptors": "unit"}, {"mirror": True}, {"enlargement": "tiled"}],
+    [
+        {},
+        {"axis": "all"},
+        {"threshold": 0.3},
+        {"descriptors": "unit"},
+        {"mirror": True},
+        {"enlargement": "tiled"},
+        {"omit": 2},
+    ],
 )
 def test_ddt_boxes_equal_their_definition_by_numpy(
     table: Path, weights: Path, runtime: Runtime, options: dict[str, Any]
@@ -298,6 +306,17 @@ def test_frozen_network_without_its_file_is_refused_by_its_key(table: Path, tmp_
         ValueError, match=r"pseudo_boxes\.weights\.file .*none\.pth does not exist: correct the path, or "
     ):
         frozen.frozen_network(by_ddt(table, tmp_path / "none.pth"))
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(5, "5 of the 5 blocks cannot be left out"), (3, "leaves out the trunk's last stride of 8 px")],
+)
+def test_frozen_network_without_too_many_blocks_is_refused(
+    table: Path, weights: Path, count: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"pseudo_boxes\.omit = {count}:? {message}"):
+        frozen.frozen_network(by_ddt(table, weights, omit=count))
 
 
 def test_config_of_a_network_without_imagenet_weights_is_refused() -> None:
