@@ -197,6 +197,7 @@ def _check_png(data: bytes) -> None:
         kind, end = data[place + 4 : place + 8], place + 12 + int.from_bytes(data[place : place + 4])
         if end > len(data):
             raise ValueError("the file is cut")
+        # A capital first letter marks the chunks that make the picture: a wrong sum in the others does no harm.
         if kind[:1].isupper() and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
             raise ValueError(f"the checksum of its chunk {kind.decode('ascii', 'replace')} is wrong")
         place = end
