@@ -30,6 +30,8 @@ FEW_SHOT_1, FEW_SHOT_5, SUPERVISED = "few_shot_1", "few_shot_5", "supervised"
 GT_KNOWN, TOP1_LOC, TOP5_LOC = "gt_known", "top1_loc", "top5_loc"
 BOX_ACC_30, BOX_ACC_70, MEAN_BOX_ACC = "box_acc_30", "box_acc_70", "mean_box_acc"
 MEAN_IOU, TOP1_CLS = "mean_iou", "top1_cls"
+LOG_AREA_MEAN, LOG_AREA_SPREAD = "log_area_mean", "log_area_spread"
+CENTRE_OFFSET_MEAN, CENTRE_OFFSET_SPREAD = "centre_offset_mean", "centre_offset_spread"
 
 LOSS, SELECTED = "loss", "selected"
 """Values of training that people read: the loss that is minimised, and the share of boxes that Eq. 6 takes."""
@@ -88,13 +90,22 @@ HIT_IOU = 0.5
 
 @dataclass(frozen=True)
 class Metric:
-    """By what a method's boxes are judged: a fraction in [0, 1]."""
+    """By what a method's boxes are judged: a fraction in [0, 1], or how far they lie from the true ones."""
 
     title: str
     iou: float | None = None
     """Where the metric is the share of images whose box has this IoU with a true one, inclusive."""
     needs_boxes: bool = True
     higher_is_better: bool = True
+    """Otherwise what is nearer to 0 is better, and no search is judged by it."""
+    share: bool = True
+    """A fraction in [0, 1], which tables show in percent; other numbers are shown as they are."""
+    later: bool = False
+    """Results of before version 0.3 do not have it."""
+
+
+def _bias(title: str) -> Metric:
+    return Metric(title, higher_is_better=False, share=False, later=True)
 
 
 METRICS = {
@@ -106,6 +117,10 @@ METRICS = {
     MEAN_BOX_ACC: Metric("Mean box accuracy"),
     MEAN_IOU: Metric("Mean IoU"),
     TOP1_CLS: Metric("Top-1 classification", needs_boxes=False),
+    LOG_AREA_MEAN: _bias("Log area ratio"),
+    LOG_AREA_SPREAD: _bias("Spread of log area ratio"),
+    CENTRE_OFFSET_MEAN: _bias("Centre offset"),
+    CENTRE_OFFSET_SPREAD: _bias("Spread of centre offset"),
 }
 """In the order of results."""
 
@@ -191,6 +206,6 @@ def best_on_val(epochs: Iterable[Mapping[str, float]]) -> dict[str, float]:
         for key, value in metrics.items():
             if is_training_key(key) or (score := Score.parse(key)).split != VAL:
                 continue
-            better = max if METRICS[score.metric].higher_is_better else min
-            best[key] = better(float(value), best.get(key, float(value)))
+            values = float(value), best.get(key, float(value))
+            best[key] = max(values) if METRICS[score.metric].higher_is_better else min(values, key=abs)
     return best

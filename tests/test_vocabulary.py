@@ -65,6 +65,11 @@ def test_best_on_val_sees_no_test_split_and_no_training_value() -> None:
     assert best_on_val(epochs) == {"lchp_r/val/gt_known": 0.75}
 
 
+def test_best_on_val_of_a_bias_is_the_nearest_to_nothing() -> None:
+    epochs = [{"lchp_r/val/log_area_mean": value} for value in (-0.75, 0.5, -0.25, 0.375)]
+    assert best_on_val(epochs) == {"lchp_r/val/log_area_mean": -0.25}
+
+
 def test_epoch_line_new_method_is_named_in_the_order_of_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "oracle", Method("Oracle", "O"))
     report = EpochReport("refinement", 1, 3, {"oracle/val/gt_known": 0.75, "lchp_r/val/gt_known": 0.5}, 1.0)

@@ -1,4 +1,5 @@
-"""The metrics of paper 4.2, the floors they must beat and Table 4's left half: pure functions, float64, in [0, 1].
+"""The metrics of paper 4.2, the floors they must beat and Table 4's left half: pure functions, float64; but for those
+of :func:`box_bias` in [0, 1].
 
 Conventions, those of wsolevaluation (Choe et al. 2020): of several true boxes any one may be hit; a hit is
 IoU >= threshold, inclusive; averages are over images. Unlike there, boxes are continuous (``lchp.method.boxes``). n is
@@ -14,10 +15,26 @@ import torch
 from torch import Tensor
 
 from lchp.method.boxes import area, from_centre_size, iou
-from lchp.vocabulary import BOX_ACCURACIES, HIT_IOU, MEAN_BOX_ACC, MEAN_IOU, METRICS, TOP1_CLS, TOP1_LOC, TOP5_LOC
+from lchp.vocabulary import (
+    BOX_ACCURACIES,
+    CENTRE_OFFSET_MEAN,
+    CENTRE_OFFSET_SPREAD,
+    HIT_IOU,
+    LOG_AREA_MEAN,
+    LOG_AREA_SPREAD,
+    MEAN_BOX_ACC,
+    MEAN_IOU,
+    METRICS,
+    TOP1_CLS,
+    TOP1_LOC,
+    TOP5_LOC,
+)
 
 _DECIMALS = 12
 """IoUs are rounded to so many decimals, so that rounding in the arithmetic cannot turn an exact 0.5 into a miss."""
+
+_LARGEST_RATIO = 100.0
+"""Areas that differ by more count as if they differed by so much: one lost box would outweigh all others."""
 
 _CHUNK = 512
 """Images whose 10,000 candidate boxes are looked at together: 40 MB."""
@@ -33,11 +50,25 @@ def best_iou(predicted: Tensor, true: Sequence[Tensor]) -> Tensor:
     >>> best_iou(predicted, truth).tolist()
     [0.5, 0.25]
     """
+    owner, values = _ious(predicted, true)
+    return torch.zeros(len(true), dtype=torch.float64).scatter_reduce(0, owner, values, "amax")
+
+
+def _ious(predicted: Tensor, true: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The image of every true box, (m,) int64, and that box's IoU with the predicted one, (m,) float64."""
     assert len(predicted) == len(true) > 0, "one predicted box and one set of true boxes per image"
     counts = torch.tensor([len(boxes) for boxes in true])
     owner = torch.repeat_interleave(torch.arange(len(true)), counts)
-    values = iou(predicted.detach().cpu().double()[owner], _joined(true)).round(decimals=_DECIMALS)
-    return torch.zeros(len(true), dtype=torch.float64).scatter_reduce(0, owner, values, "amax")
+    return owner, iou(predicted.detach().cpu().double()[owner], _joined(true)).round(decimals=_DECIMALS)
+
+
+def _nearest(predicted: Tensor, true: Sequence[Tensor]) -> Tensor:
+    """The true box of each image with the largest IoU, of equal ones the first: (n, 4). Every image has one."""
+    owner, values = _ious(predicted, true)
+    best = torch.zeros(len(true), dtype=torch.float64).scatter_reduce(0, owner, values, "amax")
+    places = torch.where(values == best[owner], torch.arange(len(owner)), len(owner))
+    first = torch.full((len(true),), len(owner)).scatter_reduce(0, owner, places, "amin")
+    return _joined(true)[first]
 
 
 def _joined(true: Sequence[Tensor]) -> Tensor:
@@ -93,6 +124,31 @@ def scores_per_image(ious: Tensor, top1: Tensor, top5: Tensor) -> dict[str, floa
         TOP1_LOC: accuracy(top1 & hit),
         TOP5_LOC: accuracy(top5 & hit),
         TOP1_CLS: accuracy(top1),
+    }
+
+
+def box_bias(predicted: Tensor, true: Sequence[Tensor]) -> dict[str, float]:
+    """How boxes (n, 4) are wrong in size and place: mean and spread (standard deviation) over the images of
+
+    - log(area / true area), clipped to +-log 100, so that a box of no area counts as one of a hundredth: above 0 boxes
+      are too large;
+    - the distance of the centre from the true one, in diagonals of the true box (in [0, 1] of the image, as boxes are).
+
+    Of several true boxes of an image (``true`` holds n tensors (k, 4)), the one with the largest IoU counts, of equal
+    ones the first.
+
+    >>> box_bias(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), [torch.tensor([[0.0, 0.0, 0.5, 0.5]])])["log_area_mean"]
+    1.3862943611198906
+    """
+    found, truth = predicted.detach().cpu().double(), _nearest(predicted, true)
+    ratio = (area(found) / area(truth)).clamp(1 / _LARGEST_RATIO, _LARGEST_RATIO).log()
+    centres = (found[:, :2] + found[:, 2:] - truth[:, :2] - truth[:, 2:]) / 2
+    offset = centres.norm(dim=1) / (truth[:, 2:] - truth[:, :2]).norm(dim=1)
+    return {
+        LOG_AREA_MEAN: float(ratio.mean()),
+        LOG_AREA_SPREAD: float(ratio.std(correction=0)),
+        CENTRE_OFFSET_MEAN: float(offset.mean()),
+        CENTRE_OFFSET_SPREAD: float(offset.std(correction=0)),
     }
 
 

@@ -17,4 +17,4 @@ class Column:
 
     key: str
     title: str
-    kind: Literal["label", "percent", "count", "paper", "paper_count", "warnings"]
+    kind: Literal["label", "percent", "number", "count", "paper", "paper_count", "warnings"]

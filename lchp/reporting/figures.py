@@ -113,7 +113,8 @@ def curve(table: Table, out: Path) -> None:
         else:
             axes.errorbar(xs, means, spreads, marker="o", capsize=3, **look)
     axes.set_xlabel(parameter)
-    axes.set_ylabel(f"{METRICS[metric].title} on {table.spec.split}, %")
+    unit = ", %" if METRICS[metric].share else ""
+    axes.set_ylabel(f"{METRICS[metric].title} on {table.spec.split}{unit}")
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend()

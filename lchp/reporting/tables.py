@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -92,7 +92,7 @@ class Table:
 
 
 class _Scores:
-    """Look-up of the scores of some trials, in percent.
+    """Look-up of the scores of some trials, shares in percent.
 
     ``methods`` are those that a table shows: all of a trial's, and the references that were measured.
     """
@@ -106,7 +106,8 @@ class _Scores:
 
     def summary(self, trials: Sequence[TrialRow], method: str, metric: str) -> Summary | None:
         keys = [(trial.run_id, method, metric) for trial in trials]
-        return summarize([100 * float(self._values[key]) for key in keys if key in self._values])
+        unit = 100 if METRICS[metric].share else 1
+        return summarize([unit * float(self._values[key]) for key in keys if key in self._values])
 
 
 def _counts(spec: TableSpec, varied: Mapping[str, Any]) -> bool:
@@ -146,12 +147,22 @@ def _paper(spec: TableSpec, folder: Path | None) -> tuple[PaperTable | None, lis
     return found, [f"Paper: {spec.paper} of Sun & Zhu (2022), one run, on the whole data set the paper names."]
 
 
+def _kind(metric: str) -> Literal["percent", "number"]:
+    return "percent" if METRICS[metric].share else "number"
+
+
+def _percent(metrics: Sequence[str]) -> str:
+    """What a heading says of the unit of its numbers."""
+    shares = [METRICS[metric].share for metric in metrics]
+    return ", %" if all(shares) else ", shares in %" if any(shares) else ""
+
+
 def _over_methods(
     spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
 ) -> tuple[list[Column], list[tuple[Cell, ...]]]:
     columns = [Column("method", "Method", "label")]
     for metric in spec.metrics:
-        columns.append(Column(metric, METRICS[metric].title, "percent"))
+        columns.append(Column(metric, METRICS[metric].title, _kind(metric)))
         if paper:
             columns.append(Column(f"paper_{metric}", f"{METRICS[metric].title} (paper)", "paper"))
     rows: list[tuple[Cell, ...]] = []
@@ -170,7 +181,7 @@ def _parameter_columns(spec: TableSpec, scores: _Scores, paper: PaperTable | Non
     for metric in spec.metrics:
         behind = "" if len(spec.metrics) == 1 else f" {METRICS[metric].title}"
         for name, method in scores.methods.items():
-            columns.append(Column(f"{name}_{metric}", f"{method.title}{behind}", "percent"))
+            columns.append(Column(f"{name}_{metric}", f"{method.title}{behind}", _kind(metric)))
             if paper and paper.reports(name, metric):
                 columns.append(Column(f"paper_{name}_{metric}", f"{method.title}{behind} (paper)", "paper"))
     return columns
@@ -273,7 +284,9 @@ def make_table(
     make, scores = _over_parameters if spec.by else _over_methods, _Scores(frame, spec.split)
     columns, rows = _with_warnings(spec, chosen, scores.methods, *make(spec, chosen, scores, numbers))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
-    heading = f"{metrics} on {spec.split}, %: mean ± sample standard deviation over seeds (n seeds)"
+    heading = (
+        f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds (n seeds)"
+    )
     if not _has_boxes(spec, frame):
         heading += f"; {spec.split} has images without true boxes, so only classification is measured"
     fixed = [f"{key} = {value}" for key, value in spec.fixed.items() if key not in spec.by]

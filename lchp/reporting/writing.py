@@ -13,6 +13,9 @@ from lchp.reporting.tables import Table
 TEXT = ("label", "warnings")
 """The kinds of columns that hold words, which begin at the left."""
 
+_PLACES = {"percent": 2, "number": 3, "count": 1}
+"""Decimals of the kinds of columns that hold means."""
+
 _EMPTY = "–"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -35,12 +38,13 @@ _LATEX = {
 
 
 def show(cell: Cell, column: Column) -> str:
-    """A cell as people read it: ``mean ± spread (n)``, or ``mean (1)``; percent with two decimals, counts with one."""
+    """A cell as people read it: ``mean ± spread (n)``, or ``mean (1)``; percent with two decimals, counts with one,
+    other numbers with three.
+    """
     if cell is None:
         return _EMPTY if column.kind != "label" else "none"
     if isinstance(cell, Summary):
-        places = 2 if column.kind == "percent" else 1
-        return cell.text(places)
+        return cell.text(_PLACES[column.kind])
     if column.kind == "paper" and isinstance(cell, float):
         return f"{cell:.2f}"
     if column.kind == "paper_count" and isinstance(cell, float):
@@ -65,7 +69,7 @@ def to_csv(table: Table) -> str:
     """
     head: list[str] = []
     for column in table.columns:
-        summary = column.kind in ("percent", "count")
+        summary = column.kind in _PLACES
         head += [f"{column.key}_{part}" for part in ("mean", "std", "n")] if summary else [column.key]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -74,7 +78,7 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         cells: list[object] = []
         for cell, column in zip(row, table.columns, strict=True):
-            if column.kind in ("percent", "count"):
+            if column.kind in _PLACES:
                 cells += [cell.mean, cell.std, cell.n] if isinstance(cell, Summary) else [None, None, 0]
             else:
                 cells.append(cell)

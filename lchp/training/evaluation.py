@@ -183,6 +183,8 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor | Non
         if truth:
             scores = metrics.scores_per_image(ious, top1[places], top5[places])
         scores[TOP1_CLS] = metrics.accuracy(top1)
+    if truth:
+        scores |= metrics.box_bias(found[places], truth)
     measured = Measured({Score(method, split.name, name).key: value for name, value in scores.items()})
     for index, record in enumerate(split.source.records):
         width, height = split.sizes[record.path]

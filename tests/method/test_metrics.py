@@ -53,6 +53,46 @@ def best_by_definition(predicted: Tensor, true: list[Tensor]) -> np.ndarray:
     return np.array([max((iou_by_definition(p, t) for t in boxes.tolist()), default=0.0) for p, boxes in pairs])
 
 
+def bias_by_definition(predicted: Tensor, true: list[Tensor]) -> dict[str, float]:
+    ratios, offsets = [], []
+    for box, boxes in zip(predicted.tolist(), true, strict=True):
+        ious = [round(iou_by_definition(box, other), 12) for other in boxes.tolist()]
+        x1, y1, x2, y2 = boxes.tolist()[ious.index(max(ious))]
+        area, known = (box[2] - box[0]) * (box[3] - box[1]), (x2 - x1) * (y2 - y1)
+        ratios.append(np.log(np.clip(area / known, 0.01, 100)))
+        across, down = (box[0] + box[2] - x1 - x2) / 2, (box[1] + box[3] - y1 - y2) / 2
+        offsets.append(np.hypot(across, down) / np.hypot(x2 - x1, y2 - y1))
+    return {
+        "log_area_mean": np.mean(ratios),
+        "log_area_spread": np.std(ratios),
+        "centre_offset_mean": np.mean(offsets),
+        "centre_offset_spread": np.std(offsets),
+    }
+
+
+def test_box_bias_several_true_boxes_equals_definition() -> None:
+    predicted, true = drawn(60)
+    true = [boxes.reshape(-1, 2, 2).sort(dim=1).values.reshape(-1, 4) for boxes in true]
+    # A prediction that hits nothing counts against the first, one without area as a hundredth.
+    predicted = torch.cat([predicted, torch.tensor([[0.9, 0.9, 1.0, 1.0], [0.2, 0.2, 0.2, 0.6]]).double()])
+    true += true_boxes([(0.0, 0.0, 0.5, 0.5), (0.1, 0.1, 0.2, 0.2)], [(0.0, 0.0, 0.4, 0.4)])
+    found, expected = metrics.box_bias(predicted, true), bias_by_definition(predicted, true)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_box_bias_of_the_true_boxes_is_nothing_and_of_large_ones_positive() -> None:
+    true = true_boxes([(0.2, 0.2, 0.6, 0.8)], [(0.1, 0.5, 0.3, 0.9)])
+    exact = torch.cat(true)
+    assert all(abs(value) < 1e-12 for value in metrics.box_bias(exact, true).values())
+    grown = metrics.box_bias(exact + torch.tensor([-0.1, -0.1, 0.1, 0.1]), true)
+    assert grown["log_area_mean"] > 0
+    assert grown["centre_offset_mean"] == pytest.approx(0, abs=1e-12)
+    moved = metrics.box_bias(exact + torch.tensor([0.3, 0.4, 0.3, 0.4]), [exact[:1], exact[:1]])
+    assert moved["centre_offset_mean"] > 0.5
+
+
 def test_best_iou_several_true_boxes_equals_definition() -> None:
     predicted, true = drawn(60)
     np.testing.assert_allclose(

@@ -7,6 +7,7 @@ import pytest
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.writing import to_markdown
 from tests.reporting.conftest import ENVIRONMENT, MakeTrial
 
 PAPER = Path(__file__).parents[2] / "analysis" / "paper"
@@ -197,6 +198,17 @@ def test_make_table_several_metrics_name_the_metric_in_each_title(delta_trials: 
         "Pseudo Label Mean IoU",
     ]
     assert table.column("lchp_r_mean_iou") == [None, None]
+
+
+def test_make_table_of_how_boxes_are_wrong_shows_plain_numbers(make_trial: MakeTrial) -> None:
+    scores = {"lchp_r/test/log_area_mean": -0.125, "lchp_r/test/gt_known": 0.5}
+    trials = [make_trial("r1", 0, {"delta": 0.5}, scores), make_trial("r2", 1, {"delta": 0.5}, scores)]
+    table = _make(TableSpec(by=("delta",), metrics=("gt_known", "log_area_mean")), trials)
+    assert table.column("lchp_r_log_area_mean") == [Summary(2, -0.125, 0.0)]
+    assert table.column("lchp_r_gt_known") == [Summary(2, 50.0, 0.0)]
+    assert table.heading.startswith("GT-Known, Log area ratio on test, shares in %: mean")
+    assert "| -0.125 ± 0.000 (2) |" in to_markdown(table)
+    assert _make(TableSpec(metrics=("log_area_mean",)), trials).heading.startswith("Log area ratio on test: mean")
 
 
 def test_make_table_trials_of_two_machines_name_both(make_trial: MakeTrial) -> None:

@@ -120,6 +120,27 @@ def test_per_image_iou_equals_that_of_its_box_with_the_true_box_in_pixels(birds:
     assert len(set(found)) > 10
 
 
+BIAS = ("log_area_mean", "log_area_spread", "centre_offset_mean", "centre_offset_spread")
+
+
+def test_bias_equals_its_recomputation_from_per_image_and_the_true_boxes(birds: Birds) -> None:
+    config, runtime, _ = birds
+    scores = json.loads((folders(config, runtime)[1] / "scores.json").read_text(encoding="utf-8"))
+    material = Material.prepare(config, runtime)
+    rows = [row for row in rows_of(birds) if (row["method"], row["split"]) == ("lchp_i", "test")]
+    ratios, offsets = [], []
+    for row in rows:
+        width, height = material.data.sizes[row["path"]]
+        x1, y1, x2, y2 = np.array([float(row[key]) for key in ("x1", "y1", "x2", "y2")]) / np.tile([width, height], 2)
+        ((left, top, right, bottom),) = material.true_boxes[row["path"]]  # type: ignore[index]
+        ratios.append(np.log((x2 - x1) * (y2 - y1) / ((right - left) * (bottom - top))))
+        offset = (x1 + x2 - left - right) / 2, (y1 + y2 - top - bottom) / 2
+        offsets.append(np.hypot(*offset) / np.hypot(right - left, bottom - top))
+    found = [scores[f"lchp_i/test/{metric}"] for metric in BIAS]
+    expected = [np.mean(ratios), np.std(ratios), np.mean(offsets), np.std(offsets)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_scores_equal_their_recomputation_from_per_image(birds: Birds) -> None:
     config, runtime, _ = birds
     scores = json.loads((folders(config, runtime)[1] / "scores.json").read_text(encoding="utf-8"))
@@ -141,7 +162,8 @@ def test_scores_equal_their_recomputation_from_per_image(birds: Birds) -> None:
             f"{name}/top1_cls": np.mean(top1),
         }
         assert (top1 <= top5).all()
-    assert scores.keys() == expected.keys()
+    bias = {f"{name}/{metric}" for name in groups for metric in BIAS}
+    assert scores.keys() == expected.keys() | bias
     for name, value in expected.items():
         assert scores[name] == pytest.approx(value, abs=1e-12), name
 
@@ -260,7 +282,8 @@ def test_measure_boxes_of_a_partly_annotated_split_localizes_the_annotated_image
     tmp_path: Path,
 ) -> None:
     images = source(tmp_path, 5)
-    truth = {images.records[1].path: torch.tensor([[0.0, 0, 1, 1]]), images.records[4].path: torch.zeros(1, 4)}
+    outside = torch.tensor([[2.0, 2, 3, 3]])
+    truth = {images.records[1].path: torch.tensor([[0.0, 0, 1, 1]]), images.records[4].path: outside}
     split = split_of("test", images, truth)
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     measured = measure_boxes("lchp_i", torch.tensor([[0.0, 0, 1, 1]] * 5), split, logits)
@@ -270,6 +293,7 @@ def test_measure_boxes_of_a_partly_annotated_split_localizes_the_annotated_image
     assert scores == {
         "gt_known": 0.5, "box_acc_30": 0.5, "box_acc_70": 0.5, "mean_box_acc": 0.5, "mean_iou": 0.5,
         "top1_loc": 0.0, "top5_loc": 0.5, "top1_cls": 0.8,
+        "log_area_mean": 0.0, "log_area_spread": 0.0, "centre_offset_mean": 1.0, "centre_offset_spread": 1.0,
     }  # fmt: skip
 
 

@@ -12,10 +12,13 @@ from lchp.store.folder import StageFolder
 from lchp.store.selection import EVALUATED
 from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
 from lchp.tracking.runs import StoredRun
-from lchp.vocabulary import GT_KNOWN, METRICS, SELECTED
+from lchp.vocabulary import GT_KNOWN, METRICS, SELECTED, Score
 
 METRIC_TOLERANCE = 0.05
 """Where equal bits are not promised: the largest difference of a final metric (a fraction)."""
+
+BIAS_TOLERANCE = 0.25
+"""The same of a metric that is no fraction: how far boxes lie from the true ones."""
 
 BOX_TOLERANCE = 0.8
 """Where equal bits are not promised: the smallest mean IoU of a method's boxes with the stored ones."""
@@ -122,6 +125,8 @@ def compare(stored: StoredRun, again: Path, exact: bool, true_boxes: PixelBoxes 
     metrics = tuple(
         _metric(name, stored.scores.get(name), stored.metrics.get(name), scores.get(name), exact)
         for name in {**stored.scores, **scores}
+        # What the version that made the run did not measure is no disagreement.
+        if name in stored.scores or not METRICS[Score.parse(name).metric].later
     )
     boxes, examples = _boxes(_rows(old), _rows(new), exact)
     selection = _selection(old.selection(), new.selection(), exact)
@@ -171,8 +176,12 @@ def _words(row: dict[str, str] | None) -> str:
 def _metric(name: str, stored: float | None, shown: float | None, again: float | None, exact: bool) -> MetricLine:
     close = stored == again
     if not exact and stored is not None and again is not None:
-        close = abs(stored - again) <= METRIC_TOLERANCE
+        close = abs(stored - again) <= (METRIC_TOLERANCE if _is_share(name) else BIAS_TOLERANCE)
     return MetricLine(name, stored, shown, again, close and stored == shown and stored is not None)
+
+
+def _is_share(name: str) -> bool:
+    return METRICS[Score.parse(name).metric].share
 
 
 def _rows(folder: StageFolder) -> Rows:

@@ -53,6 +53,23 @@ def test_compare_within_tolerance_only_where_bits_are_not_promised(tmp_path: Pat
     assert compared(tmp_path / "far", 0.5, 0.5, far, ROW, exact=False).disagreements
 
 
+def test_compare_leaves_out_what_the_version_that_made_the_run_did_not_measure(tmp_path: Path) -> None:
+    old = {"lchp_r/test/mean_iou": 0.5}
+    run = StoredRun("id", "s", "name", {}, {}, old, old, folder(tmp_path / "stored", old))
+    again = folder(tmp_path / "again", {**old, "lchp_r/test/log_area_mean": 0.3})
+    assert compare(run, again, True).disagreements == []
+    other = folder(tmp_path / "other", {**old, "lchp_r/test/gt_known": 0.3})
+    assert len(compare(run, other, True).disagreements) == 1
+
+
+def test_compare_bias_has_a_tolerance_of_its_own(tmp_path: Path) -> None:
+    name = "lchp_r/test/log_area_mean"
+    run = StoredRun("id", "s", "name", {}, {}, {name: 0.5}, {name: 0.5}, folder(tmp_path / "stored", {name: 0.5}))
+    near, far = (folder(tmp_path / str(value), {name: value}) for value in (0.7, 0.8))
+    assert compare(run, near, False).disagreements == []
+    assert compare(run, far, False).disagreements
+
+
 @pytest.mark.parametrize(
     ("rows", "example"),
     [

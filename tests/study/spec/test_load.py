@@ -259,6 +259,7 @@ def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -
             "    tau: [0.5]\nsplit: {val_per_class: 0}\n",
             "study.yaml:6: split.val_per_class = 0: a search chooses on val",
         ),
+        ("    tau: [0.5]\n  objective: {metric: log_area_mean}\n", "search.objective.metric = log_area_mean: must be"),
         ("    tau: [0.5]\nreferences: [few_shot]\n", "study.yaml:6: references: cannot stand beside `search`, whose"),
         ("    tau: [0.5]\nseeds: [0, 1]\n", "study.yaml:6: seeds: a search trains"),
         ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe' or 'random'"),
