@@ -22,6 +22,7 @@ from lchp.method.networks import BapClassifier
 from lchp.method.pseudo_boxes import mask_out, pseudo_boxes, single_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.frozen import frozen_boxes, reading_of
+from lchp.training.loop import maps_context
 from lchp.training.material import Material, Split
 from lchp.vocabulary import TRAIN
 
@@ -81,6 +82,10 @@ def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, label
     the region that Eq. 1 masks, and no boxes of use.
 
     No gradient flows. Without host synchronisation, but for the largest component, which is found on the CPU.
+
+    Under ``compute.precision: bf16`` the maps are computed in fp32 all the same, unless ``compute.maps_precision`` says
+    bf16, because bf16 moves boxes. What it costs: the two passes of Algorithm 1 are a sixth of the arithmetic of a step
+    of initialization (43.8 of 253.7 GFLOP with InceptionV3 at 448 px), and that part no longer gains by bf16.
     """
     options = config.pseudo_boxes
 
@@ -92,8 +97,9 @@ def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, label
         return network.maps(images, options.maps)
 
     reading = reading_of(config, config.classifier)
-    if options.source == "mask":
-        found = pseudo_boxes(maps, views, config.delta, reading)
-        return LiveBoxes(found.merged, found.masked)
-    region = single_boxes(maps, views, config.delta, reading)
-    return LiveBoxes(region, mask_out(views, region))
+    with maps_context(config.compute, views.device.type):
+        if options.source == "mask":
+            found = pseudo_boxes(maps, views, config.delta, reading)
+            return LiveBoxes(found.merged, found.masked)
+        region = single_boxes(maps, views, config.delta, reading)
+        return LiveBoxes(region, mask_out(views, region))

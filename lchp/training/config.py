@@ -265,6 +265,11 @@ class ComputeConfig(Config):
     """What of the machine changes the bits of a result."""
 
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the networks under autocast")
+    maps_precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="of the maps that pseudo boxes are read off, where `precision` is bf16: bf16 moves boxes (IoU with "
+        "those of fp32 .95 in the mean, .77 at least: MobileNetV2 on 40 birds)",
+    )
     channels_last: bool = Field(False, description="memory layout of the networks")
     cpu_threads: int = Field(1, ge=1, le=256, description="threads of CPU sums: their order changes the last bits")
     deterministic: bool = Field(False, description="deterministic algorithms on CUDA (the CPU always is)")

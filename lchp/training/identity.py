@@ -40,6 +40,8 @@ class Added:
     """The version that brought it."""
     before: Any
     """The plain value that says what every result of before was made with; most often the field's default."""
+    idle: tuple[str, Any] | None = None
+    """A key and its value with which the field changes nothing, so that results do not differ by it."""
 
 
 ADDED: dict[str, Added] = {
@@ -74,6 +76,7 @@ ADDED: dict[str, Added] = {
     "confidence.score": Added("0.3", "max_softmax"),
     "confidence.keep": Added("0.3", None),
     "confidence.shrink": Added("0.3", 0.7),
+    "compute.maps_precision": Added("0.3", "bf16", idle=("compute.precision", "fp32")),
 }
 """Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's
 search, behind ``search.``. A new field without a line here would make every stored result another one's.
@@ -149,7 +152,7 @@ def without_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def normal_form(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values of a configuration as they are hashed and compared: without the fields of :data:`ADDED` that have
-    the value of before, and without the mappings that only held such.
+    the value of before or change nothing, and without the mappings that only held such.
     """
     form = deepcopy(dict(plain))
     for key, added in ADDED.items():
@@ -160,7 +163,8 @@ def normal_form(plain: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 break
             around.append(inner)
-        if len(around) > len(parents) and last in around[-1] and around[-1][last] == added.before:
+        same = added.idle is not None and _value_at(plain, added.idle[0]) == added.idle[1]
+        if len(around) > len(parents) and last in around[-1] and (same or around[-1][last] == added.before):
             del around[-1][last]
             for parent, holder in reversed(list(zip(parents, around, strict=False))):
                 if not holder[parent]:
@@ -198,6 +202,11 @@ def _mapping_at(plain: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
         inner = plain.get(key)
         plain = inner if isinstance(inner, dict) else {}
     return plain
+
+
+def _value_at(plain: Mapping[str, Any], key: str) -> Any:
+    *parents, last = key.split(".")
+    return _mapping_at(dict(plain), parents).get(last)
 
 
 def trial_key(config: TrialConfig) -> dict[str, Any]:

@@ -46,6 +46,12 @@ def autocast(compute: ComputeConfig, device: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
+def maps_context(compute: ComputeConfig, device: str) -> torch.autocast:
+    """The context in which maps that boxes are read off are computed, within that of :func:`autocast` or without."""
+    enabled = compute.precision == "bf16" and compute.maps_precision == "bf16"
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
 def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
     """Moves a network to the device, in the configured memory layout."""
     layout = torch.channels_last if compute.channels_last else torch.contiguous_format

@@ -22,6 +22,7 @@ from lchp.training import frozen, initialization
 from lchp.training.box_sources import fixed_boxes, live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.initialization import Initialization, make_networks, stage_losses
+from lchp.training.loop import autocast
 from lchp.training.material import Material, Runtime
 from lchp.training.trial import run_trial
 from tests.data.layouts import draw_table
@@ -41,6 +42,24 @@ def from_file(table: Path, file: Path | None = None, **changes: Any) -> TrialCon
     """A tiny trial whose pseudo boxes are those of a file: the table's own true boxes, where no other is given."""
     boxes = {"source": "file", "file": file or table}
     return tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=boxes, **changes)
+
+
+@pytest.mark.parametrize("source", ["mask", "single"])
+def test_live_boxes_under_bf16_are_those_of_fp32_unless_the_maps_are_asked_to_be_bf16(source: str) -> None:
+    found = []
+    for compute in ({}, {"precision": "bf16"}, {"precision": "bf16", "maps_precision": "bf16"}):
+        config = config_of(compute=compute, pseudo_boxes={"source": source}, delta=0.5)
+        network = make_networks(config, CLASSES).momentum
+        with torch.no_grad(), autocast(config.compute, "cpu"):
+            maps: list[torch.Tensor] = []
+            network.trunk.register_forward_hook(lambda _, __, made, maps=maps: maps.append(made))
+            boxes = live_boxes(config, network, views(3), LABELS)
+        found.append((boxes.boxes, boxes.masked, {made.dtype for made in maps}))
+    (plain, masked, types), (same, same_masked, same_types), (*_, low) = found
+    assert types == same_types == {torch.float32}
+    assert torch.equal(plain, same)
+    assert torch.equal(masked, same_masked)
+    assert low == {torch.bfloat16}
 
 
 def test_fixed_boxes_of_a_file_are_those_of_each_split_in_its_order(table: Path, runtime: Runtime) -> None:

@@ -131,6 +131,20 @@ def test_trial_key_of_a_config_with_an_added_field_is_the_old_one_while_it_has_t
     assert changed["refinement"] == {**before["refinement"], "patience": DEFAULT + 1}
 
 
+def test_trial_key_tells_new_bf16_results_from_old_ones_and_keeps_that_of_fp32() -> None:
+    plain = tiny().model_dump(mode="json")
+    old = {}
+    for precision in ("fp32", "bf16"):
+        stored = {**plain, "compute": {**plain["compute"], "precision": precision}}
+        del stored["compute"]["maps_precision"]
+        old[precision] = trial_key(stored_config(stored))
+        assert "maps_precision" not in old[precision]["compute"]
+    assert trial_key(tiny()) == old["fp32"]
+    assert trial_key(tiny(compute={"maps_precision": "bf16"})) == old["fp32"], "in fp32 it changes nothing"
+    assert trial_key(tiny(compute={"precision": "bf16"}))["compute"]["maps_precision"] == "fp32"
+    assert trial_key(tiny(compute={"precision": "bf16", "maps_precision": "bf16"})) == old["bf16"]
+
+
 def test_trial_key_of_a_config_with_a_field_that_no_table_names_is_another() -> None:
     before = trial_key(tiny())
     with added_field(in_the_table=False):
