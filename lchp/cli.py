@@ -100,6 +100,7 @@ def study_run(
     with fit(
         {"--output": output, "--cache": cache}, device,
         tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
+        gpus=loaded.resources.gpus,
     ):  # fmt: skip
         # Ray, MLflow and torch take seconds to import: what can be told before is told.
         from lchp.study.run.options import Machine

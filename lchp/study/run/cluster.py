@@ -18,7 +18,7 @@ import ray
 
 from lchp.errors import Refusal
 from lchp.study.run.cores import cores
-from lchp.study.run.fitness import cluster_address, short_folder
+from lchp.study.run.fitness import cluster_address, short_folder, too_few
 from lchp.study.run.stopping import listen
 from lchp.study.spec.load import Study
 from lchp.surroundings import unproxied
@@ -59,10 +59,7 @@ def cluster(study: Study, device: str) -> Iterator[dict[str, float]]:
         there = ray.cluster_resources()
         for name, amount in wanted.items():
             if amount > there.get(name.upper(), 0.0):
-                raise Refusal(
-                    f"resources.{name}s = {amount:g}: the machine has {there.get(name.upper(), 0.0):g}: "
-                    f"lower it with --set resources.{name}s=..." + (", or --device cpu" if name == "gpu" else "")
-                )
+                raise Refusal(too_few(name, amount, there.get(name.upper(), 0.0)))
         yield wanted
 
 

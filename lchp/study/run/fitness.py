@@ -37,6 +37,7 @@ def fit(
     tracking_uri: str | None = None,
     experiment: str | None = None,
     in_ray: bool = False,
+    gpus: float = 0,
 ) -> Iterator[None]:
     """See that a command can do what it is about to do in the block.
 
@@ -49,6 +50,7 @@ def fit(
         tracked: whether it writes runs, into ``experiment`` (None where it is not known yet) of the store at
             ``tracking_uri`` (None as for :func:`lchp.tracking.address.resolved`).
         in_ray: whether it trains under Ray.
+        gpus: how many GPUs one of its trials takes where it trains on them.
 
     Raises:
         Refusal: something stands in the way; one line for each thing, with its remedy.
@@ -68,6 +70,7 @@ def fit(
                 *(obstacles(store, experiment) if store else ()),
                 *_about_space(written),
                 *_about_device(device, in_ray),
+                *_about_gpus(device, gpus),
                 *_about_temporary(),
                 *(_about_ray() if in_ray else ()),
             ]
@@ -154,6 +157,19 @@ def _about_device(device: str, in_ray: bool) -> Iterator[str]:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         shown = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES = {hidden!r})"
         yield f"--device cuda: this machine has no usable CUDA device{shown}: use --device cpu"
+
+
+def _about_gpus(device: str, gpus: float) -> Iterator[str]:
+    # Without any device trials take none: --device auto is the CPU then, and --device cuda is refused.
+    there = cuda_devices() if gpus > 1 and device != "cpu" and not cluster_address() else None
+    if there and gpus > there:
+        yield too_few("gpu", gpus, there)
+
+
+def too_few(resource: str, wanted: float, there: float) -> str:
+    """What a study is told whose trials take more of a resource, ``cpu`` or ``gpu``, than there is."""
+    remedy = f"lower it with --set resources.{resource}s=..." + (", or --device cpu" if resource == "gpu" else "")
+    return f"resources.{resource}s = {wanted:g}: the machine has {there:g}: {remedy}"
 
 
 def cuda_devices() -> int | None:

@@ -163,6 +163,34 @@ def test_look_cuda_device_of_a_cluster_does_not_serve_what_runs_here(
     assert "has no usable CUDA device" in refused(tmp_path, device="cuda")
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_look_fewer_gpus_than_a_trial_takes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    driver(monkeypatch, 2)
+    assert refused(tmp_path, device=device, in_ray=True, gpus=4) == (
+        "resources.gpus = 4: the machine has 2: lower it with --set resources.gpus=..., or --device cpu"
+    )
+
+
+@pytest.mark.parametrize(("device", "gpus", "found"), [("auto", 2, 2), ("auto", 4, 0), ("cpu", 4, 2), ("cuda", 0.5, 1)])
+def test_look_gpus_that_are_there_or_not_wanted_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: float, found: int
+) -> None:
+    driver(monkeypatch, found)
+    look(folders(tmp_path), device, in_ray=True, gpus=gpus)
+    assert (tmp_path / "out").is_dir()
+
+
+def test_look_gpus_of_a_cluster_are_not_counted_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(monkeypatch, 1)
+    monkeypatch.setattr("lchp.study.run.fitness._about_ray", lambda: ())
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    look(folders(tmp_path), in_ray=True, gpus=8)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert "resources.gpus = 8: the machine has 1" in refused(tmp_path, in_ray=True, gpus=8)
+
+
 def test_look_without_a_temporary_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
