@@ -13,6 +13,7 @@ from __future__ import annotations
 import filecmp
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def ensure_run(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> str:
-    """The run of ``key``, created if the experiment has none, RUNNING in either case.
+    """The run of ``key``, created if the experiment has none, RUNNING in either case; FAILED if this call fails.
 
     Args:
         experiment: its id, from ``ensure_experiment``.
@@ -103,6 +104,17 @@ def ensure_run(
     if run_id is None:
         # The tags go with the creation: a run without its key would never be found again.
         run_id = str(mlflow_client.create_run(experiment, tags=wanted, run_name=name).info.run_id)
+    try:
+        _open(mlflow_client, run_id, params, wanted)
+    except BaseException as error:
+        with suppress(Exception):  # the store may be what failed: its own error is told, not this
+            fail_run(uri, run_id, f"{type(error).__name__}: {error}")
+        raise
+    return run_id
+
+
+def _open(mlflow_client: MlflowClient, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    """Mark a run as RUNNING and give it what it lacks of parameters and tags."""
     run = mlflow_client.get_run(run_id)
     if run.info.status != "RUNNING":
         mlflow_client.update_run(run_id, status="RUNNING")
@@ -113,11 +125,10 @@ def ensure_run(
         for field, value in flatten(params).items()
         if field not in run.data.params
     ]
-    new_tags = [RunTag(field, value) for field, value in wanted.items() if run.data.tags.get(field) != value]
+    new_tags = [RunTag(field, value) for field, value in tags.items() if run.data.tags.get(field) != value]
     mlflow_client.log_batch(run_id, tags=new_tags)
     for start in range(0, len(missing), _PARAMS_A_BATCH):
         mlflow_client.log_batch(run_id, params=missing[start : start + _PARAMS_A_BATCH])
-    return run_id
 
 
 def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]]) -> None:

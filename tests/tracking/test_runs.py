@@ -62,6 +62,20 @@ def test_ensure_run_repeated_finds_the_same_run_and_sets_it_running(store: str) 
     assert run.data.params["tau"] == "0.5"
 
 
+def test_ensure_run_that_fails_leaves_no_running_run(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.tracking.MlflowClient.log_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _run(store, "interrupted", "trial")
+    run_id = find_run(store, ensure_experiment(store, "interrupted"), "trial")
+    assert run_id is not None
+    run = client(store).get_run(run_id)
+    assert (run.info.status, run.data.tags["lchp.error"]) == ("FAILED", "KeyboardInterrupt: SIGTERM")
+
+
 def test_set_tags_are_set_changed_and_taken_away(store: str) -> None:
     run_id = _run(store, "tagged", "trial")
     set_tags(store, run_id, {"lchp.warnings": "0 selected", "lchp.counts": None})

@@ -16,10 +16,12 @@ import tests.study.small as small
 from lchp.data.config import SyntheticDataset
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
-from lchp.study.reproduce.again import _is_exact, _other_environment, reproduce
+from lchp.study.reproduce.again import _is_exact, _log, _other_environment, reproduce
+from lchp.study.reproduce.compare import Comparison
 from lchp.study.run.options import Machine
 from lchp.study.spec.moved import moved_paths
-from lchp.tracking.store import client
+from lchp.tracking.runs import read_run
+from lchp.tracking.store import client, ensure_experiment
 from lchp.training.initialization import make_networks
 from tests.training.added import added_field
 from tests.training.tiny import tiny
@@ -144,6 +146,24 @@ def test_reproduce_with_a_changed_image_names_it_and_does_not_train(stored: Stor
     assert f"dataset: {image.relative_to(tmp_path / 'images').as_posix()}: changed" in said
     assert "not trained again" in said
     assert "refinement 1" not in said
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("SIGTERM")])
+def test_reproduce_that_ends_while_it_is_logged_leaves_a_failed_run(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def ends(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lchp.study.reproduce.again.log_result", ends)
+    run = read_run(stored.uri, stored.run_id, stored.folder / f"read-{type(error).__name__}")
+    with pytest.raises(type(error)):
+        _log(stored.uri, run, tiny(), (run.folder, Comparison(True, (), (), ())), [])
+    experiment = ensure_experiment(stored.uri, run.experiment)
+    found = client(stored.uri).search_runs([experiment], f"tags.`lchp.reproduces` = '{stored.run_id}'")
+    newest = max(found, key=lambda run: run.info.start_time)
+    assert newest.info.status == "FAILED"
+    assert newest.data.tags["lchp.error"] == f"{type(error).__name__}: {error}"
 
 
 def test_reproduce_elsewhere_with_the_same_images_agrees(stored: Stored, tmp_path: Path) -> None:

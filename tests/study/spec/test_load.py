@@ -10,6 +10,7 @@ from lchp.study.spec import load
 from lchp.study.spec.load import Study, load_dataset, load_study, load_trial
 from lchp.study.spec.schema import Range
 from lchp.study.spec.values import config_value, with_values
+from lchp.vocabulary import METRICS
 
 
 def study(folder: Path, text: str, *sets: str, data: Path | None = None) -> Study:
@@ -259,7 +260,6 @@ def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -
             "    tau: [0.5]\nsplit: {val_per_class: 0}\n",
             "study.yaml:6: split.val_per_class = 0: a search chooses on val",
         ),
-        ("    tau: [0.5]\n  objective: {metric: log_area_mean}\n", "search.objective.metric = log_area_mean: must be"),
         ("    tau: [0.5]\nreferences: [few_shot]\n", "study.yaml:6: references: cannot stand beside `search`, whose"),
         ("    tau: [0.5]\nseeds: [0, 1]\n", "study.yaml:6: seeds: a search trains"),
         ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe' or 'random'"),
@@ -267,6 +267,25 @@ def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -
 )
 def test_load_study_search_mistake_is_refused(tmp_path: Path, text: str, message: str) -> None:
     assert message in refusal(tmp_path, SEARCH + text)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_load_study_objective_is_a_metric_of_which_higher_is_better(tmp_path: Path, name: str) -> None:
+    text = SEARCH + f"    tau: [0.5]\n  objective: {{metric: {name}}}\n"
+    if METRICS[name].higher_is_better:
+        search = study(tmp_path, text).search
+        assert search is not None
+        assert search.objective.key == f"lchp_r/val/{name}"
+    else:
+        said = refusal(tmp_path, text)
+        assert f"search.objective.metric = {name}: must be 'gt_known', " in said
+        assert "'log_area_spread'" not in said
+
+
+@pytest.mark.parametrize("name", ["whole_image", "supervised"])
+def test_load_study_objective_of_a_method_that_epochs_do_not_measure_is_refused(tmp_path: Path, name: str) -> None:
+    said = refusal(tmp_path, SEARCH + f"    tau: [0.5]\n  objective: {{method: {name}}}\n")
+    assert f"search.objective.method = {name}: must be 'pseudo_label', 'lchp_i' or 'lchp_r'" in said
 
 
 def test_identity_ignores_paths_and_resources_and_tables(tmp_path: Path) -> None:
