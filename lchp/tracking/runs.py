@@ -14,7 +14,6 @@ import filecmp
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,10 +23,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lchp.data.fingerprint import canonical, flatten
-from lchp.store.checks import Damaged
-from lchp.store.folder import RECORDS, StageFolder
+from lchp.store.folder import StageFolder
 from lchp.store.selection import quality
-from lchp.tracking.address import shown
 from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
 
@@ -43,24 +40,8 @@ _METRICS_A_BATCH = 1000
 _PARAMS_A_BATCH = 100
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 5000
-_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A finished trial as the store holds it.
-
-    ``scores`` is the artifact scores.json; ``metrics`` are the last values that the store itself shows, of all metrics.
-    """
-
-    run_id: str
-    experiment: str
-    name: str
-    tags: dict[str, str]
-    params: dict[str, str]
-    scores: dict[str, float]
-    metrics: dict[str, float]
-    folder: Path
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes for a run that is not there."""
 
 
 def _text(value: Any, longest: int) -> str:
@@ -239,7 +220,7 @@ def is_complete(uri: str, run_id: str, folder: Path) -> bool:
     try:
         run = mlflow_client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code in _UNKNOWN:
+        if error.error_code in UNKNOWN:
             return False
         raise
     if run.info.lifecycle_stage == LifecycleStage.DELETED or run.info.status != "FINISHED":
@@ -257,57 +238,3 @@ def _is_kept(file: Path, sizes: Mapping[str, int | None], artifacts: str) -> boo
         return False
     place = urlsplit(artifacts)
     return place.scheme != "file" or filecmp.cmp(file, Path(unquote(place.path)) / file.name, shallow=False)
-
-
-def _finished_trial(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
-    where = f"run {run_id!r} in {shown(uri)}"
-    try:
-        run = mlflow_client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in _UNKNOWN:
-            raise
-        raise ValueError(
-            f"there is no {where}: take an id from the runs table (`lchp ui`) or from results.csv, or name the store "
-            "that has it with --tracking-uri"
-        ) from error
-    if run.info.lifecycle_stage == LifecycleStage.DELETED:
-        raise ValueError(f"{where} was deleted: restore it in the MLflow UI, or take another run")
-    if KEY_TAG not in run.data.tags:
-        raise ValueError(f"{where} is no trial of lchp (it has no tag {KEY_TAG}): take a nested run of a study")
-    lacking = sorted(set(RECORDS) - {file.path for file in mlflow_client.list_artifacts(run_id)})
-    if lacking:
-        raise ValueError(
-            f"{where} is no finished trial, its artifacts lack {', '.join(lacking)}: take a nested, finished run of a "
-            "study, or run the study again to complete it"
-        )
-    return run
-
-
-def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
-    """What the store holds of a finished trial; its artifacts are copied into ``folder``, which is made.
-
-    Raises:
-        ValueError: no such run, a deleted one, none of a trial, or one whose artifacts are not complete or damaged.
-    """
-    mlflow_client = client(uri)
-    run = _finished_trial(mlflow_client, uri, run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in mlflow_client.list_artifacts(run_id):
-        mlflow_client.download_artifacts(run_id, file.path, str(folder))
-    trial = StageFolder(folder)
-    try:
-        trial.check_records()
-    except Damaged as error:
-        raise ValueError(
-            f"run {run_id!r} in {shown(uri)}: its artifact {error.fault}: run the study again, which stores it again"
-        ) from error
-    return StoredRun(
-        run_id=run_id,
-        experiment=str(mlflow_client.get_experiment(run.info.experiment_id).name),
-        name=str(run.info.run_name),
-        tags=dict(run.data.tags),
-        params=dict(run.data.params),
-        scores={name: float(value) for name, value in trial.scores().items()},
-        metrics=dict(run.data.metrics),
-        folder=folder,
-    )

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lchp.tracking.database import settle_locations
-from lchp.tracking.runs import ensure_run, finish_run, is_complete, log_result, read_run
+from lchp.tracking.runs import ensure_run, finish_run, is_complete, log_result
 from lchp.tracking.store import client, ensure_experiment, open_store
+from lchp.tracking.stored import read_run
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from lchp.tracking.runs import (
     is_complete,
     log_history,
     log_result,
-    read_run,
     set_tags,
 )
 from lchp.tracking.store import client, ensure_experiment
+from lchp.tracking.stored import read_run
 from tests.tracking.conftest import HISTORY, PICTURE, SCORES
 
 PARAMS = {"delta": 0.7, "refinement": {"epochs": 4, "teacher": "online"}, "weights": {"sha256": None}}
@@ -234,37 +234,6 @@ def test_finish_run_parent_holds_its_files(store: str, tmp_path: Path) -> None:
     finish_run(store, run_id, [tmp_path / "table.csv"])
     assert [file.path for file in client(store).list_artifacts(run_id)] == ["table.csv"]
     assert client(store).get_run(run_id).info.status == "FINISHED"
-
-
-@pytest.mark.parametrize("name", ["scores.json", "history.json", "per_image.csv", "dataset.csv"])
-def test_read_run_damaged_artifact_is_named_with_the_remedy(
-    store: str, finished: Callable[[], Path], tmp_path: Path, name: str
-) -> None:
-    run_id = _run(store, f"damaged {name}", "trial")
-    log_result(store, run_id, finished())
-    file = Path(unquote(client(store).get_run(run_id).info.artifact_uri.removeprefix("file://"))) / name
-    file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(ValueError, match=rf"run '{run_id}' in .*: its artifact {name} .*: run the study again"):
-        read_run(store, run_id, tmp_path / "copy")
-
-
-@pytest.mark.parametrize("run_id", ["0" * 32, "no-such-run"])
-def test_read_run_unknown_id_is_refused_with_remedy(store: str, tmp_path: Path, run_id: str) -> None:
-    assert not is_complete(store, run_id, tmp_path)
-    with pytest.raises(ValueError, match=f"there is no run '{run_id}'.*--tracking-uri"):
-        read_run(store, run_id, tmp_path / "copy")
-
-
-def test_read_run_foreign_deleted_and_parent_runs_are_refused(store: str, tmp_path: Path) -> None:
-    experiment = ensure_experiment(store, "foreign")
-    foreign = client(store).create_run(experiment).info.run_id
-    with pytest.raises(ValueError, match=r"is no trial of lchp"):
-        read_run(store, foreign, tmp_path / "copy")
-    client(store).delete_run(foreign)
-    with pytest.raises(ValueError, match=r"was deleted"):
-        read_run(store, foreign, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"is no finished trial.*config\.json.*nested"):
-        read_run(store, _run(store, "foreign", "study"), tmp_path / "copy")
 
 
 def _whole_trial(store: str, experiment: str, key: str, folder: str) -> None:

@@ -23,8 +23,9 @@ from lchp.study.run.recorder import REFERENCE_TAG, WEIGHTS_TAG
 from lchp.study.spec.moved import Moved
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
-from lchp.tracking.runs import StoredRun, ensure_run, fail_run, log_result, read_run
+from lchp.tracking.runs import ensure_run, fail_run, log_result
 from lchp.tracking.store import ensure_experiment, open_store
+from lchp.tracking.stored import StoredRun, read_run
 from lchp.training import environment
 from lchp.training.config import TrialConfig
 from lchp.training.identity import PATHS, normal_form, paths_of, stored_config, with_paths

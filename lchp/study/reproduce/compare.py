@@ -11,7 +11,7 @@ from lchp.data.records import PixelBoxes
 from lchp.store.folder import StageFolder
 from lchp.store.selection import EVALUATED
 from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
-from lchp.tracking.runs import StoredRun
+from lchp.tracking.stored import StoredRun
 from lchp.vocabulary import GT_KNOWN, METRICS, SELECTED, Score
 
 METRIC_TOLERANCE = 0.05

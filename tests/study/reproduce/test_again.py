@@ -20,8 +20,8 @@ from lchp.study.reproduce.again import _is_exact, _log, _other_environment, repr
 from lchp.study.reproduce.compare import Comparison
 from lchp.study.run.options import Machine
 from lchp.study.spec.moved import moved_paths
-from lchp.tracking.runs import read_run
 from lchp.tracking.store import client, ensure_experiment
+from lchp.tracking.stored import read_run
 from lchp.training.initialization import make_networks
 from tests.training.added import added_field
 from tests.training.tiny import tiny

@@ -7,7 +7,7 @@ import pytest
 
 from lchp.study.reproduce.compare import BOX_TOLERANCE, METRIC_TOLERANCE, Comparison, compare
 from lchp.study.reproduce.selfcheck import contradicting
-from lchp.tracking.runs import StoredRun
+from lchp.tracking.stored import StoredRun
 
 HEAD = "path,label,split,method,x1,y1,x2,y2,iou,top1,top5\n"
 ROW = "a.png,0,test,lchp_r,0.0,0.0,10.0,10.0,0.5,1,1\n"
