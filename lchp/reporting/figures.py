@@ -14,7 +14,6 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lchp.data.files import replacing
-from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import Table
 from lchp.vocabulary import METHODS, METRICS, TEST, TRUTH_COLOUR, is_training_key
 
@@ -100,10 +99,7 @@ def curve(table: Table, out: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, method in METHODS.items():
-        if f"{name}_{metric}" not in {column.key for column in table.columns}:
-            continue
-        cells = zip(table.column(parameter), table.column(f"{name}_{metric}"), strict=True)
-        points = sorted((x, cell.mean, cell.std or 0.0) for x, cell in cells if isinstance(cell, Summary))
+        points = sorted((x, cell.mean, cell.std or 0.0) for x, cell in table.points(name))
         if not points:
             continue
         xs, means, spreads = zip(*points, strict=True)

@@ -56,6 +56,11 @@ class PaperTable:
         """Whether any row has a number of that method and metric."""
         return any((method, metric) in row for row in self.values.values())
 
+    def knows(self, metric: str) -> bool:
+        """Whether any row has a number of that metric, of a method of ours or of a cited work."""
+        ours = any(self.reports(method, metric) for method in METHODS)
+        return ours or any(metric in numbers for numbers in self.cited.values())
+
 
 def _numbers(row: Mapping[str, str], keys: Iterable[str]) -> dict[str, Number]:
     found: dict[str, Number] = {}

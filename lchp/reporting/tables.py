@@ -1,13 +1,14 @@
 """Tables over what varies: mean and spread over seeds, the floors, and the paper's numbers beside ours.
 
-A table over parameters has one row per distinct value and, per metric, one column per method, the floors among them.
-A table over nothing has one row per method and one column per metric, and the works that the paper cites below.
+A table of one metric over parameters has one row per distinct value and one column per method, the floors among them.
+A table of several metrics, or over nothing, has one row per method (at every distinct value) and one column per metric;
+over nothing, the works that the paper cites stand below.
 Shares are in percent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +53,11 @@ class TableSpec:
     paper: str | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_rows_of_methods(self) -> bool:
+        """Whether each method has a row of its own, and each metric a column; else each method has a column."""
+        return not self.by or len(self.metrics) > 1
+
 
 @dataclass(frozen=True)
 class Table:
@@ -81,7 +87,7 @@ class Table:
     @property
     def is_curve(self) -> bool:
         """Whether the table is over one parameter, with at least two rows, all numbers."""
-        values = self.column(self.spec.by[0]) if len(self.spec.by) == 1 else []
+        values = distinct(self.column(self.spec.by[0])) if len(self.spec.by) == 1 else []
         numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
         return len(values) == len(numbers) > 1
 
@@ -89,6 +95,19 @@ class Table:
         """The cells of the column ``key``."""
         place = [column.key for column in self.columns].index(key)
         return [row[place] for row in self.rows]
+
+    def points(self, method: str) -> list[tuple[Cell, Summary]]:
+        """The values of the table's parameter at which a method was measured, and what it has of the first metric."""
+        parameter, metric = self.column(self.spec.by[0]), self.spec.metrics[0]
+        if self.spec.has_rows_of_methods:
+            mine = [title == METHODS[method].title for title in self.column("method")]
+            cells = self.column(metric)
+        else:
+            key = f"{method}_{metric}"
+            mine = [key in {column.key for column in self.columns}] * len(self.rows)
+            cells = self.column(key) if all(mine) else [None] * len(self.rows)
+        found = zip(parameter, mine, cells, strict=True)
+        return [(x, cell) for x, is_mine, cell in found if is_mine and isinstance(cell, Summary)]
 
 
 class _Scores:
@@ -157,33 +176,47 @@ def _percent(metrics: Sequence[str]) -> str:
     return ", %" if all(shares) else ", shares in %" if any(shares) else ""
 
 
+@dataclass(frozen=True)
+class _Row:
+    cells: tuple[Cell, ...]
+    trials: Sequence[TrialRow] = ()
+    """Those that it is made of; none of a row that the paper cites."""
+    method: str | None = None
+    """Whose it is; None where every method has columns of its own."""
+
+
 def _over_methods(
     spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
-) -> tuple[list[Column], list[tuple[Cell, ...]]]:
-    columns = [Column("method", "Method", "label")]
+) -> tuple[list[Column], list[_Row]]:
+    """One row per distinct value and method, one column per metric."""
+    columns = [*(Column(key, key, "label") for key in spec.by), Column("method", "Method", "label")]
+    beside = {metric for metric in spec.metrics if paper and paper.knows(metric)}
     for metric in spec.metrics:
         columns.append(Column(metric, METRICS[metric].title, _kind(metric)))
-        if paper:
+        if metric in beside:
             columns.append(Column(f"paper_{metric}", f"{METRICS[metric].title} (paper)", "paper"))
-    rows: list[tuple[Cell, ...]] = []
-    for name, method in scores.methods.items():
-        cells: list[Cell] = [method.title]
-        for metric in spec.metrics:
-            cells += [scores.summary(trials, name, metric), *([paper.number(None, name, metric)] if paper else [])]
-        rows.append(tuple(cells))
+    rows = []
+    for values in distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]) or [()]:
+        here = _at(spec, values, trials)
+        for name, method in scores.methods.items():
+            cells: list[Cell] = [*values, method.title]
+            for metric in spec.metrics:
+                cells.append(scores.summary(here, name, metric))
+                if paper and metric in beside:
+                    cells.append(paper.number(values[0] if values else None, name, metric))
+            rows.append(_Row(tuple(cells), here, name))
     for title, numbers in (paper.cited if paper else {}).items():
-        rows.append((title, *(cell for metric in spec.metrics for cell in (None, numbers.get(metric)))))
+        cited = {f"paper_{metric}": numbers.get(metric) for metric in spec.metrics}
+        rows.append(_Row((title, *(cited.get(column.key) for column in columns[1:]))))
     return columns, rows
 
 
 def _parameter_columns(spec: TableSpec, scores: _Scores, paper: PaperTable | None) -> list[Column]:
-    columns = [Column(key, key, "label") for key in spec.by]
-    for metric in spec.metrics:
-        behind = "" if len(spec.metrics) == 1 else f" {METRICS[metric].title}"
-        for name, method in scores.methods.items():
-            columns.append(Column(f"{name}_{metric}", f"{method.title}{behind}", _kind(metric)))
-            if paper and paper.reports(name, metric):
-                columns.append(Column(f"paper_{name}_{metric}", f"{method.title}{behind} (paper)", "paper"))
+    columns, (metric,) = [Column(key, key, "label") for key in spec.by], spec.metrics
+    for name, method in scores.methods.items():
+        columns.append(Column(f"{name}_{metric}", method.title, _kind(metric)))
+        if paper and paper.reports(name, metric):
+            columns.append(Column(f"paper_{name}_{metric}", f"{method.title} (paper)", "paper"))
     return columns
 
 
@@ -194,53 +227,39 @@ def _at(spec: TableSpec, values: tuple[Any, ...], trials: Sequence[TrialRow]) ->
 
 def _over_parameters(
     spec: TableSpec, trials: list[TrialRow], scores: _Scores, paper: PaperTable | None
-) -> tuple[list[Column], list[tuple[Cell, ...]]]:
+) -> tuple[list[Column], list[_Row]]:
+    """One row per distinct value, one column per method."""
+    (metric,) = spec.metrics
     columns = _parameter_columns(spec, scores, paper)
     selecting = any(key == "tau" or key.split(".")[0] == "confidence" for key in spec.by)
     selecting = selecting and any(trial.selection for trial in trials)
     columns += auc_columns(trials)
     if selecting:
         columns += selection_columns(trials, paper)
-    rows: list[tuple[Cell, ...]] = []
+    rows = []
     for values in distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]):
         here = _at(spec, values, trials)
         cells: dict[str, Cell] = dict(zip(spec.by, values, strict=True))
-        for metric in spec.metrics:
-            for method in scores.methods:
-                cells[f"{method}_{metric}"] = scores.summary(here, method, metric)
-                if paper:
-                    cells[f"paper_{method}_{metric}"] = paper.number(values[0], method, metric)
+        for method in scores.methods:
+            cells[f"{method}_{metric}"] = scores.summary(here, method, metric)
+            if paper:
+                cells[f"paper_{method}_{metric}"] = paper.number(values[0], method, metric)
         cells[CONFIDENCE_AUC] = auc_of(here)
         if selecting:
             cells.update(selected_of(here, cells.get("tau")))
             if paper:
                 cells["paper_selected"] = paper.number(values[0], SELECTION, SELECTED)
                 cells[f"paper_selected_{GT_KNOWN}"] = paper.number(values[0], SELECTION, GT_KNOWN)
-        rows.append(tuple(cells[column.key] for column in columns))
+        rows.append(_Row(tuple(cells[column.key] for column in columns), here))
     return columns, rows
 
 
-def _with_warnings(
-    spec: TableSpec,
-    trials: list[TrialRow],
-    methods: Collection[str],
-    columns: list[Column],
-    rows: list[tuple[Cell, ...]],
-) -> tuple[list[Column], list[tuple[Cell, ...]]]:
+def _with_warnings(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[tuple[Cell, ...]]]:
     """The table with a last column that says in which rows training degenerated; as it is where it nowhere did."""
-    if spec.by:
-        found = [
-            row_warnings(
-                [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == row[: len(spec.by)]]
-            )
-            for row in rows
-        ]
-    else:
-        of_method = [row_warnings(trials, name) for name in methods]
-        found = [*of_method, *[None] * (len(rows) - len(of_method))]
+    found = [row_warnings(row.trials, row.method) if row.trials else None for row in rows]
     if not any(found):
-        return columns, rows
-    beside = [(*row, cell) for row, cell in zip(rows, found, strict=True)]
+        return columns, [row.cells for row in rows]
+    beside = [(*row.cells, cell) for row, cell in zip(rows, found, strict=True)]
     return [*columns, Column("warnings", "Warnings", "warnings")], beside
 
 
@@ -281,8 +300,8 @@ def make_table(
     """
     chosen = _select(spec, trials)
     numbers, notes = _paper(spec, paper)
-    make, scores = _over_parameters if spec.by else _over_methods, _Scores(frame, spec.split)
-    columns, rows = _with_warnings(spec, chosen, scores.methods, *make(spec, chosen, scores, numbers))
+    make, scores = _over_methods if spec.has_rows_of_methods else _over_parameters, _Scores(frame, spec.split)
+    columns, rows = _with_warnings(*make(spec, chosen, scores, numbers))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = (
         f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds (n seeds)"
@@ -302,7 +321,7 @@ def make_table(
             *([f"At {', '.join(fixed)}."] if fixed else []),
             *_of_references(scores),
             *notes,
-            *confidence_notes(chosen, over_methods=not spec.by),
+            *([] if spec.by and spec.has_rows_of_methods else confidence_notes(chosen, over_methods=not spec.by)),
         ),
         images=images,
         trials=len(chosen),

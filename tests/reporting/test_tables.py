@@ -187,25 +187,29 @@ def test_make_table_of_trials_of_version_0_1_says_nothing_of_the_auc(make_trial:
     assert not [note for note in table.notes if "AUC" in note]
 
 
-def test_make_table_several_metrics_name_the_metric_in_each_title(delta_trials: list[TrialRow]) -> None:
-    table = _make(TableSpec(by=("delta",), metrics=("gt_known", "mean_iou")), delta_trials)
-    assert [column.title for column in table.columns[1:7]] == [
-        "Pseudo Label GT-Known",
-        "LCHP-I GT-Known",
-        "LCHP-R GT-Known",
-        "Whole image GT-Known",
-        "Best centred box GT-Known",
-        "Pseudo Label Mean IoU",
-    ]
-    assert table.column("lchp_r_mean_iou") == [None, None]
+def test_make_table_of_several_metrics_has_a_row_for_each_method_at_each_value(delta_trials: list[TrialRow]) -> None:
+    table = _make(TableSpec(by=("delta",), metrics=("gt_known", "mean_iou"), paper="table3_delta"), delta_trials)
+    titles = ["delta", "Method", "GT-Known", "GT-Known (paper)", "Mean IoU"]
+    assert [column.title for column in table.columns] == titles
+    assert table.column("delta") == [0.7] * 5 + [0.5] * 5
+    assert table.column("method") == ["Pseudo Label", "LCHP-I", "LCHP-R", "Whole image", "Best centred box"] * 2
+    assert table.column("gt_known")[2] == Summary(2, 81.25, (2 * 6.25**2) ** 0.5)
+    assert table.column("paper_gt_known")[:3] == [72.44, 87.12, 94.36]
+    assert table.column("mean_iou") == [None] * 10
+    assert table.is_curve
+    assert table.points("lchp_r") == [(0.7, Summary(2, 81.25, (2 * 6.25**2) ** 0.5)), (0.5, Summary(1, 62.5, None))]
+    wide = _make(TableSpec(by=("delta",)), delta_trials)
+    assert wide.points("lchp_r") == table.points("lchp_r")
+    assert wide.points("supervised") == table.points("supervised") == []
 
 
 def test_make_table_of_how_boxes_are_wrong_shows_plain_numbers(make_trial: MakeTrial) -> None:
     scores = {"lchp_r/test/log_area_mean": -0.125, "lchp_r/test/gt_known": 0.5}
     trials = [make_trial("r1", 0, {"delta": 0.5}, scores), make_trial("r2", 1, {"delta": 0.5}, scores)]
     table = _make(TableSpec(by=("delta",), metrics=("gt_known", "log_area_mean")), trials)
-    assert table.column("lchp_r_log_area_mean") == [Summary(2, -0.125, 0.0)]
-    assert table.column("lchp_r_gt_known") == [Summary(2, 50.0, 0.0)]
+    assert table.column("method")[2] == "LCHP-R"
+    assert table.column("log_area_mean")[2] == Summary(2, -0.125, 0.0)
+    assert table.column("gt_known")[2] == Summary(2, 50.0, 0.0)
     assert table.heading.startswith("GT-Known, Log area ratio on test, shares in %: mean")
     assert "| -0.125 ± 0.000 (2) |" in to_markdown(table)
     assert _make(TableSpec(metrics=("log_area_mean",)), trials).heading.startswith("Log area ratio on test: mean")
