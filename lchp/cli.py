@@ -130,12 +130,13 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 @with_options(CONFIGURED, OUTPUT)
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
+    from lchp.store.study_folder import store_of
     from lchp.study.run.ledger import as_text, damaged, read
     from lchp.study.run.ownership import is_running
 
     loaded = _study(file, sets, data, output)
     entries = read(output / loaded.name)
-    click.echo("\n".join([as_text(entries, is_running(output / loaded.name)), *damaged(entries, output / ".store")]))
+    click.echo("\n".join([as_text(entries, is_running(output / loaded.name)), *damaged(entries, store_of(output))]))
     return 0
 
 

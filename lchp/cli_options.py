@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from lchp.store.study_folder import LEDGER
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -63,7 +65,7 @@ def _not_empty(_: click.Context, parameter: click.Parameter, value: str | None) 
 def run_id(_: click.Context, __: click.Parameter, value: str) -> str:
     """A run's id as MLflow makes them, or BadParameter."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}", value):
-        raise click.BadParameter(f"{value!r} is no run id: copy it from the MLflow UI, or from trials.json of a study")
+        raise click.BadParameter(f"{value!r} is no run id: copy it from the MLflow UI, or from {LEDGER} of a study")
     return value
 
 

@@ -12,8 +12,7 @@ from lchp.reporting.html import write_html
 from lchp.reporting.tables import Table, TableSpec, make_table
 from lchp.reporting.writing import table_texts
 from lchp.store.folder import StageFolder
-
-LOSSES, REPORT = "losses.png", "report.html"
+from lchp.store.study_folder import StudyFolder
 
 
 def build_report(
@@ -46,16 +45,17 @@ def build_report(
     assert trials, "a report needs a finished trial"
     frame = collect(study, trials)
     tables = [make_table(spec, frame, trials, paper, unfinished) for spec in specs]
-    texts = {folder / "results.csv": results_text(frame)}
+    files = StudyFolder(folder)
+    texts = {files.results: results_text(frame)}
     for table in tables:
         texts.update(table_texts(table, folder))
     changed = [file for file, text in texts.items() if not file.exists() or file.read_bytes() != text.encode()]
     for file in changed:
         write_text(file, texts[file])
-    pictures = [(table, folder / f"{table.spec.name}.png") for table in tables if table.is_curve]
-    drawn = (folder / LOSSES, folder / REPORT, *(picture for _, picture in pictures))
+    pictures = [(table, files.curve(table.spec.name)) for table in tables if table.is_curve]
+    drawn = (files.losses, files.report, *(picture for _, picture in pictures))
     if redraw or changed or not all(file.exists() for file in drawn):
-        _draw(study, question, trials[0], tables, pictures, folder)
+        _draw(study, question, trials[0], tables, pictures, files)
     return tables
 
 
@@ -65,7 +65,7 @@ def _draw(
     first: TrialRow,
     tables: Sequence[Table],
     pictures: Sequence[tuple[Table, Path]],
-    folder: Path,
+    files: StudyFolder,
 ) -> None:
     """The pictures, and the report that holds them."""
     from lchp.reporting.figures import curve, losses  # matplotlib takes a second to import
@@ -76,8 +76,8 @@ def _draw(
         figures[f"{table.spec.name}: {table.heading}"] = picture
     made = StageFolder(first.folder)
     at = ", ".join(f"{key} = {value}" for key, value in {**first.varied, "seed": first.seed}.items())
-    losses(made.history(), folder / LOSSES)
-    figures[f"Training at {at}"] = folder / LOSSES
+    losses(made.history(), files.losses)
+    figures[f"Training at {at}"] = files.losses
     if made.picture is not None:
         figures[f"Predictions at {at}"] = made.picture
-    write_html(folder / REPORT, study, question, tables, figures, flatten(made.environment()))
+    write_html(files.report, study, question, tables, figures, flatten(made.environment()))

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lchp.store.folder import StageFolder
+from lchp.store.per_image import CORNERS, IOU, LABEL, METHOD, PATH, SPLIT, TOP1
 from lchp.vocabulary import LCHP_R, METHODS, REFINEMENT, SELECTED, SPLITS, TEST, WHOLE_IMAGE, predicting, training_key
 
 EVERYTHING = 0.99
@@ -32,8 +33,6 @@ TRIVIAL = 0.95
 
 FEWEST = 5
 """Test images below which boxes and classes say nothing about the training."""
-
-_CORNERS = ["x1", "y1", "x2", "y2"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def read_evidence(folder: Path) -> Evidence:
     history = stored.history()
     if not stored.has_per_image:
         return Evidence({}, tuple(_of_selection(history)))
-    columns = ["path", "label", "split", "method", *_CORNERS, "iou", "top1"]
+    columns = [PATH, LABEL, SPLIT, METHOD, *CORNERS, IOU, TOP1]
     try:
         rows = pd.read_csv(io.StringIO(stored.per_image_text()), usecols=columns)
     except ValueError as error:
@@ -138,10 +137,10 @@ def count_images(rows: pd.DataFrame) -> dict[str, Images]:
     """The images of every split; ``rows`` are those of per_image.csv, one an image, split and method."""
     found = {}
     for split in SPLITS:
-        of_split = rows[rows["split"] == split]
+        of_split = rows[rows[SPLIT] == split]
         if len(of_split):
-            of_one = of_split[of_split["method"] == of_split["method"].iloc[0]]
-            found[split] = Images(len(of_one), int(of_one["iou"].notna().sum()))
+            of_one = of_split[of_split[METHOD] == of_split[METHOD].iloc[0]]
+            found[split] = Images(len(of_one), int(of_one[IOU].notna().sum()))
     return found
 
 
@@ -156,7 +155,7 @@ def degenerations(
         view_side: the side of the evaluated view as a share of the image's, in (0, 1].
     """
     yield from _of_selection(history)
-    test = rows[rows["split"] == TEST]
+    test = rows[rows[SPLIT] == TEST]
     for method, corners in _corners(test).items():
         yield from _of_boxes(method, corners / view_side)
     yield from _of_classes(test)
@@ -178,12 +177,12 @@ def _corners(test: pd.DataFrame) -> dict[str, np.ndarray]:
 
     per_image.csv holds pixels; the images' sizes are in the rows of the floor that is the whole image.
     """
-    whole = test[test["method"] == WHOLE_IMAGE].drop_duplicates("path").set_index("path")[["x2", "y2", "x2", "y2"]]
+    whole = test[test[METHOD] == WHOLE_IMAGE].drop_duplicates(PATH).set_index(PATH)[[*CORNERS[2:], *CORNERS[2:]]]
     found = {}
     for method in predicting():
-        rows = test[test["method"] == method]
+        rows = test[test[METHOD] == method]
         if len(rows) and len(whole):
-            found[method] = rows[_CORNERS].to_numpy(float) / whole.reindex(rows["path"]).to_numpy(float)
+            found[method] = rows[list(CORNERS)].to_numpy(float) / whole.reindex(rows[PATH]).to_numpy(float)
     return found
 
 
@@ -203,11 +202,11 @@ def _of_boxes(method: str, corners: np.ndarray) -> Iterator[Degeneration]:
 
 def _of_classes(test: pd.DataFrame) -> Iterator[Degeneration]:
     """A classifier that is not two standard errors above always naming the most frequent class."""
-    rows = test[test["method"] == test["method"].iloc[0]] if len(test) else test
-    n, classes = len(rows), rows["label"].nunique()
+    rows = test[test[METHOD] == test[METHOD].iloc[0]] if len(test) else test
+    n, classes = len(rows), rows[LABEL].nunique()
     if n < FEWEST or classes < 2:
         return
-    chance, right = float(rows["label"].value_counts().iloc[0] / n), float(rows["top1"].mean())
+    chance, right = float(rows[LABEL].value_counts().iloc[0] / n), float(rows[TOP1].mean())
     if right <= chance + 2 * (chance * (1 - chance) / n) ** 0.5:
         detail = f"{right:.1%} of {n} test images right, {chance:.1%} by always naming the most frequent class"
         yield Degeneration("at chance", "it tells the classes apart no better than a guess", None, detail)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lchp.data.files import replacing
 from lchp.reporting.tables import Table
+from lchp.store.per_image import CORNERS, IOU, METHOD, PATH, SPLIT
 from lchp.vocabulary import METHODS, METRICS, TEST, TRUTH_COLOUR, is_training_key
 
 TRUTH = "truth"
@@ -30,13 +31,12 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 def _outline(axes: Any, row: Mapping[str, Any], colour: str) -> None:
-    corner = (row["x1"] - 0.5, row["y1"] - 0.5)
-    size = (row["x2"] - row["x1"], row["y2"] - row["y1"])
-    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=2.0))
+    x1, y1, x2, y2 = (row[corner] for corner in CORNERS)
+    axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=2.0))
 
 
 def _caption(rows: Sequence[Mapping[str, Any]]) -> str:
-    known = {row["method"]: row["iou"] for row in rows if not pd.isna(row["iou"])}
+    known = {row[METHOD]: row[IOU] for row in rows if not pd.isna(row[IOU])}
     shown = [f"{METHODS[name].short} {known[name]:.2f}" for name in METHODS if name in known]
     return "IoU " + "  ".join(shown) if shown else ""
 
@@ -61,8 +61,8 @@ def predictions(
     Raises:
         ValueError: ``per_image`` has no test image.
     """
-    test = per_image[(per_image["split"] == TEST) & per_image["method"].isin(COLOURS)]
-    paths = list(dict.fromkeys(test["path"]))
+    test = per_image[(per_image[SPLIT] == TEST) & per_image[METHOD].isin(COLOURS)]
+    paths = list(dict.fromkeys(test[PATH]))
     if not paths:
         raise ValueError("per_image.csv has no boxes on the test split: nothing to draw")
     drawn = np.sort(np.random.default_rng(seed).choice(len(paths), min(count, len(paths)), replace=False))
@@ -75,15 +75,13 @@ def predictions(
         path = paths[place]
         with Image.open(root / path) as image:
             axes.imshow(np.asarray(image.convert("RGB")))
-        for true_box in [] if truth is None else truth[truth["path"] == path].to_dict("records"):
+        for true_box in [] if truth is None else truth[truth[PATH] == path].to_dict("records"):
             _outline(axes, {str(key): value for key, value in true_box.items()}, COLOURS[TRUTH])
-        rows = [
-            {str(key): value for key, value in row.items()} for row in test[test["path"] == path].to_dict("records")
-        ]
+        rows = [{str(key): value for key, value in row.items()} for row in test[test[PATH] == path].to_dict("records")]
         for row in rows:
-            _outline(axes, row, COLOURS[row["method"]])
+            _outline(axes, row, COLOURS[row[METHOD]])
         axes.set_title(_caption(rows), fontsize=9)
-    names = [name for name in COLOURS if name in set(test["method"]) or (name == TRUTH and truth is not None)]
+    names = [name for name in COLOURS if name in set(test[METHOD]) or (name == TRUTH and truth is not None)]
     labels = {name: METHODS[name].title if name in METHODS else name.capitalize() for name in names}
     lines = [Line2D([], [], color=COLOURS[name], linewidth=3, label=labels[name]) for name in names]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))

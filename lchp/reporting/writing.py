@@ -9,6 +9,7 @@ from pathlib import Path
 from lchp.reporting.cells import Cell, Column
 from lchp.reporting.statistics import Summary
 from lchp.reporting.tables import Table
+from lchp.store.study_folder import StudyFolder
 
 TEXT = ("label", "warnings")
 """The kinds of columns that hold words, which begin at the left."""
@@ -125,6 +126,6 @@ def to_latex(table: Table) -> str:
 
 
 def table_texts(table: Table, folder: Path) -> dict[Path, str]:
-    """The files ``<name>.csv``, ``<name>.md`` and ``<name>.tex`` in ``folder``, and what they hold."""
-    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
-    return {folder / f"{table.spec.name}.{ending}": text for ending, text in texts.items()}
+    """The files of a table in a study's ``folder``, and what they hold."""
+    texts = (to_csv(table), to_markdown(table), to_latex(table))
+    return dict(zip(StudyFolder(folder).table(table.spec.name), texts, strict=True))

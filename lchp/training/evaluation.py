@@ -17,13 +17,13 @@ from lchp.data.config import ViewConfig
 from lchp.data.loader import ImageSource
 from lchp.method import augmentation, boxes, metrics
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
+from lchp.store.per_image import COLUMNS
 from lchp.training.box_sources import live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.loop import autocast
 from lchp.training.material import Split
 from lchp.vocabulary import CENTRED_BOX, TOP1_CLS, WHOLE_IMAGE, Score
 
-PER_IMAGE_COLUMNS = ("path", "label", "split", "method", "x1", "y1", "x2", "y2", "iou", "top1", "top5")
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Normalised views (n, 3, s, s) and their labels (n,) to corner boxes (n, 4) in those views."""
 
@@ -35,7 +35,7 @@ has none for some of them, and is not measured.
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores by ``<method>/<split>/<metric>``, and one row an image in the order of PER_IMAGE_COLUMNS."""
+    """Scores by ``<method>/<split>/<metric>``, and one row an image in the columns of ``lchp.store.per_image``."""
 
     scores: dict[str, float] = field(default_factory=dict)
     rows: list[tuple[object, ...]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Measured:
         """The rows as CSV; floats with all their digits, unknown values empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(PER_IMAGE_COLUMNS)
+        writer.writerow(COLUMNS)
         writer.writerows(self.rows)
         return text.getvalue()
 

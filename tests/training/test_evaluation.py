@@ -17,9 +17,9 @@ from lchp.data.config import ViewConfig
 from lchp.data.loader import ImageSource
 from lchp.data.records import ImageRecord
 from lchp.method.augmentation import IMAGENET_MEAN, IMAGENET_STD
+from lchp.store.per_image import COLUMNS
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import (
-    PER_IMAGE_COLUMNS,
     Evaluator,
     Measured,
     Split,
@@ -81,7 +81,7 @@ def iou(one: Box, two: Box) -> float:
 def test_per_image_holds_every_image_of_val_and_test_once_a_method(birds: Birds) -> None:
     config, runtime, _ = birds
     rows, splits = rows_of(birds), Material.prepare(config, runtime).splits
-    assert tuple(rows[0]) == PER_IMAGE_COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     records = [("val", record) for record in splits.val] + [("test", record) for record in splits.test]
     methods = ("pseudo_label", "lchp_i", "lchp_r", "whole_image", "centred_box")
     expected = {(m, name, record.path, str(record.label)) for m in methods for name, record in records}

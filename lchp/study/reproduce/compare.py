@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lchp.data.records import PixelBoxes
 from lchp.store.folder import StageFolder
+from lchp.store.per_image import KEY
 from lchp.store.selection import EVALUATED
 from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
 from lchp.tracking.stored import StoredRun
@@ -24,7 +25,6 @@ BOX_TOLERANCE = 0.8
 """Where equal bits are not promised: the smallest mean IoU of a method's boxes with the stored ones."""
 
 _NAMED = 20
-_KEY = ("path", "split", "method")
 
 Selection = list[dict[str, str]]
 """The rows of selection.csv."""
@@ -185,7 +185,7 @@ def _is_share(name: str) -> bool:
 
 
 def _rows(folder: StageFolder) -> Rows:
-    return {tuple(row[key] for key in _KEY): row for row in folder.per_image()}
+    return {tuple(row[key] for key in KEY): row for row in folder.per_image()}
 
 
 def _boxes(stored: Rows, again: Rows, exact: bool) -> tuple[tuple[BoxLine, ...], tuple[str, ...]]:

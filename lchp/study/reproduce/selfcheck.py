@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lchp.data.records import PixelBox, PixelBoxes
+from lchp.store.per_image import CORNERS, IOU, TOP1, TOP5
 from lchp.vocabulary import (
     BOX_ACCURACIES,
     GT_KNOWN,
@@ -32,7 +33,8 @@ _HITS = {name: metric.iou for name, metric in METRICS.items() if metric.iou is n
 
 def box_of(row: Mapping[str, str]) -> PixelBox:
     """The predicted box of a row of per_image.csv, in pixels."""
-    return float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"])
+    x1, y1, x2, y2 = (float(row[corner]) for corner in CORNERS)
+    return x1, y1, x2, y2
 
 
 def box_iou(a: PixelBox, b: PixelBox) -> float:
@@ -51,10 +53,10 @@ def contradicting(rows: Rows, scores: Mapping[str, float], true_boxes: PixelBoxe
     wrong = []
     for key, row in rows.items():
         truth = (true_boxes or {}).get(key[0])
-        if truth and row["iou"]:
+        if truth and row[IOU]:
             found = max(box_iou(box_of(row), box) for box in truth)
-            if abs(found - float(row["iou"])) > IOU_TOLERANCE:
-                wrong.append(f"stored box {' '.join(key)}: its IoU is {found:.6f}, per_image.csv says {row['iou']}")
+            if abs(found - float(row[IOU])) > IOU_TOLERANCE:
+                wrong.append(f"stored box {' '.join(key)}: its IoU is {found:.6f}, per_image.csv says {row[IOU]}")
     wrong = wrong[:_NAMED] + ([f"... and {len(wrong) - _NAMED} more stored boxes"] if len(wrong) > _NAMED else [])
     groups: dict[tuple[str, str], list[dict[str, str]]] = {}
     for (_, split, method), row in rows.items():
@@ -70,13 +72,13 @@ def contradicting(rows: Rows, scores: Mapping[str, float], true_boxes: PixelBoxe
 
 def _scores(rows: list[dict[str, str]]) -> dict[str, float]:
     """The metrics of paper 4.2 over the rows of one method and split (``lchp.method.metrics``, from text)."""
-    top1, top5 = ([row[name] == "1" for row in rows] for name in ("top1", "top5"))
+    top1, top5 = ([row[name] == "1" for row in rows] for name in (TOP1, TOP5))
     scores = {TOP1_CLS: _mean(top1)}
-    rows = [row for row in rows if row["iou"]]
+    rows = [row for row in rows if row[IOU]]
     if rows:
         # As measured: localization counts the images that have a true box, classification all of them.
-        top1, top5 = ([row[name] == "1" for row in rows] for name in ("top1", "top5"))
-        ious = [float(row["iou"]) for row in rows]
+        top1, top5 = ([row[name] == "1" for row in rows] for name in (TOP1, TOP5))
+        ious = [float(row[IOU]) for row in rows]
         hits = {name: [iou >= least for iou in ious] for name, least in _HITS.items()}
         scores |= {name: _mean(hit) for name, hit in hits.items()}
         scores[MEAN_IOU] = _mean(ious)

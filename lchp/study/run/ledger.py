@@ -11,8 +11,7 @@ from typing import Any, Literal, get_args
 from lchp.data.files import read_json, set_aside, write_json
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
-
-FILE = "trials.json"
+from lchp.store.study_folder import StudyFolder
 
 State = Literal["waiting", "running", "finished", "failed", "stopped"]
 
@@ -44,7 +43,7 @@ class Ledger:
 
     def __init__(self, study: Path) -> None:
         self.folder = study
-        self.file = study / FILE
+        self.file = StudyFolder(study).ledger
         self.entries: dict[str, Entry] = {}
         self._waits = False
 
@@ -82,7 +81,7 @@ def read(study: Path) -> list[Entry]:
     Raises:
         Refusal: the study was never run there, or the file is broken.
     """
-    file = study / FILE
+    file = StudyFolder(study).ledger
     if not file.exists():
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
     with refusing():
@@ -93,7 +92,7 @@ def earlier(study: Path, say: Callable[[str], None]) -> list[Entry]:
     """The entries that an earlier run wrote; none where there was no run. A damaged file is told of and set aside: the
     study that goes on writes it again.
     """
-    file = study / FILE
+    file = StudyFolder(study).ledger
     if not file.exists():
         return []
     try:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-LOG = "log.txt"
+from lchp.store.study_folder import StudyFolder
 
 
 class StudyLog:
     """Says lines to a person and keeps them, with the time, in the study's folder."""
 
     def __init__(self, folder: Path, echo: Callable[[str], None]) -> None:
-        self.file = folder / LOG
+        self.file = StudyFolder(folder).log
         self._echo = echo
 
     def say(self, text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lchp.errors import Refusal
+from lchp.store.study_folder import store_of
 from lchp.study.run.fitness import cluster_address, cuda_devices
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
@@ -35,7 +36,7 @@ class Machine:
             # The driver shows a device, or none was looked for: this build of torch cannot use it.
             raise Refusal("--device cuda: torch finds no usable CUDA device on this machine: use --device cpu")
         device = ("cuda" if there else "cpu") if self.device == "auto" else self.device
-        return Runtime(output.absolute() / ".store", self.cache.absolute(), device, self.workers)
+        return Runtime(store_of(output.absolute()), self.cache.absolute(), device, self.workers)
 
 
 def _has_cuda() -> bool:

@@ -18,10 +18,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from lchp.errors import Refusal
+from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Choice, Range, Search
-
-JOURNAL = "optuna.journal"
 
 
 def distributions(space: dict[str, Range | tuple[Choice, ...]]) -> dict[str, BaseDistribution]:
@@ -40,7 +39,7 @@ def distributions(space: dict[str, Range | tuple[Choice, ...]]) -> dict[str, Bas
 def open_search(name: str, folder: Path) -> OptunaStudy:
     """The persistent Optuna study in a study's folder, created where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    storage = JournalStorage(JournalFileBackend(str(StudyFolder(folder).journal)))
     return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 
 

@@ -13,6 +13,7 @@ from lchp.data.files import read_json, write_text
 from lchp.data.fingerprint import differences, fingerprint
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
+from lchp.store.study_folder import StudyFolder
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
 from lchp.training.identity import trial_form
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from lchp.study.run.prepare import Materials
     from lchp.training.config import TrialConfig
 
-CONFIGURATION = "study.json"
 _NAMED = 20
 
 
@@ -35,7 +35,7 @@ def alone(folder: Path) -> Iterator[None]:
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / ".lock"
+    lock = StudyFolder(folder).lock
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +53,7 @@ def alone(folder: Path) -> Iterator[None]:
 def is_running(folder: Path) -> bool:
     """Whether a process holds a study's folder now."""
     try:
-        with (folder / ".lock").open() as file:
+        with StudyFolder(folder).lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -89,14 +89,14 @@ def claim(study: Study, folder: Path, materials: Materials, entries: Sequence[En
             data[f"{name} {digest[:6]}"] = digest
     held = _held(folder)
     if held is None:
-        write_text(folder / CONFIGURATION, json.dumps({**study.identity(), "data": data}, indent=1))
+        write_text(StudyFolder(folder).configuration, json.dumps({**study.identity(), "data": data}, indent=1))
         return
     images = _changed_images(study, entries, materials) if held.get("data") != data else []
     _refuse_other(study, folder, held, {**study.identity(), "data": data}, images)
 
 
 def _held(folder: Path) -> dict[str, Any] | None:
-    file = folder / CONFIGURATION
+    file = StudyFolder(folder).configuration
     if not file.exists():
         return None
     remedy = "delete it, and run the study again"

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 from lchp.store.folder import StageFolder
+from lchp.store.per_image import CORNERS, PATH
 from lchp.training.material import Material
 
 
@@ -20,6 +21,6 @@ def draw_predictions(material: Material, folder: Path) -> None:
 
     boxes = material.pixel_boxes(material.splits.test)
     rows = [(path, *box) for path, several in (boxes or {}).items() for box in several]
-    truth = pd.DataFrame(rows, columns=["path", "x1", "y1", "x2", "y2"]) if rows else None
+    truth = pd.DataFrame(rows, columns=[PATH, *CORNERS]) if rows else None
     with trial.drawing() as picture:
         predictions(pd.read_csv(io.StringIO(trial.per_image_text())), material.dataset.root, picture, truth=truth)

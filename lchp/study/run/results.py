@@ -10,6 +10,7 @@ from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.tables import Table, TableSpec
 from lchp.reporting.writing import to_markdown
+from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.ledger import damaged, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
@@ -40,7 +41,7 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
         Refusal: no trial is finished, or the files of one are damaged.
     """
     folder = output / study.name
-    store = output / ".store"
+    store = store_of(output)
     entries = read(folder)
     lines = damaged(entries, store)
     if lines:
@@ -62,7 +63,7 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
 
 def as_text(tables: Sequence[Table], folder: Path) -> str:
     """The tables for a terminal, and where the report in the study's ``folder`` is."""
-    return "\n".join([*(to_markdown(table) for table in tables), f"report: {folder / 'report.html'}"])
+    return "\n".join([*(to_markdown(table) for table in tables), f"report: {StudyFolder(folder).report}"])
 
 
 def _paper(output: Path) -> Path | None:

@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from lchp.data.files import replacing, set_aside
 from lchp.data.fingerprint import canonical
 from lchp.store.folder import StageFolder
+from lchp.store.study_folder import StudyFolder
 from lchp.study.run.ledger import Entry
-from lchp.study.run.optuna_search import JOURNAL, completed, distributions, open_search
+from lchp.study.run.optuna_search import completed, distributions, open_search
 from lchp.study.spec.load import Study
 
 
@@ -30,7 +31,7 @@ def restored_search(
     ``entries`` are the trials of earlier runs, whose objectives are in ``store``. A journal that is damaged, or says
     something else than the trials, is told of, set aside and made again from them; one that was cut is completed.
     """
-    journal, objectives = folder / JOURNAL, _objectives(study, entries, store)
+    journal, objectives = StudyFolder(folder).journal, _objectives(study, entries, store)
     try:
         _cut_tail(journal)
         stored = open_search(study.name, folder)

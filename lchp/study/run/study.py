@@ -10,6 +10,7 @@ from lchp.data.files import write_json
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import refusing
 from lchp.reporting.tables import Table
+from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
 from lchp.study.run.ledger import Entry, Ledger, earlier
 from lchp.study.run.log import StudyLog
@@ -23,8 +24,6 @@ from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG, ensure_run, fail_run, finish_run, set_tags
 from lchp.tracking.store import ensure_experiment, open_store
-
-BEST = "best.json"
 
 
 def run_study(
@@ -137,9 +136,10 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> list[
         "value": chosen.value,
         "run_id": entry.run_id,
     }
-    write_json(folder / BEST, named)
+    file = StudyFolder(folder).best
+    write_json(file, named)
     recorder.say(f"best by {objective}: {entry.name} with {chosen.value:.4f}")
-    return [folder / BEST]
+    return [file]
 
 
 def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> None:
@@ -159,8 +159,8 @@ def _end(study: Study, output: Path, recorder: Recorder, files: list[Path]) -> i
         made = make_tables(study, output, redraw=recorder.trained)
         recorder.say(as_text(made, output / study.name))
         set_tags(tracker.uri, tracker.parent, _tags(made))
-        tables = [file for file in sorted((output / study.name).iterdir()) if file.suffix in {".csv", ".md", ".html"}]
-        finish_run(tracker.uri, tracker.parent, [*tables, *files])
+        shown = StudyFolder(output / study.name).tracked(table.spec.name for table in made)
+        finish_run(tracker.uri, tracker.parent, [*shown, *files])
     if unfinished:
         lines = [f"{entry.name}: {entry.state}: {entry.message or 'not trained to its end'}" for entry in unfinished]
         message = "\n".join([f"{len(unfinished)} of {len(entries)} trials are not finished:", *lines])

@@ -1,0 +1,84 @@
+"""The folder of a study, and the store beside it: the only place that names their files.
+
+Who reads or writes one asks for its path; what it holds is the business of its one writer: the ledger, the search,
+the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+LEDGER = "trials.json"
+_TABLE = ("csv", "md", "tex")
+
+
+def store_of(output: Path) -> Path:
+    """The store of trained stages in the folder that holds one folder per study."""
+    return output / ".store"
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of one study, ``<DIR>/<study>``."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works in the folder."""
+        return self.path / ".lock"
+
+    @property
+    def configuration(self) -> Path:
+        """What the study is: its configuration and the digests of its data."""
+        return self.path / "study.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The trials, and how far each is."""
+        return self.path / LEDGER
+
+    @property
+    def log(self) -> Path:
+        """What the study said, with tracebacks."""
+        return self.path / "log.txt"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's record of a search."""
+        return self.path / "optuna.journal"
+
+    @property
+    def best(self) -> Path:
+        """The best trial of a search."""
+        return self.path / "best.json"
+
+    @property
+    def results(self) -> Path:
+        """Every number, one row each."""
+        return self.path / "results.csv"
+
+    @property
+    def losses(self) -> Path:
+        """The picture of the first trial's losses."""
+        return self.path / "losses.png"
+
+    @property
+    def report(self) -> Path:
+        """Tables and pictures in one file."""
+        return self.path / "report.html"
+
+    def table(self, name: str) -> tuple[Path, Path, Path]:
+        """A table as CSV, Markdown and LaTeX."""
+        csv, markdown, latex = (self.path / f"{name}.{ending}" for ending in _TABLE)
+        return csv, markdown, latex
+
+    def tracked(self, tables: Iterable[str]) -> list[Path]:
+        """What the study's run in a tracking store keeps: results, tables of these names, report."""
+        return [self.results, *(file for name in tables for file in self.table(name)[:2]), self.report]
+
+    def curve(self, name: str) -> Path:
+        """The picture of a table over a number."""
+        return self.path / f"{name}.png"
