@@ -123,9 +123,10 @@ class BapClassifier(nn.Module):
         features: Tensor = self.trunk(images)
         return class_activation(features, self.attend(features), self.head.weight[labels])
 
-    def class_evidence(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The evidence for each image's label (n,), as maps for Algorithm 1: (n, 1, h, w), float32."""
-        features: Tensor = self.trunk(images)
+    def class_evidence(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The evidence for each image's label (n,) in its trunk's ``features``, as maps for Algorithm 1: (n, 1, h, w),
+        float32.
+        """
         rows = self.head.weight[labels] - self.head.weight.mean(0)
         return class_evidence(features, self.attend(features), rows)
 

@@ -1,17 +1,17 @@
 """Where pseudo boxes come from: built once from the configuration, used by the stages, the evaluation and the cost.
 
-Live sources (``mask``, ``single``) read boxes off the momentum network's maps, view by view. Fixed sources give one box
-for each whole image, made before training by a frozen network or read from a file; a view's box is then the part of it
-that the view shows, and the row Pseudo Label is measured with the boxes as they are.
+Live sources (``mask``, ``single``, ``evidence``) read boxes off the momentum network's maps, view by view. Fixed
+sources give one box for each whole image, made before training by a frozen network or read from a file; a view's box is
+then the part of it that the view shows, and the row Pseudo Label is measured with the boxes as they are.
 
-With either, the masked images of Eq. 1 keep their meaning: what is masked is the most discriminative region L_r that
-the momentum network sees in the raw view (Algorithm 1, lines 2 to 5), never the box that the regressor learns.
+Whatever the source, the masked images of Eq. 1 keep their meaning: what is masked is the most discriminative region L_r
+that the momentum network sees in the raw view (Algorithm 1, lines 2 to 5), never a box of the whole object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lchp.data.given_boxes import read_given_boxes
 from lchp.method.networks import BapClassifier
-from lchp.method.pseudo_boxes import mask_out, pseudo_boxes, single_boxes
+from lchp.method.pseudo_boxes import Reading, mask_out, pseudo_boxes, single_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.frozen import frozen_boxes, reading_of
 from lchp.training.loop import maps_context
@@ -79,7 +79,7 @@ def fixed_boxes(config: TrialConfig, material: Material) -> FixedBoxes | None:
 
 def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> LiveBoxes:
     """What a live source makes of views (n, 3, s, s) with labels (n,), by the maps of ``network``; of a fixed source
-    the region that Eq. 1 masks, and no boxes of use.
+    the masked images of Eq. 1 alone count.
 
     No gradient flows. Without host synchronisation, but for the largest component, which is found on the CPU.
 
@@ -87,19 +87,39 @@ def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, label
     bf16, because bf16 moves boxes. What it costs: the two passes of Algorithm 1 are a sixth of the arithmetic of a step
     of initialization (43.8 of 253.7 GFLOP with InceptionV3 at 448 px), and that part no longer gains by bf16.
     """
-    options = config.pseudo_boxes
+    with maps_context(config.compute, views.device.type):
+        if config.pseudo_boxes.source in ("mask", "single"):
+            return _by_algorithm_1(config, network, views, labels)
+        return _by_evidence(config, network, views, labels)
+
+
+def _by_algorithm_1(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> LiveBoxes:
+    options, reading = config.pseudo_boxes, reading_of(config, config.classifier)
 
     def maps(images: Tensor) -> Tensor:
-        if options.maps == "cam":
-            return network.class_activation(images, labels)
-        if options.maps == "evidence":
-            return network.class_evidence(images, labels)
-        return network.maps(images, options.maps)
+        return network.class_activation(images, labels) if options.maps == "cam" else network.maps(images, options.maps)
 
-    reading = reading_of(config, config.classifier)
-    with maps_context(config.compute, views.device.type):
-        if options.source == "mask":
-            found = pseudo_boxes(maps, views, config.delta, reading)
-            return LiveBoxes(found.merged, found.masked)
-        region = single_boxes(maps, views, config.delta, reading)
-        return LiveBoxes(region, mask_out(views, region))
+    if options.source == "mask":
+        found = pseudo_boxes(maps, views, config.delta, reading)
+        return LiveBoxes(found.merged, found.masked)
+    region = single_boxes(maps, views, config.delta, reading)
+    return LiveBoxes(region, mask_out(views, region))
+
+
+def _by_evidence(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> LiveBoxes:
+    """The boxes of ``evidence``, and those images that it and fixed sources mask: L_r as the paper has it, off the same
+    pass of the network.
+    """
+    options = config.pseudo_boxes
+    features = network.trunk(views)
+    shown = network.attend(features) if options.maps == "attention" else features
+    region = single_boxes(lambda _: shown, views, config.delta, Reading(options.normalization))
+    masked = mask_out(views, region)
+    if options.fixed:
+        return LiveBoxes(region, masked)
+
+    def evidence(images: Tensor) -> Tensor:
+        return network.class_evidence(features if images is views else network.trunk(images), labels)
+
+    reading = replace(reading_of(config, config.classifier), normalization="max")
+    return LiveBoxes(single_boxes(evidence, views, options.threshold, reading), masked)

@@ -88,25 +88,24 @@ KEPT = {
 class PseudoBoxConfig(Config):
     """Where pseudo boxes come from, and what the paper leaves open of Algorithm 1 (method notes 1, 2, 4).
 
-    ``mask`` and ``single`` read them off the momentum network's maps of every view, as it learns. The other sources are
-    fixed: one box for each whole image, made before training.
+    ``mask``, ``single`` and ``evidence`` read them off the momentum network's maps of every view, as it learns. The
+    other sources are fixed: one box for each whole image, made before training.
     """
 
-    source: Literal["mask", "single", "ddt", "tokencut", "lost", "file"] = Field(
+    source: Literal["mask", "single", "evidence", "ddt", "tokencut", "lost", "file"] = Field(
         "mask",
-        description="`mask`: Algorithm 1; `single`: without its mask pass; `ddt`: Deep Descriptor Transforming; "
-        "`tokencut`, `lost`: by a self-supervised transformer; `file`: a CSV of one's own",
+        description="`mask`: Algorithm 1; `single`: without its mask pass; `evidence`: what every place says for the "
+        "label; `ddt`: Deep Descriptor Transforming; `tokencut`, `lost`: by a self-supervised transformer; `file`: a "
+        "CSV of one's own",
     )
     normalization: Literal["min_max", "max"] = Field(
         "min_max", description="scale of A before A > delta (method notes 1); `max`: delta is a share of the maximum"
     )
-    maps: Literal["features", "attention", "cam", "evidence"] = Field(
-        "features",
-        description="whose mean A is (method notes 2); of the label alone: `cam`, its class activation, or `evidence`, "
-        "what every place alone says for it",
+    maps: Literal["features", "attention", "cam"] = Field(
+        "features", description="whose mean A is (method notes 2); `cam`: the label's class activation alone"
     )
     component: Literal["all", "largest"] = Field(
-        "all", description="what of the foreground a box of `mask` or `single` holds (method notes 4)"
+        "all", description="what of the foreground a box of `mask`, `single` or `evidence` holds (method notes 4)"
     )
     enlargement: Literal["tiled", "centred", "cells"] = Field(
         "tiled",
@@ -126,7 +125,9 @@ class PseudoBoxConfig(Config):
     )
     axis: Literal["class", "all"] = Field("class", description="of `ddt`: images that share a principal axis")
     descriptors: Literal["raw", "unit"] = Field("raw", description="of `ddt`: as they are, or each of norm 1")
-    threshold: float = Field(0.0, ge=0, lt=1, description="of `ddt`: foreground is h > threshold * max(h) (PSOL: 0)")
+    threshold: float = Field(
+        0.0, ge=0, lt=1, description="of `ddt` and `evidence`: the share of its maximum above which h is foreground"
+    )
     transformer: TransformerName = Field("dino_vits16", description="of `tokencut` and `lost`, frozen")
     similarity: float = Field(
         0.2, ge=-1, lt=1, description="of `tokencut`: the cosine above which patches are joined (paper: 0.2; CUB 0.05)"
@@ -139,7 +140,7 @@ class PseudoBoxConfig(Config):
     @property
     def fixed(self) -> bool:
         """Whether boxes are made before training, one for each whole image."""
-        return self.source not in ("mask", "single")
+        return self.source not in ("mask", "single", "evidence")
 
     @property
     def frozen(self) -> bool:

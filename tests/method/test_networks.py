@@ -106,7 +106,8 @@ def test_class_activation_of_each_label_sums_to_the_logit_before_rooting() -> No
 def test_class_evidence_of_a_place_is_the_classifiers_answer_to_that_place_alone() -> None:
     classifier, images, labels = _classifier().eval(), _images(), torch.tensor([4, 1])
     with torch.no_grad():
-        output, found = classifier(images), classifier.class_evidence(images, labels)
+        output = classifier(images)
+        found = classifier.class_evidence(output.features, labels)
         weight = classifier.head.weight.double().numpy()
         expected = np.zeros(found.shape)
         for n, label in enumerate(labels.tolist()):

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lchp.method.augmentation import normalise
 from lchp.method.backbones import find_network
 from lchp.method.lost import lost_boxes
-from lchp.method.pseudo_boxes import Reading, activation, mask_out, pseudo_boxes, tightest_box
+from lchp.method.pseudo_boxes import Grid, Reading, activation, mask_out, pseudo_boxes, single_boxes, tightest_box
 from lchp.method.tokencut import tokencut_boxes
 from lchp.method.vit import last_keys
 from lchp.training import frozen, initialization
@@ -381,12 +381,10 @@ def test_config_of_a_transformer_whose_patches_do_not_fit_is_refused() -> None:
 def maps_by(config: TrialConfig, network: Any, images: torch.Tensor) -> torch.Tensor:
     if config.pseudo_boxes.maps == "cam":
         return network.class_activation(images, LABELS)  # type: ignore[no-any-return]
-    if config.pseudo_boxes.maps == "evidence":
-        return network.class_evidence(images, LABELS)  # type: ignore[no-any-return]
     return network.maps(images, config.pseudo_boxes.maps)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("maps", ["features", "cam", "evidence"])
+@pytest.mark.parametrize("maps", ["features", "cam"])
 @pytest.mark.parametrize("component", ["all", "largest"])
 def test_live_boxes_of_single_are_the_first_region_and_those_of_mask_hold_it(maps: str, component: str) -> None:
     options = {"maps": maps, "component": component, "normalization": "max"}
@@ -409,9 +407,29 @@ def test_live_boxes_of_single_are_the_first_region_and_those_of_mask_hold_it(map
     assert not torch.equal(whole.boxes, region)
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_live_boxes_of_evidence_hold_the_label_and_mask_the_papers_region(mirror: bool) -> None:
+    options = {"source": "evidence", "threshold": 0.4, "enlargement": "centred", "component": "largest"}
+    config = config_of(delta=0.7, pseudo_boxes={**options, "mirror": mirror})
+    network, images = make_networks(config, CLASSES).momentum, views(4)
+    reading = Reading("max", "largest", "centred", Grid(0, 8), mirror)
+    expected = single_boxes(lambda x: network.class_evidence(network.trunk(x), LABELS), images, 0.4, reading)
+    found = live_boxes(config, network, images, LABELS)
+    assert torch.equal(found.boxes, expected)
+    region = single_boxes(lambda x: network.maps(x, "features"), images, 0.7)
+    assert torch.equal(found.masked, mask_out(images, region))
+    assert not torch.equal(expected, region)
+    assert not torch.equal(live_boxes(config, network, images, LABELS.roll(1)).boxes, expected)
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"source": "single"}, {"maps": "cam", "normalization": "max"}, {"enlargement": "centred", "mirror": True}],
+    [
+        {"source": "single"},
+        {"source": "evidence", "threshold": 0.4},
+        {"maps": "cam", "normalization": "max"},
+        {"enlargement": "centred", "mirror": True},
+    ],
 )
 def test_trial_by_another_live_source_has_other_pseudo_labels(
     options: dict[str, Any], finished: TrialConfig, shared: Runtime
