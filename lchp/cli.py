@@ -1,19 +1,14 @@
 """The command line: every command parses its options, calls one function of the floors below and prints.
 
 Of packages only click is imported before a command is known, so that ``lchp --help`` answers at once.
-
-Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C (143 by
-SIGTERM, 129 by SIGHUP), 141 the reader of the output went away.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import select
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,19 +29,15 @@ from lchp.cli_options import (
     run_id,
     with_options,
 )
+from lchp.cli_process import answered, leave
 from lchp.data.kinds import KINDS
-from lchp.errors import answer, refusing
-from lchp.study.run.stopping import stoppable
+from lchp.errors import refusing
 from lchp.surroundings import settle
 
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
+    from lchp.data.records import Dataset
     from lchp.study.spec.load import Study
-
-
-def _default_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "lchp"
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,21 +71,13 @@ def _study(
 @study.command("run")
 @with_options(CONFIGURED, OUTPUT, TRACKING, COMPUTED, ADDRESS)
 def study_run(
-    file: Path,
-    data: Path | None,
-    sets: tuple[str, ...],
-    output: Path,
-    tracking_uri: str | None,
-    cache: Path | None,
-    device: str,
-    workers: int,
-    address: str | None,
-) -> int:
+    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None,
+    cache: Path, device: str, workers: int, address: str | None,
+) -> int:  # fmt: skip
     """Run the study FILE, or continue it, and make its tables."""
     from lchp.study.run.fitness import fit
 
     loaded = _study(file, sets, data, output, must_exist=True)
-    cache = cache or _default_cache()
     if address:
         os.environ["RAY_ADDRESS"] = address
     with fit(
@@ -112,7 +95,7 @@ def study_run(
 @study.command("plan")
 @with_options(CONFIGURED, CACHE)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path | None, as_json: bool) -> int:
+def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path, as_json: bool) -> int:
     """Show what the study FILE will train and roughly what it costs; the data need not be there."""
     import json
     from functools import partial
@@ -121,7 +104,7 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
     from lchp.study.plan.trials import as_text, plan
 
     loaded = _study(file, sets, data)
-    planned = plan(loaded, partial(count_images, cache=cache or _default_cache()))
+    planned = plan(loaded, partial(count_images, cache=cache))
     click.echo(json.dumps(planned.as_dict(), indent=2) if as_json else as_text(planned))
     return 0
 
@@ -130,13 +113,11 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 @with_options(CONFIGURED, OUTPUT)
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
-    from lchp.store.study_folder import store_of
-    from lchp.study.run.ledger import as_text, damaged, read
+    from lchp.study.run.ledger import told
     from lchp.study.run.ownership import is_running
 
-    loaded = _study(file, sets, data, output)
-    entries = read(output / loaded.name)
-    click.echo("\n".join([as_text(entries, is_running(output / loaded.name)), *damaged(entries, store_of(output))]))
+    folder = output / _study(file, sets, data, output).name
+    click.echo(told(folder, is_running(folder)))
     return 0
 
 
@@ -164,27 +145,20 @@ def trial() -> None:
 @trial.command("run")
 @with_options(CONFIGURED, OUTPUT, COMPUTED)
 def trial_run(
-    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path | None, device: str, workers: int
+    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path, device: str, workers: int
 ) -> int:
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
     from lchp.study.run.fitness import fit
     from lchp.study.spec.load import load_trial
 
-    cache = cache or _default_cache()
     with refusing():
         config = load_trial(file, sets, data, must_exist=True)
     with fit({"--output": output, "--cache": cache}, device):
-        from lchp.reporting.evidence import read_evidence
         from lchp.study.run.options import Machine
-        from lchp.study.run.trial import run_single
+        from lchp.study.run.trial import as_text, run_single
 
         result = run_single(config, Machine(cache, device, workers).runtime(output), click.echo)
-    for name, value in result.scores.items():
-        click.echo(f"{name} = {value:.4f}")
-    evidence = read_evidence(result.folder)
-    for line in [*evidence.counts, *(f"warning: {text}" for text in evidence.warnings)]:
-        click.echo(line)
-    click.echo(f"results: {result.folder}")
+    click.echo(as_text(result))
     return 0
 
 
@@ -202,43 +176,36 @@ _DATASET = with_options(
 )
 
 
-def _dataset(
-    file: Path | None, kind: str | None, path: Path | None, sets: Sequence[str]
-) -> tuple[DatasetConfig, SplitConfig]:
-    """The dataset that a study or trial file, or the options, name, and how val is drawn from it."""
+@contextmanager
+def _opened(
+    file: Path | None, kind: str | None, path: Path | None, sets: Sequence[str], cache: Path
+) -> Iterator[tuple[DatasetConfig, SplitConfig, Dataset]]:
+    """The dataset that a study or trial file, or the options, name, how val is drawn from it, and what it holds.
+
+    Nothing starts in the block: its errors are refusals.
+    """
+    from lchp.study.run.fitness import fit
     from lchp.study.spec.load import dataset_of_kind, load_dataset
 
     if (file is None) == (kind is None):
         raise click.UsageError("give a study or trial FILE, or --kind with --data")
     with refusing():
-        return load_dataset(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
+        config, split = load_dataset(file, sets, path) if file else dataset_of_kind(str(kind), sets, path)
+    with fit({"--cache": cache}), refusing():
+        from lchp.data.reading import open_dataset
 
-
-@contextmanager
-def _refusing(cache: Path | None) -> Iterator[None]:
-    """Turn the errors of a command that starts nothing into refusals; its cache folder must be one."""
-    from lchp.study.run.fitness import fit
-
-    with fit({"--cache": cache or _default_cache()}), refusing():
-        yield
+        # torch takes seconds to import, in the block: a dataset that cannot be opened is told before.
+        yield config, split, open_dataset(config, cache)
 
 
 @data.command("check")
 @_DATASET
-def data_check(
-    file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path | None
-) -> int:
+def data_check(file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path) -> int:
     """Read a whole dataset; say what it holds, what is wrong with it, and the floors."""
-    config, split = _dataset(file, kind, data, sets)
-    with _refusing(cache):
-        from lchp.data.reading import open_dataset
-
-        dataset = open_dataset(config, cache or _default_cache())
-
-        # torch takes seconds to import: a dataset that cannot be opened is told before.
+    with _opened(file, kind, data, sets, cache) as (config, split, dataset):
         from lchp.data.checking import check
 
-        report = check(config, dataset, cache or _default_cache(), split)
+        report = check(config, dataset, cache, split)
     click.echo(report.text())
     return 1 if report.problems else 0
 
@@ -247,24 +214,14 @@ def data_check(
 @_DATASET
 @click.option("--output", type=PathArgument(), default=Path("samples.png"), show_default=True, help="PNG to draw.")
 def data_show(
-    file: Path | None,
-    kind: str | None,
-    data: Path | None,
-    sets: tuple[str, ...],
-    cache: Path | None,
-    output: Path,
+    file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path, output: Path
 ) -> int:
     """Draw a grid of samples with their true boxes."""
     from lchp.data.files import require_replaceable
 
-    config, _ = _dataset(file, kind, data, sets)
     with refusing():
         require_replaceable(output)
-    with _refusing(cache):
-        from lchp.data.reading import open_dataset
-
-        dataset = open_dataset(config, cache or _default_cache())
-
+    with _opened(file, kind, data, sets, cache) as (config, _, dataset):
         from lchp.data.showing import show
 
         show(config, dataset, output)
@@ -276,21 +233,14 @@ def data_show(
 @click.argument("run_id", callback=run_id)
 @with_options(TRACKING, DATA, MOVED, OUTPUT, COMPUTED)
 def reproduce(
-    run_id: str,
-    tracking_uri: str | None,
-    data: Path | None,
-    sets: tuple[str, ...],
-    output: Path,
-    cache: Path | None,
-    device: str,
-    workers: int,
-) -> int:
+    run_id: str, tracking_uri: str | None, data: Path | None, sets: tuple[str, ...], output: Path,
+    cache: Path, device: str, workers: int,
+) -> int:  # fmt: skip
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
     from lchp.study.run.fitness import fit
     from lchp.study.spec.moved import moved_paths
     from lchp.tracking.address import require_runs, resolved
 
-    cache = cache or _default_cache()
     with refusing():
         moved = moved_paths(sets, data)
     with fit({"--output": output, "--cache": cache}, device, tracked=True, tracking_uri=tracking_uri):
@@ -325,63 +275,15 @@ def ui(tracking_uri: str | None, port: int) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit code; every failure is one message on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a letter shows its number instead of ending the command.
-            stream.reconfigure(errors="backslashreplace")
-    try:
+
+    def command() -> object:
         # Not app.main: that takes Ctrl-C, a broken pipe and a file that ends too early for its own affairs.
-        with stoppable(), app.make_context("lchp", list(arguments)) as context:
-            code = app.invoke(context)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        return _failed(error)
-    return code if isinstance(code, int) else 0
+        with app.make_context("lchp", list(arguments)) as context:
+            return app.invoke(context)
 
-
-def _failed(error: BaseException) -> int:
-    """Say what ended a command; gives the exit code."""
-    if isinstance(error, KeyboardInterrupt):
-        click.echo("stopped: the same command continues", err=True)
-        return int(getattr(error, "exit_code", 130))
-    if _reader_is_gone(error):
-        return 141
-    text, code = answer(error)
-    click.echo(f"lchp: {text}", err=True)
-    return code
-
-
-def _reader_is_gone(error: BaseException) -> bool:
-    """Whether ``error`` says that whoever read the output does so no longer, as ``head`` does after ten lines.
-
-    Another pipe may have broken: the output itself tells.
-    """
-    if not isinstance(error, BrokenPipeError) or sys.__stdout__ is None:
-        return False
-    output = select.poll()
-    output.register(sys.__stdout__.fileno(), select.POLLOUT)
-    return any(event & select.POLLERR for _, event in output.poll(0))
+    return answered(command)
 
 
 def main() -> None:
     """The entry point of the command ``lchp``."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # A standard stream that is closed (`>&-`) would give its number to the next file that is opened.
-            os.open(os.devnull, os.O_RDWR)
-    code = run(sys.argv[1:])
-    try:
-        if sys.__stdout__ is not None:
-            sys.__stdout__.flush()
-    except OSError:
-        # What cannot be written now cannot be when Python ends either: it would say so with a traceback.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = code or 1
-    sys.exit(code)
+    leave(lambda: run(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,11 @@ def run_id(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
+def _default_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lchp"
+
+
 FILE = click.argument("file", type=PathArgument())
 OUTPUT = click.option(
     "--output", type=PathArgument(), default=Path("analysis"), show_default=True, metavar="DIR",
@@ -87,7 +93,7 @@ MOVED = click.option(
     help="Where a file of the run lies now, by its key: weights.classifier.file, for instance.",
 )  # fmt: skip
 CACHE = click.option(
-    "--cache", type=PathArgument(), metavar="DIR",
+    "--cache", type=PathArgument(), default=_default_cache, metavar="DIR",
     help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
 )  # fmt: skip
 DEVICE = click.option(

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from lchp.data.files import read_json, set_aside, write_json
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder
+from lchp.store.study_folder import StudyFolder, store_of
 
 State = Literal["waiting", "running", "finished", "failed", "stopped"]
 
@@ -131,6 +131,16 @@ def damaged(entries: Iterable[Entry], store: Path) -> list[str]:
         if fault is not None:
             lines.append(f"{folder.path}: {fault}: `lchp study run` makes it again")
     return lines
+
+
+def told(study: Path, running: bool) -> str:
+    """What ``lchp study status`` says of a study's folder, in which a process is at work or not.
+
+    Raises:
+        Refusal: as :func:`read`.
+    """
+    entries = read(study)
+    return "\n".join([as_text(entries, running), *damaged(entries, store_of(study.parent))])
 
 
 def as_text(entries: Iterable[Entry], running: bool) -> str:

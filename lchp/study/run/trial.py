@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lchp.reporting.evidence import read_evidence
 from lchp.study.run.options import epoch_line
 from lchp.study.run.prepare import Materials, require_batches, require_readable
 from lchp.training.config import TrialConfig
@@ -25,3 +26,11 @@ def run_single(config: TrialConfig, runtime: Runtime, echo: Callable[[str], None
     require_batches([(config, material)])
     require_readable([(config, material)])
     return run_trial(config, runtime, lambda report: echo(epoch_line(report)), material, echo)
+
+
+def as_text(result: TrialResult) -> str:
+    """A finished trial for a terminal: its scores, what they stand on, and where its files are."""
+    scores = (f"{name} = {value:.4f}" for name, value in result.scores.items())
+    evidence = read_evidence(result.folder)
+    warnings = (f"warning: {text}" for text in evidence.warnings)
+    return "\n".join([*scores, *evidence.counts, *warnings, f"results: {result.folder}"])

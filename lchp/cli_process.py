@@ -1,0 +1,82 @@
+"""The process of a command: its standard streams, the signals that end it, and its exit code.
+
+Exit codes: 0 done, 1 something failed while running, 2 refused before anything started, 130 stopped by Ctrl-C (143 by
+SIGTERM, 129 by SIGHUP), 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import click
+
+from lchp.errors import answer
+from lchp.study.run.stopping import stoppable
+
+
+def answered(command: Callable[[], object]) -> int:
+    """Run a command and give its exit code; every failure is one message on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a letter shows its number instead of ending the command.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with stoppable():
+            code = command()
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return _failed(error)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: BaseException) -> int:
+    """Say what ended a command; gives the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        click.echo("stopped: the same command continues", err=True)
+        return int(getattr(error, "exit_code", 130))
+    if _reader_is_gone(error):
+        return 141
+    text, code = answer(error)
+    click.echo(f"lchp: {text}", err=True)
+    return code
+
+
+def _reader_is_gone(error: BaseException) -> bool:
+    """Whether ``error`` says that whoever read the output does so no longer, as ``head`` does after ten lines.
+
+    Another pipe may have broken: the output itself tells.
+    """
+    if not isinstance(error, BrokenPipeError) or sys.__stdout__ is None:
+        return False
+    output = select.poll()
+    output.register(sys.__stdout__.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in output.poll(0))
+
+
+def leave(command: Callable[[], int]) -> None:
+    """Run a command that gives its exit code, and end the process with that."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # A standard stream that is closed (`>&-`) would give its number to the next file that is opened.
+            os.open(os.devnull, os.O_RDWR)
+    code = command()
+    try:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+    except OSError:
+        # What cannot be written now cannot be when Python ends either: it would say so with a traceback.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = code or 1
+    sys.exit(code)
