@@ -12,7 +12,7 @@ Configurations are checked and studies planned by this module, so it imports no 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,10 @@ class Network:
     old_names: tuple[str, str] | None = None
     """What in the names of older files is written otherwise today: a regular expression and its replacement."""
 
+
+SMALL = ((24, 2), (48, 2), (64, 2), (64, 1), (64, 1), (128, 2), (128, 2))
+FINE = ((16, 2), (32, 2), (48, 1), (48, 1), (64, 2), (96, 2), (128, 1))
+"""Channels and strides of the blocks of small_cnn and fine_cnn."""
 
 NETWORKS = {
     # The classifier to Mixed_6e, as in the paper (4.3). It pads nothing, so it needs the larger view.
@@ -126,12 +130,22 @@ NETWORKS = {
     ),
     # The classifier has the first five of seven blocks.
     "small_cnn": Network(
-        classifier=Trunk(lambda: _small_cnn(blocks=5), channels=64, stride=8, gflop=0.99),
-        regressor=Trunk(lambda: _small_cnn(blocks=7), channels=128, stride=32, gflop=1.13),
+        classifier=Trunk(lambda: _plain_cnn(SMALL[:5]), channels=64, stride=8, gflop=0.99),
+        regressor=Trunk(lambda: _plain_cnn(SMALL), channels=128, stride=32, gflop=1.13),
         first_cell=0,
         smallest_view=32,
         imagenet=None,
         cut_away=("block6.", "block7."),
+    ),
+    # Its maps have a cell every 4 pixels, so that they show how large an object is. The classifier has the first four
+    # of seven blocks.
+    "fine_cnn": Network(
+        classifier=Trunk(lambda: _plain_cnn(FINE[:4]), channels=48, stride=4, gflop=1.10),
+        regressor=Trunk(lambda: _plain_cnn(FINE), channels=128, stride=16, gflop=1.46),
+        first_cell=0,
+        smallest_view=16,
+        imagenet=None,
+        cut_away=("block5.", "block6.", "block7."),
     ),
 }
 
@@ -217,15 +231,16 @@ def _densenet161(dilated: bool) -> nn.Sequential:
     return trunk
 
 
-def _small_cnn(blocks: int) -> nn.Sequential:
+def _plain_cnn(blocks: Sequence[tuple[int, int]]) -> nn.Sequential:
+    """Convolutions of 3 x 3, each with batch normalisation and ReLU, of these channels and strides."""
     from torch import nn
 
-    channels, strides = (3, 24, 48, 64, 64, 64, 128, 128), (2, 2, 2, 1, 1, 2, 2)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for i in range(blocks):
-        convolution = nn.Conv2d(channels[i], channels[i + 1], 3, stride=strides[i], padding=1, bias=False)
+    before, layers = 3, OrderedDict[str, nn.Module]()
+    for i, (channels, stride) in enumerate(blocks):
+        convolution = nn.Conv2d(before, channels, 3, stride=stride, padding=1, bias=False)
         nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
         layers[f"block{i + 1}"] = nn.Sequential(
-            OrderedDict(conv=convolution, bn=nn.BatchNorm2d(channels[i + 1]), relu=nn.ReLU(inplace=True))
+            OrderedDict(conv=convolution, bn=nn.BatchNorm2d(channels), relu=nn.ReLU(inplace=True))
         )
+        before = channels
     return nn.Sequential(layers)

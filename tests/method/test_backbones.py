@@ -16,7 +16,7 @@ from torchvision.ops.misc import SqueezeExcitation
 from lchp.method.backbones import NETWORKS, Trunk, check_view, find_network
 from lchp.method.networks import BapClassifier, BoxRegressor
 
-TORCHVISION = tuple(name for name in NETWORKS if name != "small_cnn")
+TORCHVISION = tuple(name for name, known in NETWORKS.items() if known.imagenet)
 ROLES = ("classifier", "regressor")
 
 
