@@ -59,7 +59,12 @@ def dataset_digest(dataset: Dataset, hashes: Mapping[str, str]) -> Digest:
         for split, records in (("train", dataset.train), ("test", dataset.test))
         for record in records
     }
-    return Digest(_sha256("".join(f"{path}\0{files[path]}\n" for path in sorted(files))), files)
+    return Digest(total_of(files), files)
+
+
+def total_of(files: Mapping[str, str]) -> str:
+    """The ``total`` of a :class:`Digest` with these ``files``."""
+    return _sha256("".join(f"{path}\0{files[path]}\n" for path in sorted(files)))
 
 
 def read_image_files(dataset: Dataset, cache: Path) -> ImageFiles:

@@ -8,7 +8,7 @@ files.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,8 @@ from lchp.store.selection import SelectionRow, selection_rows
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 
 _CONFIG, _ENVIRONMENT, _HISTORY, _SCORES = "config.json", "environment.json", "history.json", "scores.json"
-_PER_IMAGE, _DATASET, _SELECTION = "per_image.csv", "dataset.csv", "selection.csv"
+_PER_IMAGE, _SELECTION = "per_image.csv", "selection.csv"
+_DATASET, _OWN_LIST = "dataset.json", "dataset.csv"
 _NETWORKS, _CHECKPOINT, _MANIFEST, _PICTURE, _LOCK = (
     "networks.pt", "checkpoint.pt", "manifest.json", "predictions.png", ".lock"
 )  # fmt: skip
@@ -37,19 +38,26 @@ _NETWORKS, _CHECKPOINT, _MANIFEST, _PICTURE, _LOCK = (
 RECORDS = (_CONFIG, _SCORES, _HISTORY, _PER_IMAGE, _ENVIRONMENT, _DATASET)
 """What a tracking store keeps of every finished trial; beside them selection and picture, where there are such."""
 
-_REQUIRED = frozenset((*RECORDS, _NETWORKS))
+_KEPT = (*RECORDS, _OWN_LIST, _SELECTION, _NETWORKS)
 _EPOCH = frozenset(("stage", "epoch", "step", "metrics", "seconds"))
 
 _checked: dict[tuple[Path, bool], tuple[object, str | None]] = {}
 """What was found of a folder whose files had certain sizes and times: digests are computed once in a process."""
 
 
+def lacking(names: Container[str]) -> list[str]:
+    """The records that a finished trial has and that are not among ``names``. Before version 0.3 a list of all images
+    with their digests, dataset.csv, stood for dataset.json.
+    """
+    return sorted(name for name in RECORDS if name not in names and not (name == _DATASET and _OWN_LIST in names))
+
+
 @dataclass(frozen=True)
 class StageResult:
     """What a finished stage leaves: plain values for JSON, text of CSV files, state dicts.
 
-    ``history`` holds one mapping an epoch, ``dataset`` the SHA-256 of every image by its path; ``selection`` is None
-    where no image has true boxes.
+    ``history`` holds one mapping an epoch; ``selection`` is None where no image has true boxes; ``dataset`` is the
+    digest of the images.
     """
 
     config: Mapping[str, Any]
@@ -58,7 +66,7 @@ class StageResult:
     scores: Mapping[str, float]
     per_image: str
     selection: str | None
-    dataset: Mapping[str, str]
+    dataset: str
     networks: dict[str, Any]
 
 
@@ -132,10 +140,9 @@ class StageFolder:
         write_json(self.path / _ENVIRONMENT, result.environment)
         write_json(self.path / _HISTORY, result.history)
         write_text(self.path / _PER_IMAGE, result.per_image)
-        lines = (f"{path},{digest}" for path, digest in result.dataset.items())
-        write_text(self.path / _DATASET, "\n".join(("path,sha256", *lines)) + "\n")
+        write_json(self.path / _DATASET, {"sha256": result.dataset})
         write_json(self.path / _SCORES, result.scores)
-        names = [*_REQUIRED, *([] if result.selection is None else [_SELECTION])]
+        names = [*RECORDS, _NETWORKS, *([] if result.selection is None else [_SELECTION])]
         write_json(self.path / _MANIFEST, {name: described(self.path / name) for name in sorted(names)})
         (self.path / _CHECKPOINT).unlink(missing_ok=True)
 
@@ -188,9 +195,20 @@ class StageFolder:
         except (KeyError, ValueError) as error:
             raise Damaged(self.path / _SELECTION, f"cannot be read ({error})") from error
 
-    def dataset_digests(self) -> dict[str, str]:
-        """The SHA-256 of every image that the stage read, by its path in the dataset."""
-        path = self.path / _DATASET
+    def dataset_digest(self) -> str:
+        """The digest of the images that the stage was trained on; their list is elsewhere (``lchp.store.datasets``)."""
+        digest = read_object(self.path / _DATASET).get("sha256")
+        if not isinstance(digest, str):
+            raise Damaged(self.path / _DATASET, "cannot be read (it holds no sha256)")
+        return digest
+
+    def own_list(self) -> dict[str, str] | None:
+        """The SHA-256 of every image that the stage read, by its path in the dataset, where its folder is of before
+        version 0.3; else None.
+        """
+        path = self.path / _OWN_LIST
+        if self._has(_DATASET) or not self._has(_OWN_LIST):
+            return None
         try:
             return {row["path"]: row["sha256"] for row in rows_of(path, read_text(path))}
         except KeyError as error:
@@ -238,7 +256,8 @@ class StageFolder:
         """See that every file that a tracking store keeps can be read. Damaged names the first that cannot."""
         for read in (self.config, self.environment, self.history, self.scores, self.per_image, self.selection):
             read()
-        self.dataset_digests()
+        if self.own_list() is None:
+            self.dataset_digest()
 
     def records(self) -> list[Path]:
         """The files that a tracking store keeps.
@@ -246,13 +265,12 @@ class StageFolder:
         Raises:
             ValueError: one is missing that every finished trial has.
         """
-        lacking = [name for name in RECORDS if not self._has(name)]
-        if lacking:
+        there = [name for name in (*RECORDS, _OWN_LIST, _SELECTION) if self._has(name)]
+        if missing := lacking(there):
             raise ValueError(
-                f"{self.path} is no finished trial, it lacks {', '.join(lacking)}: run the trial to its end first"
+                f"{self.path} is no finished trial, it lacks {', '.join(missing)}: run the trial to its end first"
             )
-        made = [self.path / _SELECTION] if self._has(_SELECTION) else []
-        return [*(self.path / name for name in RECORDS), *made, *([self.picture] if self.picture else [])]
+        return [*(self.path / name for name in there), *([self.picture] if self.picture else [])]
 
     def _has(self, name: str) -> bool:
         return (self.path / name).is_file()
@@ -266,7 +284,7 @@ class StageFolder:
     def _state(self) -> object:
         """What changes whenever a file of the folder is written."""
         found = {}
-        for name in (*_REQUIRED, _SELECTION, _MANIFEST, _CHECKPOINT):
+        for name in (*_KEPT, _MANIFEST, _CHECKPOINT):
             with suppress(OSError):
                 stat = (self.path / name).stat()
                 found[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
@@ -277,13 +295,14 @@ class StageFolder:
         manifest = read_object(path)
         if not all(isinstance(listed, dict) and {"bytes", "sha256"} == listed.keys() for listed in manifest.values()):
             raise Damaged(path, "cannot be read (it lists no sizes and digests)")
-        if not manifest.keys() >= _REQUIRED:
-            raise Damaged(path, f"does not list {', '.join(sorted(_REQUIRED - manifest.keys()))}")
+        unlisted = [*lacking(manifest), *({_NETWORKS} - manifest.keys())]
+        if unlisted:
+            raise Damaged(path, f"does not list {', '.join(unlisted)}")
         return manifest
 
     def _check(self, networks: bool) -> None:
         if not self.done:
-            left = [name for name in (*_REQUIRED, _SELECTION) if self._has(name)]
+            left = [name for name in _KEPT if self._has(name)]
             if left and not self.has_checkpoint:
                 raise Damaged(self.path / _SCORES, "is missing")
         elif self._has(_MANIFEST):

@@ -35,6 +35,8 @@ WARNINGS_TAG = "lchp.warnings"
 COUNTS_TAG = "lchp.counts"
 """On how many images a trial was measured, or on how many images and trials a study's tables stand."""
 PARENT_TAG = "mlflow.parentRunId"
+LISTS = "datasets"
+"""The folder of a study's artifacts that holds the lists of its images (``lchp.store.datasets``)."""
 
 _METRICS_A_BATCH = 1000
 _PARAMS_A_BATCH = 100
@@ -202,6 +204,15 @@ def finish_run(uri: str, run_id: str, files: Sequence[Path] = ()) -> None:
     for file in files:
         mlflow_client.log_artifact(run_id, str(file))
     mlflow_client.set_terminated(run_id, status="FINISHED")
+
+
+def keep_lists(uri: str, run_id: str, files: Sequence[Path]) -> None:
+    """Store the lists of images of a study's datasets with its run, where it does not have them."""
+    mlflow_client = client(uri)
+    sizes = {file.path: file.file_size for file in mlflow_client.list_artifacts(run_id, LISTS)}
+    for file in files:
+        if sizes.get(f"{LISTS}/{file.name}") != file.stat().st_size:
+            mlflow_client.log_artifact(run_id, str(file), LISTS)
 
 
 def fail_run(uri: str, run_id: str, message: str) -> None:

@@ -11,9 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lchp.store.checks import Damaged
-from lchp.store.folder import RECORDS, StageFolder
+from lchp.store.folder import StageFolder, lacking
 from lchp.tracking.address import shown
-from lchp.tracking.runs import KEY_TAG, UNKNOWN
+from lchp.tracking.runs import KEY_TAG, LISTS, PARENT_TAG, UNKNOWN
 from lchp.tracking.store import client
 
 
@@ -49,10 +49,10 @@ def _finished_trial(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
         raise ValueError(f"{where} was deleted: restore it in the MLflow UI, or take another run")
     if KEY_TAG not in run.data.tags:
         raise ValueError(f"{where} is no trial of lchp (it has no tag {KEY_TAG}): take a nested run of a study")
-    lacking = sorted(set(RECORDS) - {file.path for file in mlflow_client.list_artifacts(run_id)})
-    if lacking:
+    missing = lacking([file.path for file in mlflow_client.list_artifacts(run_id)])
+    if missing:
         raise ValueError(
-            f"{where} is no finished trial, its artifacts lack {', '.join(lacking)}: take a nested, finished run of a "
+            f"{where} is no finished trial, its artifacts lack {', '.join(missing)}: take a nested, finished run of a "
             "study, or run the study again to complete it"
         )
     return run
@@ -86,3 +86,23 @@ def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
         metrics=dict(run.data.metrics),
         folder=folder,
     )
+
+
+def fetch_list(uri: str, run: StoredRun, name: str) -> Path | None:
+    """Copy the list of images of that file name, which the run of a study keeps for the runs below it; None where no
+    run above this one has it.
+    """
+    mlflow_client = client(uri)
+    parent = run.tags.get(PARENT_TAG)
+    while parent is not None:
+        try:
+            above = mlflow_client.get_run(parent)
+        except MlflowException as error:
+            if error.error_code not in UNKNOWN:
+                raise
+            return None
+        kept = f"{LISTS}/{name}"
+        if kept in {file.path for file in mlflow_client.list_artifacts(parent, LISTS)}:
+            return Path(mlflow_client.download_artifacts(parent, kept, str(run.folder.parent)))
+        parent = above.data.tags.get(PARENT_TAG)
+    return None

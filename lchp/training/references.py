@@ -20,6 +20,7 @@ from torch import Tensor
 from lchp.method import augmentation
 from lchp.method.boxes import area
 from lchp.method.networks import make_regressor
+from lchp.store.datasets import keep_list
 from lchp.store.folder import StageFolder
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
@@ -66,6 +67,7 @@ def reference_epochs(
             yield from past(folder.history())
             return
         material.open_images()
+        keep_list(runtime.store, material.digest)
         stage = Reference(method, config, material)
         history = []
         for epoch in train_stage(stage, 0, stage.train_epoch, folder, say):

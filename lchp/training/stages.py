@@ -141,6 +141,6 @@ def stage_result(
         scores=measured.scores,
         per_image=measured.per_image_csv(),
         selection=selection,
-        dataset=material.digest.files,
+        dataset=material.digest.total,
         networks=networks,
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lchp.store.datasets import keep_list
 from lchp.store.folder import StageFolder
 from lchp.training.box_sources import fixed_boxes
 from lchp.training.config import TrialConfig
@@ -105,6 +106,7 @@ def trial_epochs(
             yield from past(folder.history())
             return
         material.open_images()
+        keep_list(runtime.store, material.digest)
         with first.lock():
             if keeps(first, say):
                 yield from past(first.history())

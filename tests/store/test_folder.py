@@ -22,10 +22,11 @@ RESULT = StageResult(
     scores={"lchp_i/test/gt_known": 1 / 3},
     per_image='path,iou\n"a, b.png",0.1\nc.png,\n',
     selection="tau,selected\n0.0,4\n",
-    dataset={"a.png": "0" * 64, "b.png": "1" * 64},
+    dataset="0" * 64,
     networks={"regressor": {"weight": torch.arange(1000.0)}},
 )
 FILES = (*RECORDS, "selection.csv", "networks.pt", "manifest.json")
+OLD_RECORDS = [name.replace("dataset.json", "dataset.csv") for name in RECORDS]
 DAMAGES = ("cut", "flipped", "empty", "removed")
 
 
@@ -41,8 +42,10 @@ def folder(tmp_path: Path) -> StageFolder:
 
 @pytest.fixture
 def old(folder: StageFolder) -> StageFolder:
-    """A finished stage of before there were manifests."""
+    """A finished stage of before there were manifests, with a list of images of its own."""
     (folder.path / "manifest.json").unlink()
+    (folder.path / "dataset.json").unlink()
+    (folder.path / "dataset.csv").write_text("path,sha256\na.png,00\n", encoding="utf-8")
     return folder
 
 
@@ -65,7 +68,8 @@ def test_finish_files_read_back_as_they_were_given(folder: StageFolder) -> None:
     assert (folder.per_image_text(), folder.selection_text()) == (RESULT.per_image, RESULT.selection)
     assert folder.per_image() == [{"path": "a, b.png", "iou": "0.1"}, {"path": "c.png", "iou": ""}]
     assert folder.selection() == [{"tau": "0.0", "selected": "4"}]
-    assert folder.dataset_digests() == RESULT.dataset
+    assert folder.dataset_digest() == RESULT.dataset
+    assert folder.own_list() is None
     assert torch.equal(folder.networks()["regressor"]["weight"], torch.arange(1000.0))
 
 
@@ -73,6 +77,18 @@ def test_finish_manifest_lists_every_other_file_with_its_digest(folder: StageFol
     manifest = json.loads((folder.path / "manifest.json").read_text(encoding="utf-8"))
     assert set(manifest) == {file.name for file in folder.path.iterdir()} - {"manifest.json", ".lock"}
     assert manifest["scores.json"]["bytes"] == (folder.path / "scores.json").stat().st_size
+
+
+def test_folder_whose_manifest_lists_a_list_of_its_own_is_whole(old: StageFolder) -> None:
+    names = [*OLD_RECORDS, "selection.csv", "networks.pt"]
+    manifest = {name: checks.described(old.path / name) for name in names}
+    (old.path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert old.fault() is None
+    assert {file.name for file in old.records()} == {*OLD_RECORDS, "selection.csv"}
+    assert old.own_list() == {"a.png": "00"}
+    del manifest["dataset.csv"]
+    (old.path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert old.fault() == "manifest.json does not list dataset.json"
 
 
 def test_finish_without_selection_takes_an_old_one_away(folder: StageFolder) -> None:
@@ -98,12 +114,14 @@ def test_fault_names_the_damaged_file(folder: StageFolder, name: str, how: str) 
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "removed"])
-@pytest.mark.parametrize("name", [*RECORDS, "selection.csv", "networks.pt"])
+@pytest.mark.parametrize("name", [*OLD_RECORDS, "selection.csv", "networks.pt"])
 def test_fault_of_an_old_folder_is_found_by_structure(old: StageFolder, name: str, how: str) -> None:
     assert old.whole
     damage(old.path / name, how)
     if (name, how) == ("selection.csv", "removed"):
         assert old.whole  # a trial without true boxes has none
+    elif (name, how) == ("dataset.csv", "removed"):
+        assert (old.fault() or "").startswith("dataset.json")  # what stands there since version 0.3
     else:
         assert (old.fault() or "").startswith(name)
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from lchp.data.loader import ImageSource
+from lchp.store.datasets import list_file, read_list
 from lchp.store.folder import StageFolder
 from lchp.store.selection import own_rule
 from lchp.training import trial
@@ -413,10 +414,13 @@ def test_trial_does_not_depend_on_loader_workers_or_cache_budget(
 
 
 def test_trial_leaves_every_file_and_no_checkpoint(finished: TrialConfig, shared: Runtime) -> None:
-    names = {"config.json", "environment.json", "history.json", "per_image.csv", "dataset.csv", "scores.json"}
+    names = {"config.json", "environment.json", "history.json", "per_image.csv", "dataset.json", "scores.json"}
     for folder, own in zip(folders(finished, shared), (set(), {"selection.csv"}), strict=True):
         found = {path.name for path in folder.iterdir()}
         assert found == {*names, *own, "networks.pt", "manifest.json", ".lock"}
+        images = read_list(list_file(shared.store, StageFolder(folder).dataset_digest()))
+        assert images is not None
+        assert images == Material.prepare(finished, shared).digest.files
     config = json.loads((folders(finished, shared)[1] / "config.json").read_text(encoding="utf-8"))
     assert TrialConfig(**config) == finished
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lchp.data.digest import changed
 from lchp.data.fingerprint import canonical, flatten
 from lchp.errors import Refusal, refusing
+from lchp.store.datasets import changed_images, list_file, read_list
 from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.options import Machine, epoch_line
@@ -25,7 +25,7 @@ from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
 from lchp.tracking.runs import ensure_run, fail_run, log_result
 from lchp.tracking.store import ensure_experiment, open_store
-from lchp.tracking.stored import StoredRun, read_run
+from lchp.tracking.stored import StoredRun, fetch_list, read_run
 from lchp.training import environment
 from lchp.training.config import TrialConfig
 from lchp.training.identity import PATHS, normal_form, paths_of, stored_config, with_paths
@@ -72,7 +72,11 @@ def reproduce(
             echo(line)
         with refusing():
             material = Material.prepare(config, runtime)
-        wrong = _other_config(stored, config) + _other_weights(stored, config, material) + _other_data(stored, material)
+        wrong = (
+            _other_config(stored, config)
+            + _other_weights(stored, config, material)
+            + _other_data(uri, stored, material)
+        )
         if wrong:
             echo("\n".join(wrong))
             _log(uri, stored, config, None, wrong)
@@ -162,9 +166,14 @@ def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
     return lines
 
 
-def _other_data(stored: StoredRun, material: Material) -> list[str]:
-    """The images that are not those of the stored run, by name."""
-    lines = changed(StageFolder(stored.folder).dataset_digests(), material.digest.files)
+def _other_data(uri: str, stored: StoredRun, material: Material) -> list[str]:
+    """The images that are not those of the stored run, by name where their list is still there."""
+
+    def listed(total: str) -> dict[str, str] | None:
+        file = fetch_list(uri, stored, list_file(Path(), total).name)
+        return None if file is None else read_list(file)
+
+    lines = changed_images(StageFolder(stored.folder), material.digest, listed)
     more = [f"dataset: ... and {len(lines) - _NAMED} more images"] if len(lines) > _NAMED else []
     return [*(f"dataset: {line}" for line in lines[:_NAMED]), *more]
 

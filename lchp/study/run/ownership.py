@@ -6,6 +6,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,13 +131,15 @@ def _configs(study: Study) -> dict[str, TrialConfig]:
 
 def _changed_images(study: Study, entries: Sequence[Entry], materials: Materials) -> list[str]:
     """The images that are not those of the finished trials, by name."""
-    from lchp.data.digest import changed
+    from lchp.store.datasets import changed_images, list_file, read_list
 
+    store = materials.runtime.store
+    listed = cache(lambda total: read_list(list_file(store, total)))
     configs, lines = _configs(study), dict[str, None]()
     for entry in entries:
-        stage = StageFolder(materials.runtime.store / entry.folder)
+        stage = StageFolder(store / entry.folder)
         config = configs.get(entry.name) or configs.get("")
         if config is not None and stage.whole:
-            lines.update(dict.fromkeys(changed(stage.dataset_digests(), materials.of(config).digest.files)))
+            lines.update(dict.fromkeys(changed_images(stage, materials.of(config).digest, listed)))
     named = list(lines)[:_NAMED]
     return named + ([f"... and {len(lines) - _NAMED} more images"] if len(lines) > _NAMED else [])

@@ -6,11 +6,13 @@ from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from itertools import product
+from pathlib import Path
 
 from lchp.data.config import DatasetConfig
 from lchp.data.given_boxes import read_given_boxes
 from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal, refusing
+from lchp.store.datasets import keep_list
 from lchp.store.folder import StageFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Range
@@ -55,6 +57,11 @@ class Materials:
     def findings(self) -> list[str]:
         """What people should know of the data before they trust a score, one line each."""
         return list(dict.fromkeys(line for material in self.prepared.values() for line in material.data.findings))
+
+    def lists(self) -> list[Path]:
+        """The lists of the images of every dataset, which are written into the store where they are missing."""
+        digests = {material.digest.total: material.digest for material in self.prepared.values()}
+        return [keep_list(self.runtime.store, digest) for digest in digests.values()]
 
     def folder(self, config: TrialConfig) -> str:
         """The trial's folder in the store, relative to it."""

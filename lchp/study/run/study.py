@@ -22,7 +22,7 @@ from lchp.study.run.results import as_text, make_tables
 from lchp.study.run.stopping import naming_the_signal
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
-from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG, ensure_run, fail_run, finish_run, set_tags
+from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG, ensure_run, fail_run, finish_run, keep_lists, set_tags
 from lchp.tracking.store import ensure_experiment, open_store
 
 
@@ -58,6 +58,7 @@ def run_study(
         tracker = Tracker(uri, experiment, parent)
         recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say, study.references)
         with _true_states(recorder, log), naming_the_signal():
+            keep_lists(uri, parent, materials.lists())
             files = _search(study, recorder, entries) if study.search else _grid(study, recorder)
             return _end(study, output, recorder, files)
 

@@ -135,7 +135,9 @@ def test_reproduce_with_a_planted_metric_fails(stored: Stored) -> None:
     assert next(line for line in said.splitlines() if "DIFFERS" in line).startswith("lchp_r/test/mean_iou")
 
 
-def test_reproduce_with_a_changed_image_names_it_and_does_not_train(stored: Stored, tmp_path: Path) -> None:
+def test_reproduce_with_a_changed_image_names_it_while_the_list_is_there_and_does_not_train(
+    stored: Stored, tmp_path: Path
+) -> None:
     shutil.copytree(stored.folder / "images", tmp_path / "images")
     image = sorted((tmp_path / "images").rglob("*.png"))[3]
     pixels = np.array(Image.open(image))
@@ -146,6 +148,32 @@ def test_reproduce_with_a_changed_image_names_it_and_does_not_train(stored: Stor
     assert f"dataset: {image.relative_to(tmp_path / 'images').as_posix()}: changed" in said
     assert "not trained again" in said
     assert "refinement 1" not in said
+    parent = client(stored.uri).get_run(stored.run_id).data.tags["mlflow.parentRunId"]
+    lists = stored.artifacts.parents[1] / parent / "artifacts/datasets"
+    (kept,) = lists.iterdir()
+    kept.rename(tmp_path / kept.name)
+    try:
+        code, said = stored.again(tmp_path / "images" / "dataset.csv")
+    finally:
+        (tmp_path / kept.name).rename(kept)
+    assert code == 1
+    assert f"dataset: images changed (sha256 {kept.stem} -> " in said
+    assert "their list is gone" in said
+    assert not (stored.artifacts / "dataset.csv").exists()
+
+
+def test_reproduce_a_run_with_a_list_of_its_own_names_the_changed_image(stored: Stored) -> None:
+    digest, own, path = stored.artifacts / "dataset.json", stored.artifacts / "dataset.csv", "pictures/0_train_0.png"
+    text = digest.read_text(encoding="utf-8")
+    try:
+        digest.unlink()
+        own.write_text(f"path,sha256\n{path},00\n", encoding="utf-8")
+        code, said = stored.again()
+    finally:
+        own.unlink()
+        digest.write_text(text, encoding="utf-8")
+    assert code == 1
+    assert f"dataset: {path}: missing" in said
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("SIGTERM")])

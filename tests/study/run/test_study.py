@@ -182,13 +182,16 @@ def test_run_study_other_data_in_the_folder_is_refused(own: Path) -> None:
 
 
 def test_run_study_changed_image_is_named(own: Path) -> None:
-    table = next((own / "out/.store/trial").glob("*/dataset.csv"))
+    table = next((own / "out/.store/datasets").glob("*.csv"))
     path = table.read_text(encoding="utf-8").splitlines()[3].partition(",")[0]
     image = next(own.glob(f"cache/synthetic/*/{path}"))
     pixels = np.array(Image.open(image))
     pixels[0, 0] ^= 1
     Image.fromarray(pixels).save(image)
     with pytest.raises(Refusal, match=rf"(?s)data\.synthetic.*{path}: changed"):
+        small.run(small.load(own, small.GRID), own)
+    table.unlink()
+    with pytest.raises(Refusal, match=r"(?s)data\.synthetic.*images changed \(sha256 .*: their list is gone"):
         small.run(small.load(own, small.GRID), own)
 
 

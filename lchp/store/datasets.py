@@ -1,0 +1,60 @@
+"""The images that stages were trained on: a list for each dataset, once in a store, ``<store>/datasets/<digest>.csv``.
+
+Of ImageNet it has 150 MB; the folder of a stage holds the digest alone. Before version 0.3 each held a list.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lchp.data.digest import Digest, changed, total_of
+from lchp.data.files import write_text
+from lchp.store.checks import Damaged, read_text, rows_of
+from lchp.store.folder import StageFolder
+
+_COLUMNS = _PATH, _SHA256 = ("path", "sha256")
+
+
+def list_file(store: Path, total: str) -> Path:
+    """Where a store has the list of the dataset with this ``Digest.total``."""
+    return store / "datasets" / f"{total}.csv"
+
+
+def keep_list(store: Path, digest: Digest) -> Path:
+    """Write the list of a dataset into a store, unless it is there; gives its file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(digest.files.items())
+    file = list_file(store, digest.total)
+    if not file.is_file() or file.stat().st_size != len(text.getvalue().encode()):
+        write_text(file, text.getvalue())
+    return file
+
+
+def read_list(file: Path) -> dict[str, str] | None:
+    """``Digest.files`` as :func:`keep_list` wrote them; None where the file is gone, or not what its name says."""
+    try:
+        files = {row[_PATH]: row[_SHA256] for row in rows_of(file, read_text(file))}
+    except (Damaged, KeyError):
+        return None
+    return files if total_of(files) == file.stem else None
+
+
+def changed_images(stage: StageFolder, digest: Digest, listed: Callable[[str], Mapping[str, str] | None]) -> list[str]:
+    """What differs between the images that a stage was trained on and those of ``digest``, as
+    :func:`lchp.data.digest.changed`; one line without names where no list tells.
+
+    ``listed`` gives the list of a ``Digest.total``, or None where there is none any more.
+    """
+    own = stage.own_list()
+    before = total_of(own) if own is not None else stage.dataset_digest()
+    if before == digest.total:
+        return []
+    files = own if own is not None else listed(before)
+    if files is None:
+        return [f"images changed (sha256 {before} -> {digest.total}); which is not known: their list is gone"]
+    return changed(files, digest.files)
