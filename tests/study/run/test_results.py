@@ -36,7 +36,7 @@ def _write(study: Study, folder: Path, finished: int) -> Path:
                     scores={f"lchp_r/{split}/gt_known": 0.5 for split in ("val", "test")},
                     per_image=rows_of({"lchp_r": spread}).to_csv(index=False),
                     selection=None,
-                    dataset={"a.png": "0" * 64},
+                    dataset="0" * 64,
                     networks={},
                 )
             )
