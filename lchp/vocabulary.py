@@ -19,6 +19,9 @@ from dataclasses import dataclass
 INITIALIZATION, REFINEMENT = "initialization", "refinement"
 """The stages, in the order in which they are trained."""
 
+OUT_OF_FOLD = "out_of_fold"
+"""A confidence, and what trains its classifiers between the two stages."""
+
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (VAL, TEST)
 """The splits that have scores, in the order of results."""

@@ -4,6 +4,8 @@ whether the localizer finds it again; and which boxes are taken for it.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -57,6 +59,53 @@ def max_softmax(logits: Tensor) -> Tensor:
     crops, in (0, 1]: (n,) float32.
     """
     return logits.float().softmax(-1).amax(-1)
+
+
+def out_of_fold(logits: Tensor, temperature: float, unseen: Tensor | None) -> Tensor:
+    """max_c p_c(I_b) with p = softmax(z^u(I_b) / T): the confidence of a classifier that has not seen the image.
+
+    ``logits`` (k, n, classes) are z of the crops by each of k classifiers, ``unseen`` (n,) int64 is u, which of them
+    has not seen an image; None where none has: p is then the mean over the classifiers. T > 0 is ``temperature``
+    (:func:`fit_temperature`). In (0, 1]: (n,) float32. Source: out-of-fold (cross-fitted) predictions, as those by
+    which Northcutt et al. (JAIR 2021) find wrong labels; temperature scaling, Guo et al. (ICML 2017).
+    """
+    probabilities = (logits.float() / temperature).softmax(-1)
+    if unseen is None:
+        return probabilities.mean(0).amax(-1)
+    return probabilities[unseen, torch.arange(len(unseen), device=unseen.device)].amax(-1)
+
+
+TEMPERATURES = (0.1, 100.0)
+"""Between these a temperature is looked for: where no answer is wrong, none would be too low."""
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """argmin_T -1/m sum_i log softmax(z_i / T)_{y_i}, the temperature of Guo et al. (ICML 2017), within TEMPERATURES.
+
+    ``logits`` z (m, classes) are answers to images with ``labels`` y (m,) int64 that were not trained on. In b = 1 / T
+    the loss is convex, with the derivative 1/m sum_i (sum_c p_c z_ic - z_iy): its zero is found by bisection of log b,
+    in float64.
+    """
+    z = logits.double()
+    right = z.gather(1, labels[:, None])[:, 0]
+    low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        expected = ((math.exp(middle) * z).softmax(-1) * z).sum(-1)
+        if float((expected - right).mean()) < 0:
+            low = middle
+        else:
+            high = middle
+    return math.exp(-(low + high) / 2)
+
+
+BISECTIONS = 40
+"""They halve an interval of 6.9 in log T to 1e-11."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, temperature: float) -> float:
+    """-1/m sum_i log softmax(z_i / T)_{y_i}: what :func:`fit_temperature` makes as small as it gets, in float64."""
+    return float(functional.cross_entropy(logits.double() / temperature, labels))
 
 
 def contrast(logits: Tensor, inner: Tensor, labels: Tensor) -> Tensor:

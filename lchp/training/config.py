@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from lchp.data.config import Config, DatasetConfig, GivenPath, SplitConfig, SyntheticDataset, ViewConfig
 from lchp.method.backbones import NETWORKS, check_view
 from lchp.method.vit import TRANSFORMERS, check_transformer_view
-from lchp.vocabulary import STRONG_AUGMENTATIONS
+from lchp.vocabulary import OUT_OF_FOLD, STRONG_AUGMENTATIONS
 
 AUGMENTATIONS = (
     "none",
@@ -156,15 +156,27 @@ class PseudoBoxConfig(Config):
 class ConfidenceConfig(Config):
     """How sure one is of a weak box, and which boxes Eq. 6 takes (paper 3.2; method notes 21)."""
 
-    score: Literal["max_softmax", "contrast", "equivariance"] = Field(
+    score: Literal["max_softmax", "contrast", "equivariance", "out_of_fold"] = Field(
         "max_softmax",
         description="max_softmax: of the crop (paper 3.2); contrast: the label's probability in the crop less that in "
-        "its middle; equivariance: IoU with the mirrored view's box",
+        "its middle; equivariance: IoU with the mirrored view's box; out_of_fold: max_softmax by a classifier that has "
+        "not seen the image",
     )
     keep: float | None = Field(
         None, gt=0, le=1, description="the share of every batch with the highest scores, in place of tau; none: tau"
     )
     shrink: float = Field(0.7, gt=0, lt=1, description="sides of contrast's middle as a share of the box's")
+    folds: int = Field(
+        3,
+        ge=2,
+        le=100,
+        description="classifiers of out_of_fold; each is trained on all folds of the images but its own",
+    )
+
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether the score has classifiers of its own."""
+        return self.score == OUT_OF_FOLD
 
 
 class OptimizerConfig(Config):
@@ -326,6 +338,11 @@ class TrialConfig(Config):
             if NETWORKS[name].imagenet is None and getattr(self.weights, role) == "imagenet":
                 raise ValueError(f"weights.{role} is imagenet, but {name} has no such weights: set it to none")
         self._consistent_source()
+        if self.confidence.out_of_fold and self.split.val_per_class == 0:
+            raise ValueError(
+                "confidence.score is out_of_fold, whose temperature is fitted on val, but split.val_per_class is 0: "
+                "hold images out by split.val_per_class, or choose another confidence.score"
+            )
         if self.weights.regressor == "classifier" and self.backbone != self.classifier:
             raise ValueError(
                 f"weights.regressor is classifier, but backbone {self.backbone} is not the classifier's network "

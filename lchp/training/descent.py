@@ -1,4 +1,6 @@
-"""How a stage's network descends: the paper's optimizer, and what may calm the regressor's way and its end."""
+"""How a stage's networks descend: the paper's optimizer, the classifier's decay and momentum copy, and what may calm
+the regressor's way and its end.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,51 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, LRScheduler
 
 from lchp.method import momentum
-from lchp.method.networks import BoxRegressor
-from lchp.training.config import DescentConfig, OptimizerConfig
+from lchp.method.networks import BapClassifier, BoxRegressor
+from lchp.training.config import DescentConfig, OptimizerConfig, TrialConfig
 
 
 def descent(network: nn.Module, rate: float, config: OptimizerConfig) -> torch.optim.SGD:
     """The paper's optimizer (4.3) over all parameters of a network."""
     return torch.optim.SGD(network.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+class ClassifierDescent:
+    """The descent of a classifier, which lies on its device, and of the momentum copy that follows it (Eq. 7)."""
+
+    def __init__(self, classifier: BapClassifier, momentum_network: BapClassifier, config: TrialConfig) -> None:
+        self.classifier, self.momentum_network, self.beta = classifier, momentum_network, config.beta
+        stage = config.initialization
+        self.optimizer = descent(classifier, stage.classifier_rate, stage.optimizer)
+        self.schedule = ExponentialLR(self.optimizer, stage.classifier_decay)
+
+    def step(self) -> None:
+        """One optimization step along the gradients that lie at the classifier, then Eq. 7."""
+        self.optimizer.step()
+        momentum.update(self.momentum_network, self.classifier, self.beta)
+
+    def end_epoch(self) -> None:
+        """To be called after every epoch."""
+        self.schedule.step()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "classifier": self.classifier.state_dict(),
+            "momentum": self.momentum_network.state_dict(),
+            "classifier_optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues from what :meth:`state` gave; further keys are not read."""
+        self.classifier.load_state_dict(state["classifier"])
+        self.momentum_network.load_state_dict(state["momentum"])
+        self.optimizer.load_state_dict(state["classifier_optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
 
 
 class RegressorDescent:

@@ -24,8 +24,10 @@ from lchp.training.loop import autocast
 from lchp.training.material import Split
 from lchp.vocabulary import CENTRED_BOX, TOP1_CLS, WHOLE_IMAGE, Score
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""Normalised views (n, 3, s, s) and their labels (n,) to corner boxes (n, 4) in those views."""
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Normalised views (n, 3, s, s), their labels (n,) and places (n,) in their source to corner boxes (n, 4) in those
+views.
+"""
 
 Localizer = Callable[[Split], Tensor | None]
 """The boxes (n, 4), corners in [0, 1] of the whole image, that a method gives for the images of a split; None where it
@@ -79,9 +81,9 @@ class Evaluator:
         batch_size = self.config.evaluation.batch_size
         gathered = []
         with torch.inference_mode(), autocast(self.config.compute, self.device):
-            for images, labels, _ in source.batches(order, batch_size, drop_last=False, workers=self.workers):
-                images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-                gathered.append(predict(evaluation_view(images, self.config.view), labels).float().cpu())
+            for batch in source.batches(order, batch_size, drop_last=False, workers=self.workers):
+                images, labels, at = (part.to(self.device, non_blocking=True) for part in batch)
+                gathered.append(predict(evaluation_view(images, self.config.view), labels, at).float().cpu())
         found = torch.cat(gathered)
         require_finite(found, source, order)
         return found
@@ -89,7 +91,7 @@ class Evaluator:
     def pseudo_label(self, classifier: BapClassifier) -> Localizer:
         """The boxes of a live source by ``classifier``, whose mode is set to evaluation; of ``cam`` the label's."""
         classifier.eval()
-        return self._whole(lambda views, labels: live_boxes(self.config, classifier, views, labels).boxes)
+        return self._whole(lambda views, labels, _: live_boxes(self.config, classifier, views, labels).boxes)
 
     def regressed(self, regressor: BoxRegressor) -> Localizer:
         """The boxes of ``regressor``, whose mode is set to evaluation."""
@@ -98,7 +100,7 @@ class Evaluator:
     def localizing(self, regressor: BoxRegressor) -> Predict:
         """The boxes of ``regressor``, whose mode is set to evaluation, clipped to the view."""
         regressor.eval()
-        return lambda views, _: boxes.clip(as_corners(regressor(views).float(), self.config.box_format))
+        return lambda views, *_: boxes.clip(as_corners(regressor(views).float(), self.config.box_format))
 
     def _whole(self, predict: Predict) -> Localizer:
         return lambda split: in_whole_image(self.views(split.source, predict), self.config.view)
@@ -106,7 +108,7 @@ class Evaluator:
     def logits(self, classifier: BapClassifier, source: ImageSource) -> Tensor:
         """Class logits of the whole view, (n, classes) (method notes 17)."""
         classifier.eval()
-        return self.views(source, lambda views, _: classifier(views).logits)
+        return self.views(source, lambda views, *_: classifier(views).logits)
 
     def measure(
         self, methods: Mapping[str, Localizer], classifier: BapClassifier | None, splits: list[Split]

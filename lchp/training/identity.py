@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.config import DescentConfig, TrialConfig, WeightsFile
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -30,6 +30,16 @@ OF_REFERENCES = ("dataset", "seed", "alpha", "backbone", "box_format", "split", 
 
 CLASSIFIER_ONLY = ("classifier_rate", "classifier_decay", "regressor_start", "attention_maps", "bap_scale")
 """Keys of ``initialization`` that a reference does not read."""
+
+OF_CLASSIFIERS = (
+    "dataset", "seed", "delta", "beta", "classifier", "classes_from", "split", "view", "pseudo_boxes", "compute",
+)  # fmt: skip
+"""Keys of TrialConfig that the classifiers of ``out_of_fold`` read as they are; of ``pseudo_boxes`` that by which the
+images of Eq. 1 are masked, whatever it is.
+"""
+
+REGRESSOR_ONLY = ("regressor_rate", "regressor_start", "augmentation", *DescentConfig.model_fields)
+"""Keys of ``initialization`` that they do not read."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ ADDED: dict[str, Added] = {
     "confidence.score": Added("0.3", "max_softmax"),
     "confidence.keep": Added("0.3", None),
     "confidence.shrink": Added("0.3", 0.7),
+    "confidence.folds": Added("0.3", 3),
     "compute.maps_precision": Added("0.3", "bf16", idle=("compute.precision", "fp32")),
 }
 """Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's
@@ -230,6 +241,22 @@ def reference_key(config: TrialConfig, method: str) -> dict[str, Any]:
         "reference": method,
         **{name: form[name] for name in OF_REFERENCES},
         "weights": {"regressor": form["weights"][first_weights(config)]},
+        "initialization": stage,
+        "evaluation": {"batch_size": form["evaluation"]["batch_size"]},
+    }
+
+
+def out_of_fold_key(config: TrialConfig) -> dict[str, Any]:
+    """What of a configuration determines the classifiers of the confidence ``out_of_fold``
+    (``lchp.training.out_of_fold``): trials that share it share them.
+    """
+    form = normal_form(config.model_dump(mode="json"))
+    stage = {name: value for name, value in form["initialization"].items() if name not in REGRESSOR_ONLY}
+    return {
+        "result_version": RESULT_VERSION,
+        "folds": config.confidence.folds,
+        **{name: form[name] for name in OF_CLASSIFIERS if name in form},
+        "weights": {"classifier": form["weights"]["classifier"]},
         "initialization": stage,
         "evaluation": {"batch_size": form["evaluation"]["batch_size"]},
     }

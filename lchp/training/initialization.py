@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from lchp.data.loader import ImageSource
-from lchp.method import augmentation, boxes, losses, momentum
+from lchp.method import augmentation, boxes, losses
 from lchp.method.augmentation import StrongDraw
 from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
 from lchp.training.box_sources import FixedBoxes, live_boxes
 from lchp.training.config import TrialConfig
-from lchp.training.descent import RegressorDescent, descent
+from lchp.training.descent import ClassifierDescent, RegressorDescent
 from lchp.training.evaluation import Evaluator, Localizer, Measured
 from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Split
@@ -45,14 +45,27 @@ class Networks:
 
 def make_networks(config: TrialConfig, classes: int) -> Networks:
     """Fresh networks on the CPU with their configured initial weights. ValueError names weights that cannot be had."""
-    classifier, regressor = _drawn(config, classes)
-    load_weights(classifier, config.classifier, config.weights.classifier)
+    classifier, slow = make_classifiers(config, classes)
+    regressor = _drawn_regressor(config)
     if config.weights.regressor == "classifier":
         copy_shared_blocks(classifier, regressor)
     else:
         load_weights(regressor, config.backbone, config.weights.regressor)
-    slow = _slow_copy(classifier)
-    return Networks(classifier, slow, regressor, classifier if config.classes_from == "classifier" else slow)
+    return Networks(classifier, slow, regressor, judge_of(config, classifier, slow))
+
+
+def make_classifiers(config: TrialConfig, classes: int) -> tuple[BapClassifier, BapClassifier]:
+    """A fresh classifier on the CPU with its configured initial weights, and its momentum copy. ValueError as
+    :func:`make_networks`.
+    """
+    classifier = drawn_classifier(config, classes)
+    load_weights(classifier, config.classifier, config.weights.classifier)
+    return classifier, _slow_copy(classifier)
+
+
+def judge_of(config: TrialConfig, classifier: BapClassifier, momentum_network: BapClassifier) -> BapClassifier:
+    """The one of the two that gives confidences and class predictions."""
+    return classifier if config.classes_from == "classifier" else momentum_network
 
 
 def stored_weights(config: TrialConfig, networks: Networks, reported: BoxRegressor) -> dict[str, Any]:
@@ -71,7 +84,7 @@ def trained_networks(config: TrialConfig, classes: int, weights: dict[str, Any])
     Nothing trains the classifiers any more. Unless the classifier judges, it and the momentum network are one and the
     same.
     """
-    classifier, regressor = _drawn(config, classes)
+    classifier, regressor = drawn_classifier(config, classes), _drawn_regressor(config)
     classifier.load_state_dict(weights["momentum"])
     regressor.load_state_dict(weights["regressor"])
     momentum_network = classifier.requires_grad_(False).eval()
@@ -82,17 +95,20 @@ def trained_networks(config: TrialConfig, classes: int, weights: dict[str, Any])
     return Networks(judge, momentum_network, regressor, judge)
 
 
-def _drawn(config: TrialConfig, classes: int) -> tuple[BapClassifier, BoxRegressor]:
+def drawn_classifier(config: TrialConfig, classes: int) -> BapClassifier:
+    """A classifier on the CPU with weights that are drawn by the trial's seed."""
     stage = config.initialization
-    classifier = make_classifier(
+    return make_classifier(
         config.classifier,
         classes,
         stage.attention_maps,
         stage.bap_scale,
         named_seed(config.seed, "classifier weights"),
     )
-    regressor = make_regressor(config.backbone, config.box_format, named_seed(config.seed, "regressor weights"))
-    return classifier, regressor
+
+
+def _drawn_regressor(config: TrialConfig) -> BoxRegressor:
+    return make_regressor(config.backbone, config.box_format, named_seed(config.seed, "regressor weights"))
 
 
 def _slow_copy(classifier: BapClassifier) -> BapClassifier:
@@ -115,7 +131,7 @@ class Initialization:
         for network in (self.networks.classifier, self.networks.momentum, self.networks.regressor):
             place(network, config.compute, device)
         stage = config.initialization
-        self.classifier_optimizer = descent(self.networks.classifier, stage.classifier_rate, stage.optimizer)
+        self.classifier_descent = ClassifierDescent(self.networks.classifier, self.networks.momentum, config)
         self.regressor_descent = RegressorDescent(
             self.networks.regressor,
             stage.regressor_rate,
@@ -123,7 +139,6 @@ class Initialization:
             stage.optimizer,
             stage,
         )
-        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.classifier_optimizer, stage.classifier_decay)
         self.generators = {name: named_generator(config.seed, f"{STAGE} {name}") for name in ("order", "view")}
         if stage.augmentation != "none":
             self.generators["strong"] = named_generator(config.seed, f"{STAGE} strong")
@@ -144,7 +159,7 @@ class Initialization:
         order, batch_size = epoch_order(len(source), stage.batch_size, self.generators["order"])
         batches = source.batches(order, batch_size, drop_last=True, workers=workers)
         metrics = run_epoch(batches, self._step, LOSSES, STAGE, self.epoch + 1)
-        self.schedule.step()
+        self.classifier_descent.end_epoch()
         if self._regressor_learns:
             self.regressor_descent.end_epoch()
         self.epoch += 1
@@ -167,13 +182,12 @@ class Initialization:
             fixed = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
         with autocast(self.config.compute, self.device):
             values = stage_losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
-        self.classifier_optimizer.zero_grad(set_to_none=True)
+        self.classifier_descent.optimizer.zero_grad(set_to_none=True)
         self.regressor_descent.optimizer.zero_grad(set_to_none=True)
         values[0].backward()  # type: ignore[no-untyped-call]
-        self.classifier_optimizer.step()
+        self.classifier_descent.step()
         if self._regressor_learns:
             self.regressor_descent.step()
-        momentum.update(self.networks.momentum, self.networks.classifier, self.config.beta)
         return values.detach()
 
     def measure(
@@ -190,26 +204,20 @@ class Initialization:
         """Everything that the next epoch depends on."""
         return {
             "epoch": self.epoch,
-            "classifier": self.networks.classifier.state_dict(),
-            "momentum": self.networks.momentum.state_dict(),
+            **self.classifier_descent.state(),
             "regressor": self.networks.regressor.state_dict(),
-            "classifier_optimizer": self.classifier_optimizer.state_dict(),
             **{f"regressor_{name}": value for name, value in self.regressor_descent.state().items()},
-            "schedule": self.schedule.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continues from what :meth:`state` gave."""
         self.epoch = state["epoch"]
-        self.networks.classifier.load_state_dict(state["classifier"])
-        self.networks.momentum.load_state_dict(state["momentum"])
+        self.classifier_descent.load_state(state)
         self.networks.regressor.load_state_dict(state["regressor"])
-        self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
         self.regressor_descent.load_state(
             {name.removeprefix("regressor_"): value for name, value in state.items() if name.startswith("regressor_")}
         )
-        self.schedule.load_state_dict(state["schedule"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
 
@@ -230,19 +238,25 @@ def stage_losses(
     of the momentum network; with ``strong`` it sees the views so augmented, with their boxes. Returns the vector
     (Eq. 3, Eq. 1, Eq. 2, classification accuracy on the raw views). Without the regressor Eq. 2 counts 0.
     """
-    classifier = networks.classifier
     with torch.no_grad():
         live = live_boxes(config, networks.momentum, views, labels)
     target = live.boxes if fixed is None else fixed
-    raw_logits, masked_logits = classifier(torch.cat([views, live.masked])).logits.chunk(2)
-    loss_cls = losses.classification_loss(raw_logits, masked_logits, labels)
+    loss_cls, accuracy = classifier_losses(networks.classifier, views, live.masked, labels)
     if with_regressor:
         loss_reg = regressor_loss(networks.regressor, views, target, config.box_format, strong)
     else:
         loss_reg = loss_cls.new_zeros(())
     total = losses.initialization_loss(loss_cls, loss_reg, config.alpha)
-    accuracy = (raw_logits.argmax(1) == labels).float().mean()
     return torch.stack([total, loss_cls, loss_reg, accuracy])
+
+
+def classifier_losses(
+    classifier: BapClassifier, views: Tensor, masked: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Eq. 1 on normalised views and masked images (n, 3, s, s), and the classification accuracy on the views."""
+    raw_logits, masked_logits = classifier(torch.cat([views, masked])).logits.chunk(2)
+    loss = losses.classification_loss(raw_logits, masked_logits, labels)
+    return loss, (raw_logits.argmax(1) == labels).float().mean()
 
 
 def regressor_loss(

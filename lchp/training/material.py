@@ -15,7 +15,14 @@ from lchp.data.fingerprint import fingerprint
 from lchp.data.opened import ReadDataset, SplitDataset
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
 from lchp.training.config import TrialConfig
-from lchp.training.identity import first_weights, initialization_key, reference_key, trial_key, with_digests
+from lchp.training.identity import (
+    first_weights,
+    initialization_key,
+    out_of_fold_key,
+    reference_key,
+    trial_key,
+    with_digests,
+)
 from lchp.training.weight_files import digest_of, given_files
 from lchp.vocabulary import TEST, TRAIN, VAL
 
@@ -159,6 +166,13 @@ class Material:
     def trial_folder(self, config: TrialConfig) -> Path:
         """Where the trial of this configuration lies in the store."""
         return self.runtime.store / "trial" / fingerprint(with_digests(trial_key(config), self._digests))
+
+    def out_of_fold_folder(self, config: TrialConfig) -> Path:
+        """Where the classifiers that judge for trials of this configuration what they have not seen lie in the
+        store.
+        """
+        digests = {name: self._digests[name] for name in ("images", "classifier")}
+        return self.runtime.store / "out_of_fold" / fingerprint(with_digests(out_of_fold_key(config), digests))
 
     def reference_folder(self, config: TrialConfig, method: str) -> Path:
         """Where a reference for trials of this configuration lies in the store."""

@@ -17,7 +17,7 @@ from lchp.data.loader import ImageSource
 from lchp.method import augmentation, boxes, losses, momentum
 from lchp.method.augmentation import StrongDraw, ViewDraw
 from lchp.method.networks import BoxRegressor, as_corners
-from lchp.training.confidence import Confidence
+from lchp.training.confidence import Confidence, FoldJudges
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured
@@ -41,7 +41,8 @@ class Refinement:
 
     name: str = STAGE
 
-    def __init__(self, config: TrialConfig, networks: Networks, device: str) -> None:
+    def __init__(self, config: TrialConfig, networks: Networks, device: str, judges: FoldJudges | None = None) -> None:
+        """``judges`` are those of the confidence ``out_of_fold``, which alone has such."""
         self.config = config
         self.device = device
         self.epoch = 0
@@ -51,7 +52,7 @@ class Refinement:
         self.teacher = copy.deepcopy(networks.regressor).requires_grad_(False).eval()
         for network in (self.classifier, self.regressor, self.teacher):
             place(network, config.compute, device)
-        self.confidence = Confidence(config, self.classifier)
+        self.confidence = Confidence(config, self.classifier, judges)
         stage = config.refinement
         self.descent = RegressorDescent(self.regressor, stage.rate, stage.epochs, stage.optimizer, stage)
         self.generators = {
@@ -82,16 +83,17 @@ class Refinement:
         return augmentation.normalise(augmentation.general_view(images, draw, view.crop)), draw
 
     def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
-        """One optimization step on a batch of uint8 images; gives the values named in LOSSES. Places are not used."""
+        """One optimization step on a batch of uint8 images; gives the values named in LOSSES."""
         stage = self.config.refinement
         views, _ = self.views(images)
         strong = augmentation.draw_strong(
             len(images), self.config.view.crop, self.config.augmentation, self.generators["strong"]
         )
-        labels = labels.to(self.device, non_blocking=True)
+        labels, places = labels.to(self.device, non_blocking=True), places.to(self.device, non_blocking=True)
+        strong = strong.to(self.device)
         with autocast(self.config.compute, self.device):
             values = stage_losses(
-                self.regressor, self.teacher, self.confidence, views, labels, strong.to(self.device), self.config
+                self.regressor, self.teacher, self.confidence, views, labels, places, strong, self.config
             )
         self.descent.optimizer.zero_grad(set_to_none=True)
         (stage.alpha * values[0]).backward()  # type: ignore[no-untyped-call]
@@ -156,17 +158,18 @@ def stage_losses(
     confidence: Confidence,
     views: Tensor,
     labels: Tensor,
+    places: Tensor,
     draw: StrongDraw,
     config: TrialConfig,
 ) -> Tensor:
-    """Eq. 6 on one batch of normalised views (n, 3, s, s) and their labels (n,): a function of tensors without host
-    synchronisation.
+    """Eq. 6 on one batch of normalised views (n, 3, s, s), their labels (n,) and places (n,) in the training split: a
+    function of tensors without host synchronisation.
 
     A box that the strong augmentation moves out of the view altogether is rejected like one below tau. Returns the
     vector (Eq. 6, share of selected boxes, mean confidence, mean area of the weak boxes).
     """
     with torch.no_grad():
-        weak, sure = judged(regressor, teacher, confidence, views, labels, config)
+        weak, sure = judged(regressor, teacher, confidence, views, labels, places, config)
         images, targets = BACKENDS[config.refinement.backend](views, weak, draw)
         selected = confidence.selected(sure) & (boxes.area(targets) > 0)
     loss = losses.consistency_loss(regressor(images), as_target(targets, config.box_format), selected)
@@ -179,6 +182,7 @@ def judged(
     confidence: Confidence,
     views: Tensor,
     labels: Tensor,
+    places: Tensor,
     config: TrialConfig,
 ) -> tuple[Tensor, Tensor]:
     """The weak boxes (n, 4) of a batch of views, as :func:`weak_boxes`, and their confidences (n,)."""
@@ -189,4 +193,4 @@ def judged(
             return weak_boxes(regressor, teacher, others, config)
 
     weak = weak_boxes(regressor, teacher, views, config)
-    return weak, confidence.score(views, weak, labels, again)
+    return weak, confidence.score(views, weak, labels, places, again)

@@ -54,9 +54,9 @@ def _evaluated(stage: Refinement, evaluator: Evaluator, split: Split) -> tuple[T
     predict = evaluator.localizing(stage.regressor)
     stage.classifier.eval()
 
-    def judge(views: Tensor, labels: Tensor) -> Tensor:
-        found = predict(views, labels)
-        scores = stage.confidence.score(views, found, labels, lambda others: predict(others, labels))
+    def judge(views: Tensor, labels: Tensor, at: Tensor) -> Tensor:
+        found = predict(views, labels, at)
+        scores = stage.confidence.score(views, found, labels, at, lambda others: predict(others, labels, at))
         return torch.cat([found, scores[:, None]], 1)
 
     places, truth = true_boxes_of(split)
@@ -75,9 +75,8 @@ def _training(stage: Refinement, evaluator: Evaluator, split: Split) -> tuple[Te
     with torch.inference_mode(), autocast(stage.config.compute, stage.device):
         for images, labels, places in stage.batches(split.source, evaluator.workers):
             views, draw = stage.views(images)
-            weak, scores = judged(
-                stage.regressor, stage.teacher, stage.confidence, views, labels.to(stage.device), stage.config
-            )
+            labels, at = labels.to(stage.device), places.to(stage.device)
+            weak, scores = judged(stage.regressor, stage.teacher, stage.confidence, views, labels, at, stage.config)
             answer = torch.cat([weak, scores[:, None]], 1).float().cpu()
             require_finite(answer, split.source, places)
             rows = [row for row, place in enumerate(places.tolist()) if place in known]

@@ -18,6 +18,7 @@ from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Measured, floors
 from lchp.training.initialization import Initialization, stored_weights, trained_networks
 from lchp.training.material import Material, Runtime
+from lchp.training.out_of_fold import fold_judges, out_of_fold_epochs
 from lchp.training.refinement import Refinement
 from lchp.training.selection import measure_selection
 from lchp.training.stages import (
@@ -95,7 +96,8 @@ def trial_epochs(
     """The epochs of a trial, each yielded when it is finished and on disk; the trial is done when the iterator ends.
 
     Past epochs are read from files and come first. An initialization that another process is training is waited for,
-    then reused.
+    then reused. Between the stages lie those of the classifiers that its confidence may have, which count none of the
+    trial's steps; a trial that is finished does not give them again.
     """
     set_up_torch(config.compute, runtime.device)
     material = _material(config, runtime, material)
@@ -112,6 +114,8 @@ def trial_epochs(
                 yield from past(first.history())
             else:
                 yield from _initialize(config, material, evaluator, first, say)
+        if config.confidence.out_of_fold:
+            yield from out_of_fold_epochs(config, material, evaluator, say)
         yield from _refine(config, material, evaluator, first, folder, say)
 
 
@@ -162,8 +166,9 @@ def _refine(
     """The refinement stage in its folder, trained or continued; then the files of the whole trial, those of the
     initialization in ``first`` included.
     """
-    classes = len(material.dataset.classes)
-    stage = Refinement(config, trained_networks(config, classes, first.networks()), material.runtime.device)
+    classes, device = len(material.dataset.classes), material.runtime.device
+    judges = fold_judges(config, material)
+    stage = Refinement(config, trained_networks(config, classes, first.networks()), device, judges)
     history = past(first.history())
     for epoch in _train(stage, config.initialization.epochs, material, evaluator, folder, say):
         history.append(epoch)
@@ -171,7 +176,7 @@ def _refine(
     measured = Measured.read(first.scores(), first.per_image_text())
     with naming_epoch(stage):
         measured.add(stage.measure(evaluator, material.measured))
-    untrained = Refinement(config, trained_networks(config, classes, first.networks()), material.runtime.device)
+    untrained = Refinement(config, trained_networks(config, classes, first.networks()), device, judges)
     with naming_epoch(untrained):
         selection = measure_selection(untrained, evaluator, material.train_split)
     weights = {"regressor": stage.descent.reported.state_dict()}

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 
 from lchp.method.confidence import (
+    TEMPERATURES,
     best_share,
     contrast,
     crop,
+    cross_entropy,
     equivariance,
+    fit_temperature,
     high_quality,
     max_softmax,
+    out_of_fold,
     share_count,
 )
 
@@ -137,6 +141,60 @@ def test_crop_fractional_boxes_of_a_ramp_shows_the_ramp_inside() -> None:
         y = (box[1] + (np.arange(height) + 0.5) / height * (box[3] - box[1])).clip(box[1] + half[1], box[3] - half[1])
         x, y = x.clip(half[0], 1 - half[0]), y.clip(half[1], 1 - half[1])  # beyond the outer centres a ramp is flat
         np.testing.assert_allclose(image, np.broadcast_to(3.0 * x - 2.0 * y[:, None], image.shape), rtol=0, atol=5e-6)
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(z - z.max(-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(-1, keepdims=True))
+
+
+def test_out_of_fold_is_the_tempered_answer_of_the_one_that_has_not_seen_it() -> None:
+    z = np.random.default_rng(6).normal(0, 3, (3, 5, 4))
+    unseen = np.array([2, 0, 0, 1, 2])
+    expected = [softmax(z[one, image] / 2.5).max() for image, one in enumerate(unseen)]
+    found = out_of_fold(torch.from_numpy(z), 2.5, torch.from_numpy(unseen))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+    assert found.dtype == torch.float32
+
+
+def test_out_of_fold_of_an_image_that_none_has_seen_is_the_largest_mean() -> None:
+    z = np.random.default_rng(7).normal(0, 3, (3, 5, 4))
+    expected = softmax(z / 0.5).mean(0).max(1)
+    np.testing.assert_allclose(out_of_fold(torch.from_numpy(z), 0.5, None).numpy(), expected, rtol=1e-6)
+
+
+def drawn_answers(seed: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Logits (400, 5) and labels (400,) that were drawn from their softmax; the logits then times ``scale``."""
+    random = np.random.default_rng(seed)
+    z = random.normal(0, 2, (400, 5))
+    labels = np.array([random.choice(5, p=row) for row in softmax(z)])
+    return torch.from_numpy(scale * z).float(), torch.from_numpy(labels)
+
+
+def test_fit_temperature_minimises_the_loss_on_a_grid_by_numpy() -> None:
+    logits, labels = drawn_answers(8, 3.0)
+
+    def loss(temperature: float) -> float:
+        return float(-np.log(softmax(logits.double().numpy() / temperature)[np.arange(400), labels]).mean())
+
+    found = fit_temperature(logits, labels)
+    grid = np.geomspace(0.1, 100, 1001)
+    assert loss(found) <= min(map(loss, grid))
+    assert abs(np.log(found / grid[np.argmin(list(map(loss, grid)))])) < np.log(1000) / 1000
+    assert cross_entropy(logits, labels, found) == pytest.approx(loss(found), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 12.0])
+def test_fit_temperature_of_scaled_logits_is_scaled_alike(scale: float) -> None:
+    base, scaled = (fit_temperature(*drawn_answers(9, factor)) for factor in (1.0, scale))
+    assert base == pytest.approx(1.0, abs=0.15)
+    assert scaled == pytest.approx(scale * base, rel=1e-5)
+
+
+def test_fit_temperature_ends_at_its_bounds_where_the_loss_has_no_minimum() -> None:
+    logits, labels = torch.eye(3), torch.arange(3)
+    assert fit_temperature(logits, labels) == pytest.approx(TEMPERATURES[0])
+    assert fit_temperature(logits, labels.flip(0).roll(1)) == pytest.approx(TEMPERATURES[1])
 
 
 def test_contrast_equals_the_difference_of_two_softmaxes_at_the_label() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lchp.training.confidence import FoldJudges
 from lchp.training.config import TrialConfig
+from lchp.training.initialization import drawn_classifier
 
 CLASSES = 4
 COLOURS = ((230, 30, 30), (30, 60, 230), (30, 200, 60), (230, 210, 30))
@@ -39,3 +41,13 @@ def batch(seed: int, count: int = 8, size: int = 36) -> tuple[Tensor, Tensor, Te
 def views(seed: int, count: int = 8, size: int = 32) -> Tensor:
     """Normalised views (count, 3, size, size)."""
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def fold_judges_of(config: TrialConfig, device: str = "cpu") -> FoldJudges | None:
+    """Random classifiers that differ, and the folds of twelve training images; None of another confidence."""
+    if not config.confidence.out_of_fold:
+        return None
+    folds = config.confidence.folds
+    seeds = (config.model_copy(update={"seed": seed}) for seed in range(folds))
+    classifiers = [drawn_classifier(seeded, CLASSES).requires_grad_(False).eval().to(device) for seeded in seeds]
+    return FoldJudges(classifiers, (torch.arange(12) * 5 % folds).to(device), 0.7)

@@ -91,6 +91,10 @@ def test_augmentation_that_is_none_is_refused(written: Any) -> None:
             {"view": {"resize": 40, "crop": 31}, "classifier": "resnet50", "backbone": "mobilenet_v2"},
             "a view of 31 px is too small for resnet50, which needs at least 32 px",
         ),
+        (
+            {"confidence": {"score": "out_of_fold"}, "split": {"val_per_class": 0}},
+            "confidence.score is out_of_fold, whose temperature is fitted on val, but split.val_per_class is 0: hold ",
+        ),
         ({"classifier": "small_cnn"}, "weights.classifier is imagenet, but small_cnn has no such weights"),
         ({"backbone": "small_cnn"}, "weights.regressor is imagenet, but small_cnn has no such weights: set it to none"),
         (
@@ -112,6 +116,7 @@ def test_values_that_contradict_each_other_are_refused_with_the_remedy(values: d
         ({"beta": 1.0}, "beta"),
         ({"delta": float("nan")}, "delta"),
         ({"seed": -1}, "seed"),
+        ({"confidence": {"folds": 1}}, "confidence.folds"),
         ({"backbone": "vit"}, "backbone"),
         ({"refinement": {"epochs": 0}}, "refinement.epochs"),
         ({"initialization": {"epochs": 100_001}}, "initialization.epochs"),

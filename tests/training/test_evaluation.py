@@ -250,7 +250,7 @@ def split_of(name: str, images: ImageSource, truth: dict[str, Tensor] | None) ->
 def test_views_are_in_order_whatever_the_batch_size(batch_size: int, tmp_path: Path) -> None:
     images = source(tmp_path, 5)
     config = tiny(view={"resize": 32, "crop": 32}, evaluation={"batch_size": batch_size})
-    found = Evaluator(config, "cpu", 0).views(images, lambda views, _: views.mean((2, 3)))
+    found = Evaluator(config, "cpu", 0).views(images, lambda views, *_: views.mean((2, 3)))
     expected = torch.cat([evaluation_view(images.batch(torch.tensor([i])), config.view).mean((2, 3)) for i in range(5)])
     torch.testing.assert_close(found, expected)
 
@@ -261,7 +261,7 @@ def test_views_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
     answers = iter([torch.zeros(1, 4), torch.full((1, 4), float("nan")), torch.zeros(1, 4)])
     evaluator = Evaluator(tiny(evaluation={"batch_size": 1}), "cpu", 0)
     with pytest.raises(FloatingPointError, match=f"answer to {name} is not finite: lower the learning rate"):
-        evaluator.views(images, lambda views, _: next(answers))
+        evaluator.views(images, lambda views, *_: next(answers))
 
 
 def test_measure_boxes_with_several_true_boxes_counts_the_best(tmp_path: Path) -> None:
@@ -328,11 +328,11 @@ def test_floors_of_a_partly_annotated_split_are_fitted_on_the_annotated_images(t
 def test_views_at_places_are_those_images_and_named_when_not_finite(tmp_path: Path) -> None:
     images, config = source(tmp_path, 5), tiny(view={"resize": 32, "crop": 32})
     evaluator, places = Evaluator(config, "cpu", 0), torch.tensor([1, 4])
-    every = evaluator.views(images, lambda views, _: views.mean((2, 3)))
-    torch.testing.assert_close(evaluator.views(images, lambda views, _: views.mean((2, 3)), places), every[places])
+    every = evaluator.views(images, lambda views, *_: views.mean((2, 3)))
+    torch.testing.assert_close(evaluator.views(images, lambda views, *_: views.mean((2, 3)), places), every[places])
     broken = torch.tensor([[0.0], [float("inf")]])
     with pytest.raises(FloatingPointError, match=f"answer to {images.records[4].path} is not finite"):
-        evaluator.views(images, lambda views, _: broken, places)
+        evaluator.views(images, lambda views, *_: broken, places)
 
 
 def unannotated(kind: str, path: Path) -> set[str]:

@@ -231,7 +231,7 @@ def test_train_epoch_decays_the_classifiers_rate_alone() -> None:
     )
     stage = Initialization(config, CLASSES, "cpu")
     for epoch in range(3):
-        assert stage.classifier_optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**epoch)
+        assert stage.classifier_descent.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**epoch)
         assert stage.regressor_descent.optimizer.param_groups[0]["lr"] == 0.003
         stage.train_epoch(Drawn(), 0)  # type: ignore[arg-type]
     assert stage.epoch == 3

@@ -18,11 +18,12 @@ from lchp.training.config import TrialConfig
 from lchp.training.initialization import make_networks
 from lchp.training.refinement import BACKENDS, Refinement, stage_losses, weak_boxes
 
-from .drawn import CLASSES, batch, config_of, views
+from .drawn import CLASSES, batch, config_of, fold_judges_of, views
 from .tiny import same_tensors
 
 SIZE = 32
 LABELS = torch.arange(8) % CLASSES
+PLACES = torch.tensor([3, 9, 0, 11, 5, 6, 8, 1])
 TEACHERS = [("online", "batch"), ("online", "running"), ("frozen", "running"), ("ema", "batch"), ("ema", "running")]
 
 
@@ -36,7 +37,7 @@ def refinement(**changes: Any) -> Refinement:
             0.05 * torch.randn(networks.regressor.head.weight.shape, generator=generator)
         )
         networks.momentum.head.weight.mul_(3)
-    stage = Refinement(config, networks, "cpu")
+    stage = Refinement(config, networks, "cpu", fold_judges_of(config))
     stage.classifier.eval()
     stage.regressor.train()
     return stage
@@ -78,14 +79,14 @@ def test_stage_losses_equal_equations_4_to_6_by_numpy(box_format: Any, backend: 
     expected = [(distances * selected).sum() / 8, selected.mean(), sure.mean(), np.mean(areas)]
     config = stage.config.model_copy(update={"tau": tau})
     losses = stage_losses(
-        stage.regressor, stage.teacher, Confidence(config, stage.classifier), images, LABELS, draw(), config
+        stage.regressor, stage.teacher, Confidence(config, stage.classifier), images, LABELS, PLACES, draw(), config
     )
     np.testing.assert_allclose(losses.detach().numpy(), expected, rtol=1e-4)
     assert 0 < selected.sum() < 8
     assert distances.min() > 0
 
 
-@pytest.mark.parametrize("score", ["contrast", "equivariance"])
+@pytest.mark.parametrize("score", ["contrast", "equivariance", "out_of_fold"])
 def test_stage_losses_select_the_configured_scores_best_share_by_numpy(score: str) -> None:
     stage = refinement(confidence={"score": score, "keep": 0.4}, tau=1.0)
     images, regressor = views(2), copy.deepcopy(stage.regressor)
@@ -97,13 +98,15 @@ def test_stage_losses_select_the_configured_scores_best_share_by_numpy(score: st
         sides = weak[:, 2:] - weak[:, :2]
         inner = torch.cat([weak[:, :2] + 0.15 * sides, weak[:, 2:] - 0.15 * sides], 1)
         sure = probabilities(stage, images, weak) - probabilities(stage, images, inner)
+    elif score == "out_of_fold":
+        sure = by_folds(stage, images, weak)
     else:
         sure = overlaps(weak.numpy(), mirrored.numpy())
     best = np.zeros(8, bool)
     best[np.argsort(-sure)[:3]] = True  # 0.4 of 8
     selected = best & (targets.numpy()[:, 2] > targets.numpy()[:, 0]) & (targets.numpy()[:, 3] > targets.numpy()[:, 1])
     losses = stage_losses(
-        stage.regressor, stage.teacher, stage.confidence, images, LABELS, draw(), stage.config
+        stage.regressor, stage.teacher, stage.confidence, images, LABELS, PLACES, draw(), stage.config
     ).tolist()
     np.testing.assert_allclose(losses[:3], [(distances * selected).sum() / 8, selected.mean(), sure.mean()], rtol=1e-3)
     assert len(set(sure.round(6))) == 8
@@ -115,6 +118,17 @@ def probabilities(stage: Refinement, images: Tensor, boxes: Tensor) -> Any:
         logits = stage.classifier(crop(images, boxes)).logits.double().numpy()
     exponentials = np.exp(logits)
     return (exponentials / exponentials.sum(1, keepdims=True))[np.arange(8), LABELS.numpy()]
+
+
+def by_folds(stage: Refinement, images: Tensor, boxes: Tensor) -> Any:
+    """The largest tempered softmax on every crop, of the classifier whose fold its image is in."""
+    judges, sure = stage.confidence.judges, []
+    assert judges is not None
+    for image, box, place in zip(images, boxes, PLACES, strict=True):
+        with torch.no_grad():
+            z = judges.classifiers[judges.folds[place]](crop(image[None], box[None])).logits[0].double().numpy()
+        sure.append(np.exp(z / judges.temperature).max() / np.exp(z / judges.temperature).sum())
+    return np.array(sure)
 
 
 def overlaps(found: Any, of_mirrored: Any) -> Any:
@@ -134,14 +148,16 @@ def test_stage_losses_by_equivariance_leave_the_statistics_that_max_softmax_leav
     left = []
     for score in ("max_softmax", "equivariance"):
         stage = refinement(confidence={"score": score}, **teaching(teacher, statistics))
-        stage_losses(stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, draw(), stage.config)
+        stage_losses(stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, PLACES, draw(), stage.config)
         left.append({"regressor": stage.regressor.state_dict(), "teacher": stage.teacher.state_dict()})
     assert same_tensors(*left)
 
 
 def test_stage_losses_under_a_tau_of_one_select_nothing_and_teach_nothing() -> None:
     stage = refinement(tau=1.0)
-    losses = stage_losses(stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, draw(), stage.config)
+    losses = stage_losses(
+        stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, PLACES, draw(), stage.config
+    )
     losses[0].backward()
     assert losses[:2].tolist() == [0, 0]
     assert all(p.grad is None or not p.grad.any() for p in stage.regressor.parameters())
@@ -156,7 +172,9 @@ def test_stage_losses_reject_a_box_that_leaves_the_view() -> None:
     cropped = sides.clone()
     cropped[:3, 0] = -8  # a quarter of the view at the left: all of the box and more
     moved = StrongDraw(SIZE, torch.ones(8, 2), cropped, sides, torch.zeros(8, 2, dtype=torch.bool))
-    losses = stage_losses(stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, moved, stage.config)
+    losses = stage_losses(
+        stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, PLACES, moved, stage.config
+    )
     assert losses[1] == 5 / 8
     # The five whose views stay as they are meet their own boxes.
     assert losses[0] < 1e-12
@@ -190,6 +208,7 @@ def test_weak_boxes_of_a_frozen_teacher_use_running_statistics_whatever_is_asked
         (*TEACHERS[0], {}),
         (*TEACHERS[0], {"score": "contrast", "keep": 0.5}),
         (*TEACHERS[0], {"score": "equivariance"}),
+        (*TEACHERS[0], {"score": "out_of_fold"}),
         (*TEACHERS[2], {}),
         (*TEACHERS[3], {}),
     ],
@@ -202,7 +221,7 @@ def test_stage_losses_trace_as_one_graph_with_the_same_values(
     found = []
     for losses in (compiled, stage_losses):
         stage = refinement(confidence=options, **teaching(teacher, statistics))
-        arguments = (stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, draw(), stage.config)
+        arguments = (stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, PLACES, draw(), stage.config)
         found.append(losses(*arguments))
         assert stage.regressor.training
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)

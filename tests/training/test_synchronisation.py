@@ -11,7 +11,7 @@ import torch
 from lchp.method import augmentation
 from lchp.training import initialization, refinement
 
-from .drawn import CLASSES, config_of, views
+from .drawn import CLASSES, config_of, fold_judges_of, views
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: only there does the host wait for one"),
@@ -20,7 +20,7 @@ pytestmark = [
 
 DEVICE = "cuda"
 FORMATS = ["corners", "centre_size"]
-CONFIDENCES = [{}, {"score": "contrast", "keep": 0.5}, {"score": "equivariance"}]
+CONFIDENCES = [{}, {"score": "contrast", "keep": 0.5}, {"score": "equivariance"}, {"score": "out_of_fold"}]
 
 
 @contextmanager
@@ -61,11 +61,13 @@ def test_stage_losses_of_the_refinement_wait_for_nothing(
     box_format: str, teacher: str, options: dict[str, object]
 ) -> None:
     config = config_of(box_format=box_format, refinement={"teacher": teacher}, confidence=options)
-    stage = refinement.Refinement(config, initialization.make_networks(config, CLASSES), DEVICE)
+    networks, judges = initialization.make_networks(config, CLASSES), fold_judges_of(config, DEVICE)
+    stage = refinement.Refinement(config, networks, DEVICE, judges)
     images, labels = views(0).to(DEVICE), (torch.arange(8) % CLASSES).to(DEVICE)
+    places = torch.arange(8).to(DEVICE)
     drawn = augmentation.draw_strong(8, 32, "scale+translation+flip", torch.Generator().manual_seed(0)).to(DEVICE)
     stage.classifier.eval()
-    arguments = stage.regressor, stage.teacher, stage.confidence, images, labels, drawn, config
+    arguments = stage.regressor, stage.teacher, stage.confidence, images, labels, places, drawn, config
     refinement.stage_losses(*arguments)
     with without_synchronisation():
         values = refinement.stage_losses(*arguments)

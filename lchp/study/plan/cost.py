@@ -12,6 +12,7 @@ from lchp.errors import refusing
 from lchp.method.backbones import NETWORKS
 from lchp.method.vit import transformer_gflop
 from lchp.training.config import TrialConfig
+from lchp.vocabulary import OUT_OF_FOLD
 
 TRAINING = 3.0
 """Forward and backward pass over the forward pass alone (counted: 65.5 / 21.9, 79.0 / 26.3, 97.2 / 32.7)."""
@@ -34,11 +35,13 @@ class Cost:
     evaluation: float
     unshared: float
     references: float = 0.0
+    out_of_fold: float = 0.0
+    """The classifiers of that confidence, once for all trials that share them; judging is part of the refinement."""
 
     @property
     def total(self) -> float:
-        """All stages together, and the references beside them, in GFLOP."""
-        return self.initialization + self.refinement + self.evaluation + self.references
+        """All stages together, and the references and classifiers beside them, in GFLOP."""
+        return self.initialization + self.out_of_fold + self.refinement + self.evaluation + self.references
 
     def hours(self) -> dict[str, float]:
         """Hours by device, at the speeds of :data:`GFLOPS`."""
@@ -66,8 +69,11 @@ def cost_of(
     initializations: Sequence[TrialConfig],
     images: Mapping[DatasetConfig, Counts],
     references: Sequence[TrialConfig] = (),
+    out_of_fold: Sequence[TrialConfig] = (),
 ) -> Cost:
-    """What trials cost that share these initializations and references; ``images`` counts those of every dataset."""
+    """What trials cost that share these initializations, references and classifiers of the confidence ``out_of_fold``;
+    ``images`` counts those of every dataset.
+    """
     # What a frozen network gives is kept in the cache, for every trial that has the same data and source.
     sources = {
         (config.dataset, config.split, config.pseudo_boxes.kept): _source_gflop(config, images[config.dataset])
@@ -75,14 +81,17 @@ def cost_of(
     }
     first = sum(_initialization_gflop(config, images[config.dataset]) for config in initializations)
     unshared = sum(
-        _initialization_gflop(config, images[config.dataset]) + _source_gflop(config, images[config.dataset])
+        _initialization_gflop(config, images[config.dataset])
+        + _source_gflop(config, images[config.dataset])
+        + _out_of_fold_gflop(config, images[config.dataset])
         for config in trials
     )
+    judges = sum(_out_of_fold_gflop(config, images[config.dataset]) for config in out_of_fold)
     refinement = sum(_refinement_gflop(config, images[config.dataset]) for config in trials)
     evaluation = sum(_evaluation_gflop(config, images[config.dataset]) for config in trials)
     beside = sum(_reference_gflop(config, images[config.dataset]) for config in references)
     unshared += refinement + evaluation + beside
-    return Cost(first + sum(sources.values()), refinement, evaluation, unshared, beside)
+    return Cost(first + sum(sources.values()), refinement, evaluation, unshared, beside, judges)
 
 
 def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
@@ -118,11 +127,25 @@ def _initialization_gflop(config: TrialConfig, images: Counts) -> float:
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
     stage = config.initialization
-    asked = (2 if config.pseudo_boxes.source == "mask" else 1) * (2 if config.pseudo_boxes.mirror else 1)
-    learning = stage.epochs * (2 * TRAINING + asked) * classifier
+    learning = stage.epochs * _classifier_step_gflop(config)
     boxes = (stage.epochs - stage.regressor_start) * TRAINING * regressor
     checks = val * (stage.epochs // config.evaluation.every) * (3 * classifier + regressor)
     return train * (learning + boxes) + checks
+
+
+def _classifier_step_gflop(config: TrialConfig) -> float:
+    """A step of the classifier, on one image."""
+    asked = (2 if config.pseudo_boxes.source == "mask" else 1) * (2 if config.pseudo_boxes.mirror else 1)
+    return (2 * TRAINING + asked) * _networks_gflop(config)[0]
+
+
+def _out_of_fold_gflop(config: TrialConfig, images: Counts) -> float:
+    """K classifiers, each trained on all folds but one as initialization trains its own, and asked about val."""
+    if not config.confidence.out_of_fold:
+        return 0.0
+    folds, (train, val) = config.confidence.folds, _splits(config, images)
+    learning = (folds - 1) * train * config.initialization.epochs * _classifier_step_gflop(config)
+    return learning + folds * val * _networks_gflop(config)[0]
 
 
 def _refinement_gflop(config: TrialConfig, images: Counts) -> float:
@@ -136,7 +159,12 @@ def _refinement_gflop(config: TrialConfig, images: Counts) -> float:
 def _score_gflop(config: TrialConfig) -> float:
     """The confidence of one box."""
     classifier, regressor = _networks_gflop(config)
-    return {"max_softmax": classifier, "contrast": 2 * classifier, "equivariance": regressor}[config.confidence.score]
+    return {
+        "max_softmax": classifier,
+        "contrast": 2 * classifier,
+        "equivariance": regressor,
+        OUT_OF_FOLD: config.confidence.folds * classifier,
+    }[config.confidence.score]
 
 
 def _reference_gflop(config: TrialConfig, images: Counts) -> float:

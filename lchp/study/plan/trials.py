@@ -14,7 +14,7 @@ from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
-from lchp.training.identity import REFINEMENT_ONLY, initialization_key, reference_key
+from lchp.training.identity import REFINEMENT_ONLY, initialization_key, out_of_fold_key, reference_key
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Plan:
     """None where the images of a dataset are not known."""
     references: int = 0
     """Distinct ones that stand beside the trials."""
+    out_of_fold: int = 0
+    """Distinct sets of classifiers of that confidence; of a search at most so many."""
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values, for ``lchp study plan --json``."""
@@ -39,6 +41,7 @@ class Plan:
             "trials": self.study.count,
             "initializations": self.initializations,
             "references": self.references,
+            "out_of_fold": self.out_of_fold,
             "varied": list(self.study.varied),
             "seeds": list(self.study.seeds),
             "images": _plain(list(self.images.values())),
@@ -65,8 +68,9 @@ def plan(study: Study, count: Callable[[DatasetConfig], Counts | None] = lambda 
         fingerprint(reference_key(config, method)): config for config in trials for method in study.references
     }
     beside = list(references.values())
-    cost = cost_of(trials, initializations, known, beside) if len(known) == len(images) else None
-    return Plan(study, len(initializations), images, cost, len(references))
+    judges = _sets_of_classifiers(study, trials, initializations)
+    cost = cost_of(trials, initializations, known, beside, judges) if len(known) == len(images) else None
+    return Plan(study, len(initializations), images, cost, len(references), len(judges))
 
 
 def _planned(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
@@ -80,6 +84,16 @@ def _planned_search(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]
     count, config = study.count, study.searched
     shares = all(key.split(".")[0] in REFINEMENT_ONLY for key in study.varied)
     return [config] * count, [config] * (1 if shares else count)
+
+
+def _sets_of_classifiers(
+    study: Study, trials: Sequence[TrialConfig], initializations: Sequence[TrialConfig]
+) -> list[TrialConfig]:
+    """One trial that needs each set of classifiers of ``out_of_fold``; of a search as many as initializations."""
+    if study.search:
+        return [config for config in initializations if config.confidence.out_of_fold]
+    shared = {fingerprint(out_of_fold_key(config)): config for config in trials if config.confidence.out_of_fold}
+    return list(shared.values())
 
 
 def _plain(images: Sequence[Counts | None]) -> Any:
@@ -113,13 +127,16 @@ def as_text(planned: Plan) -> str:
     lines.append(f"{study.count} trials, {at_most}{planned.initializations} distinct initializations")
     if planned.references:
         lines.append(f"{planned.references} references, trained on true boxes: {', '.join(study.references)}")
+    if planned.out_of_fold:
+        lines.append(f"{at_most}{planned.out_of_fold} distinct sets of out-of-fold classifiers")
     for counts in filter(None, planned.images.values()):
         lines.append(f"images: {counts.train} train, {counts.test} test ({counts.source})")
     if planned.cost:
         cost = planned.cost
         saved = 100 * (1 - cost.total / cost.unshared)
+        judges = f"out-of-fold classifiers {_amount(cost.out_of_fold)}, " if cost.out_of_fold else ""
         lines.append(
-            f"cost: about {_amount(cost.total)} (initialization {_amount(cost.initialization)}, refinement "
+            f"cost: about {_amount(cost.total)} (initialization {_amount(cost.initialization)}, {judges}refinement "
             f"{_amount(cost.refinement)}, evaluation {_amount(cost.evaluation)}; sharing saves {saved:.0f}%)"
         )
         hours = (f"{_hours(value)} on {device} at {GFLOPS[device]:g} GFLOP/s" for device, value in cost.hours().items())

@@ -19,7 +19,7 @@ from lchp.study.spec.schema import Range
 from lchp.study.spec.values import with_values
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.vocabulary import INITIALIZATION, METRICS, REFINEMENT, TOP1_CLS
+from lchp.vocabulary import INITIALIZATION, METRICS, OUT_OF_FOLD, REFINEMENT, TOP1_CLS
 
 
 class Materials:
@@ -125,7 +125,7 @@ def require_batches(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
     for config, material in trials:
         if StageFolder(material.trial_folder(config)).done:
             continue
-        count = len(material.splits.train)
+        count, folds = len(material.splits.train), config.confidence.folds
         for stage, size in (
             (INITIALIZATION, config.initialization.batch_size),
             (REFINEMENT, config.refinement.batch_size),
@@ -135,6 +135,13 @@ def require_batches(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
                     f"{stage}.batch_size = {size}: there are {count} training images (val is drawn from them, "
                     f"split.val_per_class = {config.split.val_per_class}): write at most {count}"
                 )
+        seen = count - -(-count // folds)
+        if config.confidence.out_of_fold and config.initialization.batch_size > seen:
+            raise Refusal(
+                f"{INITIALIZATION}.batch_size = {config.initialization.batch_size}: a classifier of confidence.score = "
+                f"{OUT_OF_FOLD} is trained on {seen} images, all {count} but a fold of confidence.folds = {folds}: "
+                f"write at most {seen}"
+            )
 
 
 def require_images(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
@@ -154,8 +161,8 @@ def require_images(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
 
 
 def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
-    """Make the networks of trials whose initialization is not trained, once for each choice of networks and weights,
-    frozen ones that give boxes included.
+    """Make the networks of trials whose initialization, or whose confidence's classifiers, are not trained, once for
+    each choice of networks and weights, frozen ones that give boxes included.
 
     So that weights that do not fit are found before any process starts, and a download happens once.
 
@@ -167,7 +174,10 @@ def require_weights(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
         key = (config.classifier, config.backbone, config.weights, config.pseudo_boxes.kept)
         drawn = config.weights.classifier == "none" and config.weights.regressor in ("none", "classifier")
         plain = drawn and not config.pseudo_boxes.frozen
-        if plain or key in tried or StageFolder(material.initialization_folder(config)).done:
+        folders = [material.initialization_folder(config)]
+        if config.confidence.out_of_fold:
+            folders.append(material.out_of_fold_folder(config))
+        if plain or key in tried or all(StageFolder(folder).done for folder in folders):
             continue
         tried.add(key)
         # They import torch: a study that is finished does without.

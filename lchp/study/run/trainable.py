@@ -22,7 +22,7 @@ from lchp.training.material import Material, Runtime
 from lchp.training.references import reference_epochs
 from lchp.training.stages import EpochReport
 from lchp.training.trial import TrialResult, finished_trial, trial_epochs
-from lchp.vocabulary import METHODS
+from lchp.vocabulary import INITIALIZATION, REFINEMENT
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch, of a reference or of the trial; epochs that files hold already are passed over. The last one
-        also measures and draws.
+        """Train one epoch, of a reference, of a stage or of the classifiers of its confidence; epochs that files hold
+        are passed over. The last one also measures and draws.
 
         Raises:
             FloatingPointError: the objective is not a finite number.
@@ -84,7 +84,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self.epochs = self.epochs or self._all_epochs()
         reports = []
         for report in self.epochs:
-            if report.stage in METHODS:
+            if report.stage not in (INITIALIZATION, REFINEMENT):
                 if report.reused:
                     continue
                 self.notes.append(epoch_line(report))

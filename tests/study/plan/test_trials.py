@@ -118,6 +118,33 @@ def test_plan_cost_of_a_frozen_source_is_counted_once_and_spares_the_mask_pass(t
     assert mask - (one - kept) == pytest.approx(40 * 100 * 21.9)
 
 
+def test_plan_counts_out_of_fold_classifiers_once_and_what_they_judge(tmp_path: Path) -> None:
+    images = Counts(110, 50, 10, "counted")
+    text = "name: s\npreset: cub\nsplit: {val_per_class: 1}\n"
+    plain = planned(tmp_path, text, images=images)
+    asked = planned(tmp_path, text + "confidence: {score: out_of_fold}\nvary: {tau: [0.5, 0.9]}\n", images=images)
+    assert plain.cost is not None
+    assert asked.cost is not None
+    assert (plain.out_of_fold, asked.out_of_fold, asked.as_dict()["out_of_fold"]) == (0, 1, 1)
+    # Three classifiers of two thirds of 100 images, 40 epochs of 6 + 2 passes of InceptionV3; 10 val images by each.
+    assert asked.cost.out_of_fold == pytest.approx((2 * 100 * 40 * 8 + 30) * 21.9)
+    # Where one classifier judges a box of theirs, three do.
+    assert asked.cost.refinement == pytest.approx(2 * (plain.cost.refinement + 2 * 40 * 100 * 21.9))
+    assert asked.cost.initialization == plain.cost.initialization
+    assert asked.cost.unshared - asked.cost.total == pytest.approx(plain.cost.initialization + asked.cost.out_of_fold)
+    assert "1 distinct sets of out-of-fold classifiers" in as_text(asked).splitlines()
+    assert "out-of-fold classifiers 1.4" in as_text(asked)
+    assert "out-of-fold" not in as_text(plain)
+
+
+def test_plan_counts_out_of_fold_classifiers_of_every_recipe_and_of_a_search_at_most_so_many(tmp_path: Path) -> None:
+    text = "name: s\npreset: quickstart\nconfidence: {score: out_of_fold}\n"
+    assert planned(tmp_path, text + "vary: {delta: [0.3, 0.4], confidence.folds: [2, 3]}\n").out_of_fold == 4
+    search = "search: {trials: 5, space: {%s}}\n"
+    assert planned(tmp_path, text + search % "delta: {low: 0.3, high: 0.5}").out_of_fold == 5
+    assert planned(tmp_path, text + search % "tau: {low: 0.3, high: 0.5}").out_of_fold == 1
+
+
 def test_plan_of_several_datasets_counts_the_images_of_each(tmp_path: Path) -> None:
     text = "name: s\npreset: quickstart\n"
     few, many = (planned(tmp_path, text, f"dataset.train_per_class={count}").cost for count in (10, 1000))

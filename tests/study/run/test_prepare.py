@@ -30,6 +30,11 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
         ("vary={refinement.batch_size: [8, 64]}", "split.val_per_class = 1): write at most 40"),
         ("search={trials: 2, space: {refinement.batch_size: [64, 8]}}", "refinement.batch_size = 64: there are 40"),
         (
+            "vary={confidence.score: [max_softmax, out_of_fold], initialization.batch_size: [27]}",
+            "initialization.batch_size = 27: a classifier of confidence.score = out_of_fold is trained on 26 images, "
+            "all 40 but a fold of confidence.folds = 3: write at most 26",
+        ),
+        (
             "search={trials: 2, space: {initialization.batch_size: {low: 8, high: 48}}}",
             "initialization.batch_size = 48: there are 40",
         ),

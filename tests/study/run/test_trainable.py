@@ -55,6 +55,19 @@ def test_step_is_one_epoch_over_both_stages(tmp_path: Path, cache: Path) -> None
     assert (finished.folder / "predictions.png").stat().st_size > 1000
 
 
+def test_step_is_an_epoch_of_the_confidences_classifiers_too_which_is_said_and_counts_no_step(
+    tmp_path: Path, cache: Path
+) -> None:
+    asked = only(tmp_path, "confidence={score: out_of_fold, folds: 2}")
+    results = steps(small.trainable_of(asked, session(tmp_path, cache)))
+    assert [result["global_epoch"] for result in results] == [1, 2, 2, 2, 2, 2, 3, 4]
+    assert [len(result["reports"]) for result in results] == [1, 1, 0, 0, 0, 0, 1, 1]
+    notes = [note for result in results for note in result["notes"]]
+    assert [note.partition("  ")[0] for note in notes] == [f"out_of_fold {epoch}" for epoch in (1, 2, 3, 4)]
+    other = only(tmp_path, "confidence={score: out_of_fold, folds: 2}", "tau=0.5")
+    assert [result["notes"] for result in steps(small.trainable_of(other, session(tmp_path, cache)))] == [[]] * 2
+
+
 def test_step_of_a_finished_trial_is_done_at_once(tmp_path: Path, cache: Path) -> None:
     shared = session(tmp_path, cache)
     steps(small.trainable_of(only(tmp_path), shared))

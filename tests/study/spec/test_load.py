@@ -65,6 +65,19 @@ def test_load_study_equal_configurations_of_several_grids_are_one(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("confidence: {score: out_of_fold}\n", 3),
+        ("vary:\n- delta: [0.5]\n- confidence.score: [max_softmax, out_of_fold]\n", 5),
+    ],
+)
+def test_load_study_out_of_fold_without_val_is_refused_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    found = refusal(tmp_path, f"name: s\npreset: cub\n{text}")
+    assert found.startswith(f"{tmp_path / 'study.yaml'}:{line}: ")
+    assert "confidence.score is out_of_fold, whose temperature is fitted on val, but split.val_per_class is 0" in found
+
+
 @pytest.mark.parametrize("written", ["resnet_50", "3", "[resnet50]"])
 @pytest.mark.parametrize("key", ["backbone", "classifier"])
 def test_load_study_unknown_network_is_refused_with_the_choices(tmp_path: Path, key: str, written: str) -> None:
