@@ -66,7 +66,7 @@ ROWS = {
     "birds-tokens": {"table": 2, "boxes": 2 * 5},
     "cub-subset-delta": {"table": 4, "boxes": 5},
     "paper-cub": {"table": 17, "table3": 4, "table4": 6, "table5": 3, "table6": 7, "boxes": 5},
-    "quickstart": {"table": 3, "boxes": 5},
+    "quickstart": {"table": 3, "boxes": 3 * 5},
     "search-cub": {"table": 2},
     "search-quickstart": {"table": 2},
     "synthetic-ablation": {"table": 15, "delta": 5, "tau": 4, "augmentation": 8, "boxes": 5},
@@ -107,6 +107,10 @@ SIZES = {
     "base.view.resize",
     "base.view.crop",
     "base.pseudo_boxes.size",
+    "base.compute.precision",
+    "base.compute.maps_precision",
+    "base.classifier",
+    "base.backbone",
     "base.initialization.epochs",
     "base.initialization.regressor_start",
     "base.initialization.batch_size",
@@ -114,7 +118,7 @@ SIZES = {
     "base.refinement.epochs",
     "base.refinement.batch_size",
 }
-"""What a study is shrunk by."""
+"""What a study is shrunk by. Of the networks the others train InceptionV3 enough, and bf16 is slow on most CPUs."""
 
 SMALL = (
     "seeds=[0]",
@@ -283,7 +287,9 @@ def options(shipped: Study) -> tuple[str, ...]:
     # Two thirds of the four images that are left are two.
     folded = ("initialization.batch_size=2",) if any(c.confidence.out_of_fold for c in shipped.grid) else ()
     size = SMALL_SYNTHETIC if synthetic else SMALL_REAL
-    return (*SMALL, *first, *searching, *choosing, *frozen, *size, *folded)
+    exact = ("compute.precision=fp32",) if shipped.base.compute.precision == "bf16" else ()
+    light = ("classifier=mobilenet_v2", "backbone=mobilenet_v2") if shipped.name == "alpha-beta" else ()
+    return (*SMALL, *first, *searching, *choosing, *frozen, *size, *folded, *exact, *light)
 
 
 def shrunk(name: str, datasets: dict[str, Path]) -> Study:
