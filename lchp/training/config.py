@@ -7,13 +7,14 @@ the data and of weight files are here for people, and are replaced by digests wh
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lchp.data.config import Config, DatasetConfig, GivenPath, SplitConfig, SyntheticDataset, ViewConfig
+from lchp.data.config import Config, DatasetConfig, SplitConfig, SyntheticDataset, ViewConfig
 from lchp.method.backbones import NETWORKS, check_view
-from lchp.method.vit import TRANSFORMERS, check_transformer_view
+from lchp.training.box_config import PseudoBoxConfig
+from lchp.training.network_config import NetworkName, WeightsConfig
 from lchp.vocabulary import OUT_OF_FOLD, STRONG_AUGMENTATIONS
 
 AUGMENTATIONS = (
@@ -23,13 +24,6 @@ AUGMENTATIONS = (
 """Every subset of the paper's strong augmentations, written as one word: ``none``, ``scale``, ...,
 ``scale+translation+flip``.
 """
-
-if TYPE_CHECKING:  # type checkers want the names written out
-    NetworkName = str
-    TransformerName = str
-else:
-    NetworkName = Literal[*NETWORKS]
-    TransformerName = Literal[*TRANSFORMERS]
 
 MOST_IMAGES = 65_536
 """Images in one batch. Like the other upper bounds here it refuses slips of the pen before they take all memory or
@@ -58,99 +52,6 @@ def _augmentation(value: Any) -> Any:
 
 
 Augmentation = Annotated[str, BeforeValidator(_augmentation), Field(json_schema_extra={"enum": list(AUGMENTATIONS)})]
-
-
-class WeightsFile(Config):
-    """A local torchvision state dict, read with ``weights_only=True``."""
-
-    file: GivenPath = Field(description="path of the state dict (.pth)")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="what the file must hash to")
-
-
-class WeightsConfig(Config):
-    """Initial weights: `imagenet` (torchvision's download), a local file, `none`; the regressor also `classifier`."""
-
-    classifier: Literal["imagenet", "none"] | WeightsFile = "imagenet"
-    regressor: Literal["imagenet", "none", "classifier"] | WeightsFile = Field(
-        "imagenet",
-        description="`classifier` starts the blocks it shares with the classifier from those (method notes 19)",
-    )
-
-
-KEPT = {
-    "ddt": ("source", "size", "weights", "network", "omit", "axis", "descriptors", "mirror"),
-    "tokencut": ("source", "size", "weights", "transformer", "similarity"),
-    "lost": ("source", "size", "weights", "transformer", "patches"),
-}
-"""What of PseudoBoxConfig determines that which is kept of a frozen network in the cache, by source."""
-
-
-class PseudoBoxConfig(Config):
-    """Where pseudo boxes come from, and what the paper leaves open of Algorithm 1 (method notes 1, 2, 4).
-
-    ``mask``, ``single`` and ``evidence`` read them off the momentum network's maps of every view, as it learns. The
-    other sources are fixed: one box for each whole image, made before training.
-    """
-
-    source: Literal["mask", "single", "evidence", "ddt", "tokencut", "lost", "file"] = Field(
-        "mask",
-        description="`mask`: Algorithm 1; `single`: without its mask pass; `evidence`: what every place says for the "
-        "label; `ddt`: Deep Descriptor Transforming; `tokencut`, `lost`: by a self-supervised transformer; `file`: a "
-        "CSV of one's own",
-    )
-    normalization: Literal["min_max", "max"] = Field(
-        "min_max", description="scale of A before A > delta (method notes 1); `max`: delta is a share of the maximum"
-    )
-    maps: Literal["features", "attention", "cam"] = Field(
-        "features", description="whose mean A is (method notes 2); `cam`: the label's class activation alone"
-    )
-    component: Literal["all", "largest"] = Field(
-        "all", description="what of the foreground a box of `mask`, `single` or `evidence` holds (method notes 4)"
-    )
-    enlargement: Literal["tiled", "centred", "cells"] = Field(
-        "tiled",
-        description="how maps become as large as the view (method notes 3): bilinearly, as if their cells tiled it, or "
-        "between the centres of what the cells see; or cell by cell (PSOL)",
-    )
-    mirror: bool = Field(False, description="whether maps are averaged with those of the mirror image")
-    size: int = Field(
-        448, ge=16, le=2048, description="side in pixels of the whole images that `ddt`, `tokencut` and `lost` see"
-    )
-    weights: Literal["pretrained", "none"] | WeightsFile = Field(
-        "pretrained", description="of `network` (torchvision's ImageNet weights) or `transformer` (DINO's), or a file"
-    )
-    network: NetworkName = Field("mobilenet_v2", description="of `ddt`: the trunk of a classifier, frozen")
-    omit: int = Field(
-        0, ge=0, le=100, description="of `ddt`: last blocks of that trunk that are left out, down to its stride"
-    )
-    axis: Literal["class", "all"] = Field("class", description="of `ddt`: images that share a principal axis")
-    descriptors: Literal["raw", "unit"] = Field("raw", description="of `ddt`: as they are, or each of norm 1")
-    threshold: float = Field(
-        0.0, ge=0, lt=1, description="of `ddt` and `evidence`: the share of its maximum above which h is foreground"
-    )
-    transformer: TransformerName = Field("dino_vits16", description="of `tokencut` and `lost`, frozen")
-    similarity: float = Field(
-        0.2, ge=-1, lt=1, description="of `tokencut`: the cosine above which patches are joined (paper: 0.2; CUB 0.05)"
-    )
-    patches: int = Field(100, ge=1, le=100_000, description="of `lost`: patches of the lowest degree that vote")
-    file: GivenPath | None = Field(
-        None, description="boxes of `file`: a CSV with the columns path, x1, y1, x2, y2 in pixels"
-    )
-
-    @property
-    def fixed(self) -> bool:
-        """Whether boxes are made before training, one for each whole image."""
-        return self.source not in ("mask", "single", "evidence")
-
-    @property
-    def frozen(self) -> bool:
-        """Whether they are made by a frozen network."""
-        return self.source in KEPT
-
-    @property
-    def kept(self) -> str | None:
-        """What configurations have in common that share what is kept of a frozen network; None of other sources."""
-        return self.model_dump_json(include=set(KEPT[self.source])) if self.frozen else None
 
 
 class ConfidenceConfig(Config):
@@ -337,7 +238,7 @@ class TrialConfig(Config):
         for role, name in (("classifier", self.classifier), ("regressor", self.backbone)):
             if NETWORKS[name].imagenet is None and getattr(self.weights, role) == "imagenet":
                 raise ValueError(f"weights.{role} is imagenet, but {name} has no such weights: set it to none")
-        self._consistent_source()
+        self.pseudo_boxes.check()
         if self.confidence.out_of_fold and self.split.val_per_class == 0:
             raise ValueError(
                 "confidence.score is out_of_fold, whose temperature is fitted on val, but split.val_per_class is 0: "
@@ -349,19 +250,3 @@ class TrialConfig(Config):
                 f"{self.classifier}: make them the same, or choose other weights.regressor"
             )
         return self
-
-    def _consistent_source(self) -> None:
-        options = self.pseudo_boxes
-        if options.source == "file" and options.file is None:
-            raise ValueError(
-                "pseudo_boxes.source is file, but pseudo_boxes.file names none: give the CSV with the boxes"
-            )
-        if options.source == "ddt":
-            check_view(options.network, options.size)
-            if options.weights == "pretrained" and NETWORKS[options.network].imagenet is None:
-                raise ValueError(
-                    f"pseudo_boxes.weights is pretrained, but {options.network} has no such weights: "
-                    "give pseudo_boxes.weights.file, or choose another pseudo_boxes.network"
-                )
-        if options.source in ("tokencut", "lost"):
-            check_transformer_view(options.transformer, options.size)

@@ -31,7 +31,8 @@ from lchp.method.trunks import without_last
 from lchp.method.vit import last_keys, make_transformer
 from lchp.store.checks import Damaged
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
-from lchp.training.config import KEPT, TrialConfig
+from lchp.training.box_config import KEPT
+from lchp.training.config import TrialConfig
 from lchp.training.loop import place
 from lchp.training.material import Material
 from lchp.training.weights import load_transformer_weights, load_trunk_weights

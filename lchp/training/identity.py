@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from lchp.training.config import DescentConfig, TrialConfig, WeightsFile
+from lchp.training.config import DescentConfig, TrialConfig
+from lchp.training.network_config import WeightsFile
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -220,9 +221,33 @@ def _value_at(plain: Mapping[str, Any], key: str) -> Any:
     return _mapping_at(dict(plain), parents).get(last)
 
 
+def unread(config: TrialConfig) -> dict[str, str]:
+    """The dotted keys of fields, all of them of :data:`ADDED`, that change nothing in this configuration, each with the
+    key whose value is why.
+    """
+    keys = {f"pseudo_boxes.{name}": "pseudo_boxes.source" for name in config.pseudo_boxes.unread}
+    if config.confidence.score != "contrast":
+        keys["confidence.shrink"] = "confidence.score"
+    if not config.confidence.out_of_fold:
+        keys["confidence.folds"] = "confidence.score"
+    for name, stage in (("initialization", config.initialization), ("refinement", config.refinement)):
+        if stage.report == "last":
+            keys[f"{name}.average_momentum"] = f"{name}.report"
+    return keys
+
+
+def read_form(config: TrialConfig) -> dict[str, Any]:
+    """The configuration in its normal form without what is :func:`unread`, with paths: what its results depend on."""
+    plain = config.model_dump(mode="json")
+    for key in unread(config):
+        *parents, last = key.split(".")
+        _mapping_at(plain, parents).pop(last)
+    return normal_form(plain)
+
+
 def trial_key(config: TrialConfig) -> dict[str, Any]:
-    """The whole configuration in its normal form, with the paths of data and weights as people wrote them."""
-    return {"result_version": RESULT_VERSION, **normal_form(config.model_dump(mode="json"))}
+    """What determines a trial: all that it reads, with the paths of data and weights as people wrote them."""
+    return {"result_version": RESULT_VERSION, **read_form(config)}
 
 
 def initialization_key(config: TrialConfig) -> dict[str, Any]:
@@ -234,7 +259,7 @@ def reference_key(config: TrialConfig, method: str) -> dict[str, Any]:
     """What of a configuration determines a reference (``lchp.training.references``): trials that share it share the
     reference.
     """
-    form = normal_form(config.model_dump(mode="json"))
+    form = read_form(config)
     stage = {name: value for name, value in form["initialization"].items() if name not in CLASSIFIER_ONLY}
     return {
         "result_version": RESULT_VERSION,
@@ -250,7 +275,7 @@ def out_of_fold_key(config: TrialConfig) -> dict[str, Any]:
     """What of a configuration determines the classifiers of the confidence ``out_of_fold``
     (``lchp.training.out_of_fold``): trials that share it share them.
     """
-    form = normal_form(config.model_dump(mode="json"))
+    form = read_form(config)
     stage = {name: value for name, value in form["initialization"].items() if name not in REGRESSOR_ONLY}
     return {
         "result_version": RESULT_VERSION,

@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lchp.training.config import TrialConfig, WeightsFile
+from lchp.training.config import TrialConfig
+from lchp.training.network_config import WeightsFile
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lchp.method.backbones import find_network
 from lchp.method.networks import BapClassifier, BoxRegressor
 from lchp.method.vit import find_transformer, torchvision_names
 from lchp.store.tensors import reading_fault
-from lchp.training.config import WeightsFile
+from lchp.training.network_config import WeightsFile
 from lchp.training.state_dicts import read_state_dict, tensor_fault
 from lchp.training.weight_files import digest_of, given_weights
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from lchp.data.fingerprint import fingerprint
+from lchp.training.box_config import READ, PseudoBoxConfig
 from lchp.training.config import TrialConfig
 from lchp.training.identity import (
     ADDED,
@@ -15,7 +16,9 @@ from lchp.training.identity import (
     Added,
     initialization_key,
     normal_form,
+    out_of_fold_key,
     paths_of,
+    reference_key,
     stored_config,
     trial_form,
     trial_key,
@@ -74,6 +77,68 @@ def test_trial_key_of_defaults_says_nothing_of_confidence_and_classes() -> None:
     assert not trial_key(tiny()).keys() & {"confidence", "classes_from"}
     changed = trial_key(tiny(confidence={"score": "contrast"}, classes_from="classifier"))
     assert (changed["confidence"], changed["classes_from"]) == ({"score": "contrast"}, "classifier")
+
+
+# A valid other value of every field of pseudo_boxes that some sources do not read.
+OTHER_SOURCE: dict[str, Any] = {
+    "component": "largest",
+    "enlargement": "centred",
+    "mirror": True,
+    "size": 320,
+    "weights": {"file": "w.pth"},
+    "network": "resnet50",
+    "omit": 1,
+    "axis": "all",
+    "descriptors": "unit",
+    "threshold": 0.4,
+    "transformer": "dino_vits8",
+    "similarity": 0.05,
+    "patches": 50,
+    "file": "other.csv",
+}
+
+
+def _with_source(source: str, **options: Any) -> TrialConfig:
+    return tiny(pseudo_boxes={"source": source, "file": "boxes.csv", **options})
+
+
+def test_read_knows_every_field_of_pseudo_boxes() -> None:
+    assert OTHER_SOURCE.keys() | {"source", "normalization", "maps"} == PseudoBoxConfig.model_fields.keys()
+    assert {name for names in READ.values() for name in names} == OTHER_SOURCE.keys() | {"source"}
+
+
+@pytest.mark.parametrize("source", list(READ))
+def test_a_field_makes_another_initialization_only_where_the_source_reads_it(source: str) -> None:
+    key = initialization_key(_with_source(source))
+    changed = {
+        name for name, value in OTHER_SOURCE.items() if initialization_key(_with_source(source, **{name: value})) != key
+    }
+    assert changed == set(READ[source]) - {"source"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"confidence": {"shrink": 0.5}}, {}, True),
+        ({"confidence": {"score": "contrast", "shrink": 0.5}}, {"confidence": {"score": "contrast"}}, False),
+        ({"confidence": {"folds": 5}}, {}, True),
+        ({"confidence": {"score": "out_of_fold", "folds": 5}}, {"confidence": {"score": "out_of_fold"}}, False),
+        ({"refinement": {"average_momentum": 0.5}}, {}, True),
+        ({"refinement": {"average_momentum": 0.5, "report": "average"}}, {"refinement": {"report": "average"}}, False),
+        ({"initialization": {"average_momentum": 0.5}}, {}, True),
+    ],
+)
+def test_a_field_makes_another_trial_only_where_it_is_read(
+    one: dict[str, Any], other: dict[str, Any], same: bool
+) -> None:
+    shared = {"split": {"val_per_class": 1}}
+    assert (trial_key(tiny(**shared, **one)) == trial_key(tiny(**shared, **other))) == same
+
+
+def test_references_and_classifiers_are_shared_whatever_nothing_reads() -> None:
+    changed = tiny(pseudo_boxes={"threshold": 0.4}, initialization={"average_momentum": 0.5})
+    assert reference_key(changed, "few_shot_1") == reference_key(tiny(), "few_shot_1")
+    assert out_of_fold_key(changed) == out_of_fold_key(tiny())
 
 
 @pytest.mark.parametrize("changed", list(DIGESTS))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lchp.method.vit import TRANSFORMERS, make_transformer, torchvision_names
-from lchp.training.config import WeightsFile
+from lchp.training.network_config import WeightsFile
 from lchp.training.weights import load_transformer_weights
 from tests.method.tiny_transformer import TINY, dino_state
 

@@ -19,7 +19,7 @@ from torchvision.models import get_model, get_model_weights
 
 from lchp.method.backbones import NETWORKS
 from lchp.method.networks import BapClassifier, BoxRegressor, make_classifier, make_regressor
-from lchp.training.config import WeightsFile
+from lchp.training.network_config import WeightsFile
 from lchp.training.weight_files import digest_of, given_weights, sha256_of
 from lchp.training.weights import imagenet_weights, load_weights
 

@@ -28,7 +28,7 @@ from lchp.tracking.store import ensure_experiment, open_store
 from lchp.tracking.stored import StoredRun, fetch_list, read_run
 from lchp.training import environment
 from lchp.training.config import TrialConfig
-from lchp.training.identity import PATHS, normal_form, paths_of, stored_config, with_paths
+from lchp.training.identity import PATHS, paths_of, read_form, stored_config, with_paths
 from lchp.training.material import Material
 from lchp.training.trial import run_trial
 from lchp.training.weight_files import given_files
@@ -158,7 +158,7 @@ def _other_environment(there: Mapping[str, Any], here: Mapping[str, Any]) -> lis
 def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
     """Parameters of the run that are not those of its config.json; paths belong to a machine."""
     lines = []
-    for key, value in flatten(normal_form(config.model_dump(mode="json"))).items():
+    for key, value in flatten(read_form(config)).items():
         text = value if isinstance(value, str) else canonical(value)
         kept = stored.params.get(key)
         if kept != text and key not in PATHS and not (kept and kept.endswith("...") and text.startswith(kept[:-3])):

@@ -21,7 +21,7 @@ from lchp.study.spec.source import Source, options, read
 from lchp.study.spec.tables import check_tables
 from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
 from lchp.study.spec.values import varied_values, with_values
-from lchp.study.spec.vary import expand, ineffective, searched, unread_tau
+from lchp.study.spec.vary import expand, ineffective, searched, unread_tau, unread_variation
 from lchp.training.config import TrialConfig
 from lchp.training.identity import DATA_PATH, normal_form, trial_form
 from lchp.training.presets import PRESETS
@@ -124,6 +124,7 @@ def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
         varied = tuple(search.space)
         mistakes += of_search
     mistakes += ineffective(sets, keys, source) + unread_tau(source, search, tuple(grid) or (config,))
+    mistakes += unread_variation(varied, grid, own)
     mistakes += _check_names(keys, source) + check_tables(
         keys.tables, config, varied, tuple(grid), source, not mistakes
     )

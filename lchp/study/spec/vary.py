@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
+from lchp.data.fingerprint import canonical
 from lchp.study.spec.complaints import check
 from lchp.study.spec.parse import Location
 from lchp.study.spec.schema import Choice, Range, Search, StudyKeys
 from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.training.config import TrialConfig
+from lchp.training.identity import trial_key, unread
 
 MOST_TRIALS = 10_000
 _MOST_COMBINATIONS = 2_000
@@ -203,3 +205,21 @@ def unread_tau(source: Source, search: Search | None, configs: Sequence[TrialCon
     return [
         f"{source.place(written)}: tau: is not read where confidence.keep selects the best share: keep one of the two"
     ]
+
+
+def unread_variation(varied: Sequence[str], configs: Iterable[TrialConfig], own: Source) -> list[str]:
+    """The varied keys by which alone configurations differ that would be trained alike, because nothing reads them."""
+    seen: dict[str, TrialConfig] = {}
+    mistakes = []
+    for config in configs:
+        reasons = unread(config)
+        keys = [key for key in varied if key in reasons]
+        first = seen.setdefault(canonical(trial_key(config)), config) if keys else config
+        for key in keys:
+            if config_value(config, key) != config_value(first, key):
+                reason = f"{reasons[key]} = {config_value(config, reasons[key])}"
+                mistakes.append(
+                    f"{own.place(('vary',))}: vary.{key}: is not read with {reason}: vary it in a grid of its own, "
+                    "beside what reads it"
+                )
+    return list(dict.fromkeys(mistakes))

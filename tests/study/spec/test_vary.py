@@ -155,3 +155,28 @@ def test_load_study_tau_in_one_trial_and_a_share_in_another_is_taken(tmp_path: P
     path = tmp_path / "study.yaml"
     path.write_text(f"name: s\npreset: quickstart\n{text}\n", encoding="utf-8")
     assert len(load_study(path).grid) >= 2
+
+
+@pytest.mark.parametrize(
+    ("vary", "key", "reason"),
+    [
+        (
+            "{pseudo_boxes.source: [mask, ddt], pseudo_boxes.threshold: [0.2, 0.4]}",
+            "pseudo_boxes.threshold",
+            "pseudo_boxes.source = mask",
+        ),
+        ("{confidence.shrink: [0.5, 0.7]}", "confidence.shrink", "confidence.score = max_softmax"),
+        ("{refinement.average_momentum: [0.9, 0.99]}", "refinement.average_momentum", "refinement.report = last"),
+    ],
+)
+def test_vary_of_what_nothing_reads_is_refused(tmp_path: Path, vary: str, key: str, reason: str) -> None:
+    said = refusal(tmp_path, f"name: s\npreset: quickstart\nvary: {vary}\n")
+    assert said.startswith(f"study.yaml:3: vary.{key}: is not read with {reason}: vary it in a grid of its own")
+    assert said.count("is not read with") == 1
+
+
+def test_vary_of_what_some_grid_alone_reads_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    grids = "[{pseudo_boxes.source: [mask]}, {pseudo_boxes.source: [ddt], pseudo_boxes.threshold: [0.2, 0.4]}]"
+    path.write_text(f"name: s\npreset: quickstart\nvary: {grids}\n", encoding="utf-8")
+    assert len(load_study(path).grid) == 3
