@@ -134,8 +134,9 @@ def _initialization_gflop(config: TrialConfig, images: Counts) -> float:
 
 
 def _classifier_step_gflop(config: TrialConfig) -> float:
-    """A step of the classifier, on one image."""
-    asked = (2 if config.pseudo_boxes.source == "mask" else 1) * (2 if config.pseudo_boxes.mirror else 1)
+    """A step of the classifier, on one image. Of a fixed source the maps that mask it have no mirror image."""
+    options = config.pseudo_boxes
+    asked = 1 if options.fixed else (2 if options.source == "mask" else 1) * (2 if options.mirror else 1)
     return (2 * TRAINING + asked) * _networks_gflop(config)[0]
 
 

@@ -118,6 +118,16 @@ def test_plan_cost_of_a_frozen_source_is_counted_once_and_spares_the_mask_pass(t
     assert mask - (one - kept) == pytest.approx(40 * 100 * 21.9)
 
 
+def test_plan_cost_of_a_frozen_source_counts_mirror_images_where_it_makes_boxes_alone(tmp_path: Path) -> None:
+    images = Counts(100, 50, 10, "counted")
+    text = "name: s\npreset: cub\npseudo_boxes: {source: ddt, network: mobilenet_v2, size: 224, mirror: %s}\n"
+    plain, mirrored = (planned(tmp_path, text % word, images=images).cost for word in ("false", "true"))
+    assert plain is not None
+    assert mirrored is not None
+    # MobileNetV2 sees the mirror images of all images, too; the masks of Eq. 1 have none.
+    assert mirrored.initialization - plain.initialization == pytest.approx((100 + 50) * 4.43 / 4)
+
+
 def test_plan_counts_out_of_fold_classifiers_once_and_what_they_judge(tmp_path: Path) -> None:
     images = Counts(110, 50, 10, "counted")
     text = "name: s\npreset: cub\nsplit: {val_per_class: 1}\n"
