@@ -35,6 +35,7 @@ from lchp.training.box_config import KEPT
 from lchp.training.config import TrialConfig
 from lchp.training.loop import place
 from lchp.training.material import Material
+from lchp.training.weight_files import BOX_WEIGHTS
 from lchp.training.weights import load_transformer_weights, load_trunk_weights
 from lchp.vocabulary import TRAIN
 
@@ -79,7 +80,7 @@ def _ddt_boxes(config: TrialConfig, maps: Tensor) -> Tensor:
 
 def frozen_network(config: TrialConfig) -> nn.Module:
     """The frozen network of a source, on the CPU, in evaluation mode. ValueError as :func:`frozen_boxes`."""
-    options, key = config.pseudo_boxes, "pseudo_boxes.weights"
+    options, key = config.pseudo_boxes, BOX_WEIGHTS
     if options.source == "ddt":
         known = find_network(options.network).classifier
         trunk = seeded(known.build, 0)

@@ -25,9 +25,16 @@ class GivenFile:
     """What else may be done where it is not there."""
 
 
-def given_weights(source: Any, key: str, otherwise: str) -> GivenFile | None:
+BOX_WEIGHTS = "pseudo_boxes.weights"
+"""The key of a frozen network's weights, which without any gives boxes of nothing."""
+
+
+def given_weights(source: Any, key: str) -> GivenFile | None:
     """The weight file of ``source``, the value below ``key``; None of weights that lie in no file of the user's."""
-    return GivenFile(f"{key}.file", source.file, source.sha256, otherwise) if isinstance(source, WeightsFile) else None
+    if not isinstance(source, WeightsFile):
+        return None
+    words = "pretrained" if key == BOX_WEIGHTS else "imagenet or none"
+    return GivenFile(f"{key}.file", source.file, source.sha256, f"set {key} to {words}")
 
 
 def given_files(config: TrialConfig) -> dict[str, GivenFile | None]:
@@ -35,12 +42,11 @@ def given_files(config: TrialConfig) -> dict[str, GivenFile | None]:
     None where a role has no file of the user's.
     """
     files = {
-        role: given_weights(getattr(config.weights, role), f"weights.{role}", f"set weights.{role} to imagenet or none")
-        for role in ("classifier", "regressor")
+        role: given_weights(getattr(config.weights, role), f"weights.{role}") for role in ("classifier", "regressor")
     }
     # A role that version 0.1 did not have is absent where it has no file: results of before have no digest of it.
     options = config.pseudo_boxes
-    box_weights = given_weights(options.weights, "pseudo_boxes.weights", "set pseudo_boxes.weights to pretrained")
+    box_weights = given_weights(options.weights, BOX_WEIGHTS)
     if options.frozen and box_weights is not None:
         files["pseudo_box_weights"] = box_weights
     if options.source == "file" and options.file is not None:

@@ -17,7 +17,7 @@ from lchp.method.vit import find_transformer, torchvision_names
 from lchp.store.tensors import reading_fault
 from lchp.training.network_config import WeightsFile
 from lchp.training.state_dicts import read_state_dict, tensor_fault
-from lchp.training.weight_files import digest_of, given_weights
+from lchp.training.weight_files import BOX_WEIGHTS, digest_of, given_weights
 
 NAMED_KEYS = 3
 """Keys that an error message names before it only counts."""
@@ -48,7 +48,7 @@ def load_trunk_weights(
         return
     network = find_network(name)
     if isinstance(source, WeightsFile):
-        where, state = f"{key}.file {source.file}", _read(source, key, "imagenet")
+        where, state = f"{key}.file {source.file}", _read(source, key)
     else:
         where, state = f"torchvision's {name} weights", _imagenet(name, key)
     pattern, today = network.old_names or ("$^", "")
@@ -67,7 +67,7 @@ def load_transformer_weights(
     if source == "none":
         return
     if isinstance(source, WeightsFile):
-        where, state = f"{key}.file {source.file}", _read(source, key, "dino")
+        where, state = f"{key}.file {source.file}", _read(source, key)
     else:
         where, state = f"DINO's {name} weights", _dino(name, key)
     _fill(transformer, name, ("head.", "heads."), torchvision_names(state), where)
@@ -82,14 +82,14 @@ def imagenet_weights(name: str) -> WeightsEnum | None:
 def _imagenet(name: str, key: str) -> Mapping[str, Tensor]:
     weights = imagenet_weights(name)
     if weights is None:
-        raise ValueError(f"{key} is 'imagenet', but there are no ImageNet weights of {name}: {_without(key)}")
+        raise ValueError(f"{key}: there are no ImageNet weights of {name}: {_without(key)}")
     return _downloaded(f"torchvision's {name} weights", weights.url, True, key)
 
 
 def _dino(name: str, key: str) -> Mapping[str, Tensor]:
     url = find_transformer(name).url
     if url is None:
-        raise ValueError(f"{key} is 'dino', but there are no such weights of {name}: {_without(key)}")
+        raise ValueError(f"{key}: there are no DINO weights of {name}: {_without(key)}")
     return _downloaded(f"DINO's {name} weights", url, False, key)
 
 
@@ -106,11 +106,12 @@ def _downloaded(what: str, url: str, check_hash: bool, key: str) -> Mapping[str,
 
 
 def _without(key: str) -> str:
-    return f"give a local state dict under {key}.file, or set {key} to none"
+    otherwise = "choose another pseudo_boxes.source" if key == BOX_WEIGHTS else f"set {key} to none"
+    return f"give a local state dict under {key}.file, or {otherwise}"
 
 
-def _read(source: WeightsFile, key: str, download: str) -> Mapping[str, Tensor]:
-    digest_of(given_weights(source, key, f"set {key} to {download} or none"))
+def _read(source: WeightsFile, key: str) -> Mapping[str, Tensor]:
+    digest_of(given_weights(source, key))
     try:
         return read_state_dict(source.file)
     except ValueError as error:

@@ -81,7 +81,7 @@ def test_load_transformer_weights_that_do_not_fit_are_named(tmp_path: Path) -> N
 
 def test_load_transformer_weights_missing_file_and_no_finite_numbers_are_refused(tmp_path: Path) -> None:
     message = _refusal(WeightsFile(file=tmp_path / "absent.pth"))
-    assert message.endswith("does not exist: correct the path, or set pseudo_boxes.weights to dino or none")
+    assert message.endswith("does not exist: correct the path, or set pseudo_boxes.weights to pretrained")
     state = dino_state(seed=1)
     state["blocks.0.attn.qkv.weight"][0, 0] = torch.nan
     message = _refusal(_saved(tmp_path, state))
@@ -116,11 +116,10 @@ def test_load_transformer_weights_dino_without_a_network_or_an_address_is_refuse
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
-    with pytest.raises(
-        ValueError, match=re.escape("pseudo_boxes.weights is 'dino', but there are no such weights of tiny")
-    ):
+    with pytest.raises(ValueError, match=re.escape("pseudo_boxes.weights: there are no DINO weights of tiny")):
         load_transformer_weights(make_transformer("tiny", 0), "tiny", "dino", "pseudo_boxes.weights")
     with pytest.raises(
-        ValueError, match=r"dino_vits16 weights could.*deitsmall16.*no route.*pseudo_boxes\.weights\.file"
+        ValueError,
+        match=r"dino_vits16 weights could.*no route.*pseudo_boxes\.weights\.file.*another pseudo_boxes\.source",
     ):
         load_transformer_weights(torch.nn.Identity(), "dino_vits16", "dino", "pseudo_boxes.weights")
