@@ -8,12 +8,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+_PART = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
+"""The temporary names of :func:`replacing`; the number is the process."""
 
 
 def set_aside(path: Path) -> Path:
@@ -63,6 +67,24 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def left_parts(folder: Path) -> list[Path]:
+    """The temporary files of :func:`replacing` in a folder whose process is gone from this machine; that of another
+    machine looks so, too: who removes them holds the folder's lock.
+    """
+    found = ((path, _PART.fullmatch(path.name)) for path in folder.glob(".*"))
+    return [path for path, named in found if named is not None and not _lives(int(named[1]))]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` in UTF-8, with the line ends it has, by way of :func:`replacing`."""
     with replacing(path) as part:
@@ -70,12 +92,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file, floats with all their digits, by way of :func:`replacing`.
+    """Writes a JSON file as :func:`as_json` gives it, by way of :func:`replacing`."""
+    write_text(path, as_json(value))
 
-    Raises:
-        ValueError: a number is not finite.
-    """
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+def as_json(value: Any) -> str:
+    """The text of a JSON file, floats with all their digits. ValueError for a number that is not finite."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path, remedy: str = "restore it, or run the study again") -> Any:

@@ -125,11 +125,15 @@ class StageFolder:
         return aside
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the folder, which is made, for this process; the lock goes with the process, however it ends."""
+    def lock(self, wait: bool = True) -> Iterator[None]:
+        """Holds the folder, which is made, for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            BlockingIOError: another process holds it, and this one is not to wait.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / _LOCK).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
 
     def finish(self, result: StageResult) -> None:

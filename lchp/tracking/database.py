@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import re
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,15 +43,26 @@ def open_database(database: Path, ask: Ask) -> None:
 
 @contextmanager
 def _alone(database: Path) -> Iterator[None]:
-    """Hold the lock beside ``database``: stores that are opened at the same moment for the first time stay broken."""
+    """Hold the lock beside ``database``: stores that are opened at the same moment for the first time stay broken. What
+    a process that was killed behind it left is removed.
+    """
     with (database.parent / f"{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        made = re.compile(rf"{re.escape(_scratch(database))}[a-z0-9_]{{8}}")
+        for left in database.parent.iterdir():
+            if made.fullmatch(left.name):
+                shutil.rmtree(left, ignore_errors=True)
         yield
+
+
+def _scratch(database: Path) -> str:
+    """How the folders beside a database begin in which, behind its lock, another is made or tried."""
+    return f".{database.name}-"
 
 
 def _create(database: Path, ask: Ask) -> None:
     """Let MLflow make its tables under another name, and put a copy, to which nobody is connected, in place."""
-    with tempfile.TemporaryDirectory(prefix=f".{database.name}-", dir=database.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:
         made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
         ask(f"{SQLITE}{made}")
         with closing(sqlite3.connect(made)) as connection:
@@ -68,7 +81,7 @@ def _is_half(database: Path, tables: set[str], ask: Ask) -> bool:
     """Whether MLflow refuses a database of its own that holds no run. It is asked of a copy, since it stays connected
     to what it has once opened.
     """
-    with tempfile.TemporaryDirectory(prefix=f".{database.name}-", dir=database.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:
         copy = Path(scratch) / "copy.db"
         with closing(sqlite3.connect(database)) as connection:
             if "runs" in tables and connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone():

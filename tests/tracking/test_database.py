@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -47,6 +50,20 @@ def test_open_store_killed_while_it_is_made_leaves_nothing_in_its_place(
     with pytest.raises(KeyboardInterrupt):
         open_store(None, tmp_path)
     assert names(tmp_path) == {"mlflow.db.lock"}
+
+
+def test_open_store_after_a_kill_while_the_tables_are_made_is_whole(tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        open_store(None, tmp_path)
+        os._exit(0)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not any(file.stat().st_size > 50_000 for file in tmp_path.rglob("*.db")):
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert ensure_experiment(open_store(None, tmp_path), "after") == "1"
+    assert names(tmp_path) == {"mlflow.db", "mlflow.db.lock"}
 
 
 HALF = ("DROP TABLE trace_info", "UPDATE alembic_version SET version_num = 'c48cb773bb87'")

@@ -6,9 +6,6 @@ import logging
 import math
 import os
 import secrets
-import shutil
-import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ import ray
 from lchp.errors import Refusal
 from lchp.study.run.cores import cores
 from lchp.study.run.fitness import cluster_address, short_folder, too_few
+from lchp.study.run.scratch import end_processes, scratch_folder
 from lchp.study.run.stopping import listen
 from lchp.study.spec.load import Study
 from lchp.surroundings import unproxied
@@ -82,14 +80,12 @@ def _joined(address: str) -> Iterator[None]:
 def _own(cpus: int) -> Iterator[None]:
     """A cluster that nobody else joins, in a folder of its own: /tmp/ray may be another user's."""
     os.environ.update(_guarded())
-    folder = Path(tempfile.mkdtemp(prefix="lchp-", dir=short_folder()))
-    try:
-        _start(folder, cpus)
-        yield
-    finally:
-        ray.shutdown()
-        _end_processes(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+    with scratch_folder(short_folder()) as folder:
+        try:
+            _start(folder, cpus)
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _guarded() -> dict[str, str]:
@@ -121,7 +117,7 @@ def _start(folder: Path, cpus: int) -> None:
             return
         except Exception as error:  # Ray raises whatever it meets, bare Exception too.
             ray.shutdown()
-            _end_processes(folder)
+            end_processes(folder)
             if attempt + 1 == ATTEMPTS:
                 raise Refusal(
                     f"Ray does not start, {ATTEMPTS} times in a row ({_first_line(error)}): see that the machine has "
@@ -135,16 +131,6 @@ def _init(**options: Any) -> None:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
     finally:
         listen()  # Ray has taken the signals.
-
-
-def _end_processes(folder: Path) -> None:
-    """End what a failed start has left: the processes whose command line names ``folder``, which is nobody else's."""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if os.fsencode(folder) in file.read_bytes():
-                os.kill(int(file.parent.name), signal.SIGKILL)
-        except OSError:
-            continue
 
 
 def _first_line(error: Exception) -> str:

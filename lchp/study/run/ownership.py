@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lchp.data.files import read_json, write_text
+from lchp.data.files import left_parts, read_json, write_text
 from lchp.data.fingerprint import differences, fingerprint
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
@@ -28,8 +28,8 @@ _NAMED = 20
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a study's folder, which is made; the lock goes with the process, however it ends. A folder that was made for
-    what is then refused goes, too.
+    """Hold a study's folder, which is made; the lock goes with the process, however it ends. What a process that was
+    killed left half-written there is removed; a folder that was made for what is then refused goes, too.
 
     Raises:
         Refusal: another process holds it.
@@ -42,6 +42,8 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Refusal(f"{folder}: another process is running this study: wait for it, or stop it") from error
+        for part in left_parts(folder):
+            part.unlink(missing_ok=True)
         try:
             yield
         except Refusal:

@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from lchp.study.run.cluster import cluster
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.recorder import Recorder
+from lchp.study.run.scratch import scratch_folder
 from lchp.study.run.trainable import Session, TrialTrainable
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
@@ -26,7 +27,7 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
     """
     runtime = recorder.materials.runtime
     device = runtime.device
-    with cluster(study, device) as resources, tempfile.TemporaryDirectory(prefix="lchp-ray-") as scratch:
+    with cluster(study, device) as resources, scratch_folder(Path(tempfile.gettempdir())) as scratch:
         materials = {dataset: ray.put(part) for dataset, part in recorder.materials.by_dataset().items()}
         objective = study.search.objective.key if study.search else None
         session = Session(runtime, materials, objective, study.references)
@@ -43,7 +44,7 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch,
+                storage_path=str(scratch),
                 name=study.name,
                 verbose=0,
                 callbacks=[_Recording(recorder)],

@@ -10,6 +10,7 @@ from lchp.data.files import write_json
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import refusing
 from lchp.reporting.tables import Table
+from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
 from lchp.study.run.ledger import Entry, Ledger, earlier
@@ -42,6 +43,7 @@ def run_study(
     require_same(study, folder)
     runtime = machine.runtime(output)
     with alone(folder):
+        sweep(runtime.store)
         with refusing():
             uri = open_store(tracking_uri, Path.cwd())
         materials = prepare(study, runtime)

@@ -524,6 +524,16 @@ def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(tmp_path: Pat
     assert prepare(small.load(tmp_path, text, "search.objective.metric=top1_cls"), runtime)
 
 
+def test_alone_removes_what_a_killed_process_left_half_written(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    for name in (f".trials.{gone.pid}.json", f".trials.{os.getpid()}.json", "trials.json"):
+        (tmp_path / name).touch()
+    with alone(tmp_path):
+        left = {file.name for file in tmp_path.iterdir()}
+    assert left == {".lock", "trials.json", f".trials.{os.getpid()}.json"}
+
+
 def test_run_study_lock_is_taken_before_the_folder_is_claimed(tmp_path: Path) -> None:
     with alone(tmp_path / "tiny"), pytest.raises(Refusal, match="another process"), alone(tmp_path / "tiny"):
         raise AssertionError("held twice")
