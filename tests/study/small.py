@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from lchp.study.run.driver import Driver
 from lchp.study.run.options import Machine
-from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.queue import Job
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.study import run_study
 from lchp.study.run.trainable import Session, TrialTrainable
@@ -32,48 +34,38 @@ def session_of(study: Study, recorder: Recorder) -> Session:
     """What Ray would carry to the workers: a copy of what is prepared now."""
     materials = recorder.materials
     carried = {dataset: pickle.loads(pickle.dumps(part)) for dataset, part in materials.by_dataset().items()}
-    objective = study.search.objective.key if study.search else None
-    return Session(materials.runtime, carried, objective, study.references)
+    return Session(materials.runtime, carried, study.search.objective.key if study.search else None)
 
 
 def train_serially(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
     """Train the trials, or a search's missing suggestions, one after the other in this process, through the same
-    Trainable, the same search and the same Recorder.
+    Trainable and the same Driver.
     """
-    session = session_of(study, recorder)
-    if trials:
-        for trial in trials:
-            _train(trial, session, recorder)
-        return
-    searcher = ContinuedSearch(study, recorder.ledger.folder, recorder.refuse)
-    for name in map(str, range(study.count)):
-        suggestion = searcher.suggest(name)
-        if isinstance(suggestion, str):
+    session, driver = session_of(study, recorder), Driver(study, trials, recorder)
+    for attempt in map(str, count()):
+        job = driver.next(attempt)
+        if job is None:
             break
-        searcher.on_trial_complete(name, _train(suggestion["trial"], session, recorder))
+        driver.started(attempt)
+        trainable = trainable_of(job, session)
+        result: dict[str, Any] = {"done": False}
+        while not result["done"]:
+            result = trainable.step()
+            driver.epochs(attempt, result)
+        trainable.stop()
+        driver.completed(attempt, result.get("objective"))
+    assert driver.finished
+    driver.close()
 
 
-def _train(trial: ResolvedTrial, session: Session, recorder: Recorder) -> dict[str, Any]:
-    """Train one trial; gives the last of its results."""
-    recorder.start(trial)
-    trainable = trainable_of(trial, session)
-    result: dict[str, Any] = {"done": False}
-    while not result["done"]:
-        result = trainable.step()
-        recorder.epochs(trial, result["global_epoch"], result["reports"], result["notes"])
-    trainable.stop()
-    recorder.complete(trial)
-    return result
-
-
-def trainable_of(trial: ResolvedTrial, session: Session) -> TrialTrainable:
+def trainable_of(job: Job, session: Session) -> TrialTrainable:
     """A Trainable in this process, as ``tune.with_parameters`` would make it."""
 
     class Inner(TrialTrainable):
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
             super().setup(config, session=session)
 
-    return Inner({"trial": trial})
+    return Inner({"job": job})
 
 
 def load(folder: Path, text: str, *sets: str) -> Study:

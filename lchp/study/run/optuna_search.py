@@ -14,13 +14,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, Trial, TrialState
-from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from lchp.errors import Refusal
 from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Choice, Range, Search
+from lchp.study.spec.trials import ResolvedTrial
 
 
 def distributions(space: dict[str, Range | tuple[Choice, ...]]) -> dict[str, BaseDistribution]:
@@ -54,8 +53,8 @@ def best(study: OptunaStudy) -> FrozenTrial | None:
     return max(completed(study), key=lambda trial: (trial.value, -trial.number), default=None)
 
 
-class ContinuedSearch(OptunaSearch):  # type: ignore[misc]
-    """Ray's OptunaSearch over a study on disk.
+class ContinuedSearch:
+    """Suggestions of an Optuna study on disk, which is told what came of them.
 
     Suggestions that a killed run left unfinished come first, as the same Optuna trials, so that none stays RUNNING for
     ever and their checkpoints are used. The sampler of each new suggestion is seeded by the search's seed and the
@@ -65,51 +64,39 @@ class ContinuedSearch(OptunaSearch):  # type: ignore[misc]
     def __init__(self, study: Study, folder: Path, refused: Callable[[int, dict[str, Any], str], None]) -> None:
         """``refused`` is told the number and the values of a suggestion that is no trial, and why."""
         assert study.search is not None, "only a search suggests"
-        stored = open_search(study.name, folder)
-        self.unfinished = stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self.missing = study.search.trials - len(completed(stored))
         self.study, self.search, self.refused = study, study.search, refused
-        super().__init__(
-            space=distributions(study.search.space),
-            metric="objective",
-            mode="max",
-            study_name=study.name,
-            storage=stored._storage,
-            sampler=_sampler(study.search, 0),
-        )
+        self.stored = open_search(study.name, folder)
+        self.space = distributions(study.search.space)
+        self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self.missing = study.search.trials - len(completed(self.stored))
+        self._asked: dict[int, Trial] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial, under ``trial``.
+    def next(self) -> ResolvedTrial | None:
+        """The next trial; None where there are as many as the study asks for.
 
         Values that do not fit together are a failed trial, and the next are asked for.
         """
-        study: OptunaStudy = self._ot_study
         while self.missing > 0:
             self.missing -= 1
             if self.unfinished:
-                trial = Trial(study, self.unfinished.pop(0)._trial_id)
+                trial = Trial(self.stored, self.unfinished.pop(0)._trial_id)
             else:
-                study.sampler = _sampler(self.search, len(study.get_trials(deepcopy=False)))
-                trial = study.ask(self._space)
+                self.stored.sampler = _sampler(self.search, len(self.stored.get_trials(deepcopy=False)))
+                trial = self.stored.ask(self.space)
             try:
                 resolved = self.study.suggested(trial.number, trial.params)
             except Refusal as error:
-                study.tell(trial, state=TrialState.FAIL)
+                self.stored.tell(trial, state=TrialState.FAIL)
                 self.refused(trial.number, dict(trial.params), str(error))
                 continue
-            self._ot_trials[trial_id] = trial
-            return {"trial": resolved}
-        return str(Searcher.FINISHED)
+            self._asked[resolved.number] = trial
+            return resolved
+        return None
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: only the final objective is judged."""
-
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Ray writes its searchers to its own checkpoints, from which nothing is ever restored."""
-        return object, ()
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the search goes on from its journal."""
+    def tell(self, trial: ResolvedTrial, objective: float | None) -> None:
+        """The trial is finished with this objective; None where it has failed."""
+        state = TrialState.FAIL if objective is None else TrialState.COMPLETE
+        self.stored.tell(self._asked.pop(trial.number), objective, state=state)
 
 
 def _sampler(search: Search, number: int) -> BaseSampler:

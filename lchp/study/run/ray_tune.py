@@ -1,4 +1,4 @@
-"""Trials under Ray Tune: how many at once, and what the driver records of every epoch."""
+"""Trials under Ray Tune: how many at once; which is next, and what becomes of each, is the driver's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from lchp.study.run.cluster import cluster
-from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.driver import Driver
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.scratch import scratch_folder
 from lchp.study.run.trainable import Session, TrialTrainable
@@ -29,15 +29,15 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
     device = runtime.device
     with cluster(study, device) as resources, scratch_folder(Path(tempfile.gettempdir())) as scratch:
         materials = {dataset: ray.put(part) for dataset, part in recorder.materials.by_dataset().items()}
-        objective = study.search.objective.key if study.search else None
-        session = Session(runtime, materials, objective, study.references)
-        queue = TrialQueue(trials) if trials else ContinuedSearch(study, recorder.ledger.folder, recorder.refuse)
+        session = Session(runtime, materials, study.search.objective.key if study.search else None)
+        slots = _concurrent(study, resources)
+        driver = Driver(study, trials, recorder, slots)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(TrialTrainable, session=session), resources),
             tune_config=tune.TuneConfig(
-                search_alg=queue,
-                num_samples=len(trials) or study.count,
-                max_concurrent_trials=_concurrent(study, resources),
+                search_alg=_Asking(driver),
+                num_samples=-1,  # until the driver has no more
+                max_concurrent_trials=slots,
                 # Workers that stay have kept GPU memory (ray#32698).
                 reuse_actors=not device.startswith("cuda"),
                 trial_name_creator=lambda trial: str(trial.trial_id),
@@ -47,30 +47,38 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
                 storage_path=str(scratch),
                 name=study.name,
                 verbose=0,
-                callbacks=[_Recording(recorder)],
+                callbacks=[_Telling(driver)],
                 # A trial goes on from its own files; Ray would ask for a checkpoint after its last step.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         tuner.fit()
+        driver.close()
 
 
-class TrialQueue(Searcher):  # type: ignore[misc]
-    """Hands Ray the planned trials in their order, each with its own configuration and no other.
+class _Asking(Searcher):  # type: ignore[misc]
+    """Asks the driver which job is next. Ray asks again where there is none now.
 
-    Ray's own grid copies the whole of it for every trial.
+    Ray's own grid copies the whole of it for every trial; a job holds one.
     """
 
-    def __init__(self, trials: Sequence[ResolvedTrial]) -> None:
+    def __init__(self, driver: Driver) -> None:
         super().__init__()
-        self._waiting = list(reversed(trials))
+        self.driver = driver
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial, under ``trial``."""
-        return {"trial": self._waiting.pop()} if self._waiting else str(Searcher.FINISHED)
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next ``job``."""
+        job = self.driver.next(trial_id)
+        if job is None:
+            return str(Searcher.FINISHED) if self.driver.finished else None
+        return {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the recorder writes down what became of a trial."""
+        """Nothing: the driver is told by callbacks."""
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Ray writes its searchers to its own checkpoints, from which nothing is ever restored."""
+        return object, ()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a study goes on from its own files."""
@@ -79,29 +87,28 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         """Nothing, as :meth:`save`."""
 
 
-class _Recording(tune.Callback):  # type: ignore[misc]
-    """Tells the recorder what Ray reports of a trial."""
+class _Telling(tune.Callback):  # type: ignore[misc]
+    """Tells the driver what Ray reports of a trial."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Ray writes its callbacks to its own checkpoints, from which nothing is ever restored."""
+        """As those of searchers."""
         return tune.Callback, ()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.recorder.start(trial.config["trial"])
+        self.driver.started(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        reports, notes = result.get("reports", []), result.get("notes", [])
-        self.recorder.epochs(trial.config["trial"], int(result["global_epoch"]), reports, notes)
+        self.driver.epochs(trial.trial_id, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.recorder.complete(trial.config["trial"])
+        self.driver.completed(trial.trial_id, trial.last_result.get("objective"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "the worker died"
-        self.recorder.fail(trial.config["trial"], text)
+        self.driver.failed(trial.trial_id, text)
 
 
 def _concurrent(study: Study, resources: dict[str, float]) -> int:

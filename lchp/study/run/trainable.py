@@ -16,7 +16,7 @@ import ray.tune
 from lchp.data.config import DatasetConfig
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import draw_predictions
-from lchp.study.spec.trials import ResolvedTrial
+from lchp.study.run.queue import Job
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
 from lchp.training.references import reference_epochs
@@ -31,13 +31,12 @@ class Session:
 
     ``materials`` holds what the driver prepared (:meth:`lchp.study.run.prepare.Materials.by_dataset`), or references to
     it in Ray's store, so that a worker fetches its own trial's dataset alone. A search says in ``objective`` which
-    final score it wants. ``references`` are the methods that are measured beside every trial.
+    final score it wants.
     """
 
     runtime: Runtime
     materials: Mapping[DatasetConfig, Mapping[Hashable, Material] | ray.ObjectRef]
     objective: str | None = None
-    references: tuple[str, ...] = ()
 
     def material(self, config: TrialConfig) -> Material:
         """The data of one configuration."""
@@ -58,22 +57,23 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
     """A trial whose steps Ray calls. It begins where the trial's files end."""
 
     def setup(self, config: dict[str, Any], session: Session) -> None:
-        """``config`` holds the one ``trial`` that this worker trains."""
+        """``config`` holds the ``job`` of this worker."""
         self.session = session
-        self.trial: ResolvedTrial = config["trial"]
+        self.job: Job = config["job"]
+        self.trial = self.job.trial
         self.material = session.material(self.trial.config)
         self.epochs: Iterator[EpochReport] | None = None
         self.notes: list[str] = []
         self.last = EpochReport("initialization", 0, 0, {}, 0.0)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """A worker goes on with another trial, which saves its start."""
+        """A worker goes on with another job, which saves its start."""
         # Ray has wrapped `setup`, which gets the session from its store, in one that takes no argument.
         TrialTrainable.setup(self, new_config, session=self.session)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch, of a reference, of a stage or of the classifiers of its confidence; epochs that files hold
+        """Train one epoch, of a stage, of the classifiers of its confidence or of a reference; epochs that files hold
         are passed over. The last one also measures and draws.
 
         Raises:
@@ -82,16 +82,16 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         """
         config, runtime = self.trial.config, self.session.runtime
         self.epochs = self.epochs or self._all_epochs()
-        reports = []
+        reports: list[EpochReport] = []
         for report in self.epochs:
             if report.stage not in (INITIALIZATION, REFINEMENT):
                 if report.reused:
                     continue
                 self.notes.append(epoch_line(report))
-                return self._result([], None)
+                return self._result(reports, None)
             reports.append(report)
             self.last = report
-            if not report.reused and report.step < total_epochs(config):
+            if not report.reused and (report.step < total_epochs(config) or self.job.references):
                 return self._result(reports, None)
         result = finished_trial(config, runtime, self.material)
         assert result is not None, "a trial without further epochs is finished"
@@ -99,14 +99,11 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         return self._result(reports, result)
 
     def _all_epochs(self) -> Iterator[EpochReport]:
-        """Those of the references that nobody has trained yet, then the trial's. Trials that share references begin
-        with another one each, so that they wait less for one another.
-        """
-        config, runtime, references = self.trial.config, self.session.runtime, self.session.references
-        turn = self.trial.number % len(references) if references else 0
-        for method in (*references[turn:], *references[:turn]):
-            yield from reference_epochs(method, config, runtime, self.material, self.notes.append)
+        """Those of the trial, for whose stages others may wait, then those of the references of this job."""
+        config, runtime = self.trial.config, self.session.runtime
         yield from trial_epochs(config, runtime, self.material, self.notes.append)
+        for method in self.job.references:
+            yield from reference_epochs(method, config, runtime, self.material, self.notes.append)
 
     def _result(self, reports: list[EpochReport], result: TrialResult | None) -> dict[str, Any]:
         values: dict[str, Any] = {

@@ -26,16 +26,22 @@ def refused(number: int, values: dict[str, Any], message: str) -> None:
     raise AssertionError(f"{number} {values} {message}")
 
 
+def suggested(searcher: ContinuedSearch) -> ResolvedTrial:
+    """The next suggestion, which there is."""
+    found = searcher.next()
+    assert found is not None
+    return found
+
+
 def proposed(folder: Path, sampler: str, count: int, restart_every: int) -> list[object]:
     """The suggestions of a search that is stopped and continued after every so many trials."""
     found: list[object] = []
     while len(found) < count:
         searcher = search(folder, sampler)
         for _ in range(min(restart_every, count - len(found))):
-            name = f"trial {len(found)}"
-            suggestion = searcher.suggest(name)
-            found.append(suggestion["trial"].varied)
-            searcher.on_trial_complete(name, {"objective": suggestion["trial"].varied["tau"]})
+            suggestion = suggested(searcher)
+            found.append(suggestion.varied)
+            searcher.tell(suggestion, suggestion.varied["tau"])
     return found
 
 
@@ -50,21 +56,20 @@ def test_continued_search_proposes_the_same_whether_stopped_or_not(tmp_path: Pat
 
 def test_continued_search_takes_up_running_trials_as_themselves(tmp_path: Path) -> None:
     killed = search(tmp_path)
-    first, second = killed.suggest("a"), killed.suggest("b")
-    killed.on_trial_complete("a", {"objective": 0.5})
+    first, second = suggested(killed), suggested(killed)
+    killed.tell(first, 0.5)
     again = search(tmp_path)
-    assert again.suggest("c") == second
-    assert again.suggest("d")["trial"].number == 2
-    again.on_trial_complete("c", {"objective": 0.25})
+    assert suggested(again) == second
+    assert suggested(again).number == 2
+    again.tell(second, 0.25)
     states = [trial.state.name for trial in open_search("s", tmp_path).get_trials()]
     assert states == ["COMPLETE", "COMPLETE", "RUNNING"]
-    assert first["trial"].number == 0
+    assert first.number == 0
 
 
 def test_continued_search_failed_trial_is_fail_and_not_completed(tmp_path: Path) -> None:
     searcher = search(tmp_path)
-    searcher.suggest("a")
-    searcher.on_trial_complete("a", error=True)
+    searcher.tell(suggested(searcher), None)
     study = open_search("s", tmp_path)
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL"]
     assert completed(study) == []
@@ -73,9 +78,8 @@ def test_continued_search_failed_trial_is_fail_and_not_completed(tmp_path: Path)
 
 def test_best_of_equal_objectives_is_the_first(tmp_path: Path) -> None:
     searcher = search(tmp_path)
-    for name, value in (("a", 0.1), ("b", 0.7), ("c", 0.7)):
-        searcher.suggest(name)
-        searcher.on_trial_complete(name, {"objective": value})
+    for value in (0.1, 0.7, 0.7):
+        searcher.tell(suggested(searcher), value)
     found = best(open_search("s", tmp_path))
     assert found is not None
     assert found.number == 1
@@ -98,17 +102,16 @@ def test_continued_search_values_that_do_not_fit_together_are_a_failed_trial_and
     said: list[str] = []
     text = "name: s\nsearch: {trials: 3, sampler: random, space: {tau: [0.1, 0.2, 0.3]}}\n"
     searcher = ContinuedSearch(small.load(tmp_path, text), tmp_path, lambda *told: said.append(str(told)))
-    suggested = Study.suggested
+    resolved = Study.suggested
 
     def picky(study: Study, number: int, values: dict[str, Any]) -> ResolvedTrial:
         if number == 1:
             raise Refusal("do not fit together")
-        return suggested(study, number, values)
+        return resolved(study, number, values)
 
     monkeypatch.setattr(Study, "suggested", picky)
-    taken = [searcher.suggest(str(place)) for place in range(3)]
-    assert [one["trial"].number for one in taken[:2]] == [0, 2]
-    assert taken[2] == "FINISHED"
+    assert [suggested(searcher).number for _ in range(2)] == [0, 2]
+    assert searcher.next() is None
     assert len(said) == 1
     assert "do not fit together" in said[0]
     states = [trial.state.name for trial in open_search("s", tmp_path).get_trials()]

@@ -151,8 +151,8 @@ def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_an
     loaded = small.load(tmp_path, SEARCH)
     assert loaded.search is not None
     (tmp_path / "out/tiny").mkdir(parents=True)
-    planted = ContinuedSearch(loaded, tmp_path / "out/tiny", lambda *_: None).suggest("killed before it began")
-    assert isinstance(planted, dict)
+    planted = ContinuedSearch(loaded, tmp_path / "out/tiny", lambda *_: None).next()
+    assert planted is not None
     process = start(tmp_path, SEARCH, compiled, **hostile)
     assert process.stdout is not None
     first = next((line for line in process.stdout if ": initialization 1" in line), "")
@@ -171,8 +171,8 @@ def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_an
     assert not (Path(hostile["HOME"]) / ".ray").exists(), "no token is left"
     trials = open_search("tiny", tmp_path / "out/tiny").get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
-    assert trials[0].params == planted["trial"].varied
-    assert planted["trial"].number == 0
+    assert trials[0].params == planted.varied
+    assert planted.number == 0
     best = json.loads((tmp_path / "out/tiny/best.json").read_text(encoding="utf-8"))
     assert best["value"] == max(trial.value for trial in trials)
     assert f"best by lchp_r/val/gt_known: {best['name']}" in said

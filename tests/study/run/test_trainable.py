@@ -11,9 +11,8 @@ import tests.study.small as small
 from lchp.store.folder import StageFolder
 from lchp.study.run.pictures import draw_predictions
 from lchp.study.run.prepare import Materials
-from lchp.study.run.ray_tune import TrialQueue
+from lchp.study.run.queue import Job
 from lchp.study.run.trainable import Session, TrialTrainable
-from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.material import Runtime
 from lchp.training.trial import finished_trial
 
@@ -23,16 +22,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def only(folder: Path, *sets: str) -> ResolvedTrial:
+def only(folder: Path, *sets: str) -> Job:
     (trial,) = small.load(folder, small.TINY, *sets).trials
-    return trial
+    return Job(trial)
 
 
 def session(folder: Path, cache: Path, objective: str | None = None) -> Session:
     runtime = Runtime(folder / "store", cache)
     materials = Materials(runtime)
     folder.mkdir(exist_ok=True)
-    materials.of(only(folder).config)
+    materials.of(only(folder).trial.config)
     return Session(runtime, materials.by_dataset(), objective)
 
 
@@ -49,7 +48,7 @@ def test_step_is_one_epoch_over_both_stages(tmp_path: Path, cache: Path) -> None
     assert [result["global_epoch"] for result in results] == [1, 2, 3, 4]
     assert [result["reports"][0]["stage"] for result in results] == ["initialization"] * 2 + ["refinement"] * 2
     assert [result["done"] for result in results] == [False, False, False, True]
-    finished = finished_trial(only(tmp_path).config, shared.runtime)
+    finished = finished_trial(only(tmp_path).trial.config, shared.runtime)
     assert finished is not None
     assert results[-1]["objective"] == finished.scores["lchp_r/val/gt_known"]
     assert (finished.folder / "predictions.png").stat().st_size > 1000
@@ -83,7 +82,7 @@ def test_step_after_a_worker_ended_continues_from_its_files_with_the_same_bits(t
     stopped.cleanup()
     results = steps(small.trainable_of(only(tmp_path), shared))
     assert [report["reused"] for report in results[0]["reports"]] == [True, False]
-    one, two = (finished_trial(only(tmp_path).config, s.runtime) for s in (through, shared))
+    one, two = (finished_trial(only(tmp_path).trial.config, s.runtime) for s in (through, shared))
     assert one is not None
     assert two is not None
     assert one.scores == two.scores
@@ -93,14 +92,14 @@ def test_step_after_a_worker_ended_continues_from_its_files_with_the_same_bits(t
 def test_reset_config_goes_on_with_another_trial(tmp_path: Path, cache: Path) -> None:
     trainable = small.trainable_of(only(tmp_path), session(tmp_path, cache))
     steps(trainable)
-    assert trainable.reset_config({"trial": only(tmp_path, "tau=0.2")})
+    assert trainable.reset_config({"job": only(tmp_path, "tau=0.2")})
     assert [result["global_epoch"] for result in steps(trainable)] == [3, 4]
 
 
 def test_worker_unpickles_the_data_once_for_all_its_trials(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, trial, fetched = session(tmp_path, cache), only(tmp_path), []
+    held, trial, fetched = session(tmp_path, cache), only(tmp_path).trial, []
     reference = ray.ObjectRef.from_random()
     part = held.materials[trial.config.dataset]
     monkeypatch.setattr(ray, "get", lambda wanted: fetched.append(wanted) or part)
@@ -111,25 +110,23 @@ def test_worker_unpickles_the_data_once_for_all_its_trials(
     assert fetched == [reference]
 
 
-def test_trial_that_ray_carries_holds_its_own_configuration_alone(tmp_path: Path) -> None:
+def test_job_that_ray_carries_holds_its_own_configuration_alone(tmp_path: Path) -> None:
     study = small.load(tmp_path, small.TINY + "vary: {delta: [0.4, 0.5], tau: [0.0, 0.5]}\nseeds: [0, 1, 2]\n")
-    queue = TrialQueue(study.trials)
-    sizes = [len(pickle.dumps(queue.suggest(str(number)))) for number in range(len(study.trials))]
+    sizes = [len(pickle.dumps(Job(trial))) for trial in study.trials]
     alone = small.load(tmp_path, small.TINY + "vary: {delta: 0.4, tau: 0.0}\n")
-    assert max(sizes) < len(pickle.dumps({"trial": alone.trials[0]})) + 100
-    assert queue.suggest("one more") == TrialQueue.FINISHED
+    assert max(sizes) < len(pickle.dumps(Job(alone.trials[0]))) + 100
 
 
 def test_draw_predictions_of_a_drawn_folder_keeps_the_picture(tmp_path: Path, cache: Path) -> None:
     picture = b"\x89PNG\r\n\x1a\nthereIEND\xaeB`\x82"
     (tmp_path / "predictions.png").write_bytes(picture)
-    draw_predictions(session(tmp_path, cache).material(only(tmp_path).config), tmp_path)
+    draw_predictions(session(tmp_path, cache).material(only(tmp_path).trial.config), tmp_path)
     assert (tmp_path / "predictions.png").read_bytes() == picture
 
 
 def test_draw_predictions_damaged_picture_is_drawn_again_to_the_same_bytes(tmp_path: Path, cache: Path) -> None:
-    shared, trial = session(tmp_path, cache), only(tmp_path)
-    steps(small.trainable_of(trial, shared))
+    shared, trial = session(tmp_path, cache), only(tmp_path).trial
+    steps(small.trainable_of(Job(trial), shared))
     folder = StageFolder(shared.material(trial.config).trial_folder(trial.config))
     picture = folder.picture
     assert picture is not None

@@ -1,0 +1,114 @@
+"""Which trial of a study is trained next: one that need not wait for another. It knows no Ray.
+
+Trials share stages: an initialization, the classifiers of a confidence. Who comes second would wait for the lock of the
+stage's folder, on a GPU of its own; so it is not started while a running trial has that stage before it or trains it.
+The lock remains between studies. What a study measures beside its trials, its references, nobody waits for: a trial
+trains, after its own stages, its part of those that no other trial has taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lchp.study.spec.trials import ResolvedTrial
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders that a trial needs: those of the stages that it trains or finds done, its own included, and those of
+    its references by method.
+    """
+
+    stages: tuple[Path, ...]
+    references: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial for one worker, and the methods of the references that it trains beside it."""
+
+    trial: ResolvedTrial
+    references: tuple[str, ...] = ()
+
+
+class TrialQueue:
+    """The trials that wait and those that run."""
+
+    def __init__(
+        self,
+        trials: Iterable[ResolvedTrial],
+        places: Callable[[ResolvedTrial], Places],
+        is_done: Callable[[Path], bool],
+        more: Callable[[], ResolvedTrial | None] | None = None,
+        slots: int = 1,
+    ) -> None:
+        """``trials`` are planned, in this order; ``more`` is what a search suggests beyond them until it is None, asked
+        for no more than fill the ``slots``: whoever knows more results suggests better.
+        """
+        self._waiting = list(trials)
+        self._places = _by_name(places)
+        self._is_done, self._more, self._slots = is_done, more, slots
+        self._running: dict[str, Job] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs, waits or can still be suggested."""
+        return not (self._running or self._waiting or self._more)
+
+    def running(self, attempt: str) -> Job:
+        """The job that was given to an attempt."""
+        return self._running[attempt]
+
+    def next(self, attempt: str) -> Job | None:
+        """The first trial that can run now, which now does under this name; None where there is none."""
+        busy = {
+            folder
+            for job in self._running.values()
+            for folder in self._places(job.trial).stages
+            if not self._is_done(folder)
+        }
+        for place, trial in enumerate(self._waiting):
+            if busy.isdisjoint(self._places(trial).stages):
+                return self._start(attempt, self._waiting.pop(place))
+        while self._more and len(self._waiting) + len(self._running) < self._slots:
+            suggested = self._more()
+            if suggested is None:
+                self._more = None
+            elif busy.isdisjoint(self._places(suggested).stages):
+                return self._start(attempt, suggested)
+            else:
+                self._waiting.append(suggested)
+        return None
+
+    def end(self, attempt: str) -> ResolvedTrial:
+        """A job ended, however it did; gives its trial."""
+        return self._running.pop(attempt).trial
+
+    def _start(self, attempt: str, trial: ResolvedTrial) -> Job:
+        taken = {
+            self._places(job.trial).references[method] for job in self._running.values() for method in job.references
+        }
+        free = {
+            method: folder
+            for method, folder in self._places(trial).references.items()
+            if folder not in taken and not self._is_done(folder)
+        }
+        wanted = set(free.values())
+        rivals = sum(not wanted.isdisjoint(self._places(other).references.values()) for other in self._waiting)
+        part = -(-len(free) // (1 + rivals))
+        self._running[attempt] = job = Job(trial, tuple(free)[:part])
+        return job
+
+
+def _by_name(places: Callable[[ResolvedTrial], Places]) -> Callable[[ResolvedTrial], Places]:
+    """``places``, asked once for a trial: it digests a configuration."""
+    known: dict[str, Places] = {}
+
+    def of(trial: ResolvedTrial) -> Places:
+        if trial.name not in known:
+            known[trial.name] = places(trial)
+        return known[trial.name]
+
+    return of
