@@ -81,7 +81,8 @@ FLOWS = """
 import json, sys
 from pathlib import Path
 import matplotlib.image
-from lchp.reporting.figures import COLOURS, curve
+from lchp.reporting.figures import curve
+from lchp.reporting.predictions import COLOURS
 from lchp.reporting.frame import TrialRow, collect, results_text
 from lchp.reporting.tables import TableSpec, make_table
 from lchp.reporting.writing import to_markdown

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import filecmp
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow.entities import LifecycleStage, Metric, Param, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -68,6 +68,7 @@ def ensure_run(
     parent: str | None,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    started: int | None = None,
 ) -> str:
     """The run of ``key``, created if the experiment has none, RUNNING in either case; FAILED if this call fails.
 
@@ -80,15 +81,19 @@ def ensure_run(
             parameter, so those that the run already has stay; values beyond 6,000 characters are cut (config.json has
             them whole).
         tags: set anew each time.
+        started: when a run that is created began, in milliseconds since 1970; None for now.
     """
     mlflow_client = client(uri)
     wanted = {**tags, KEY_TAG: key, **({PARENT_TAG: parent} if parent else {})}
     run_id = find_run(uri, experiment, key)
     if run_id is None:
         # The tags go with the creation: a run without its key would never be found again.
-        run_id = str(mlflow_client.create_run(experiment, tags=wanted, run_name=name).info.run_id)
+        run = mlflow_client.create_run(experiment, start_time=started, tags=wanted, run_name=name)
+        run_id = str(run.info.run_id)
+    else:
+        run = mlflow_client.get_run(run_id)
     try:
-        _open(mlflow_client, run_id, params, wanted)
+        _open(mlflow_client, run, params, wanted)
     except BaseException as error:
         with suppress(Exception):  # the store may be what failed: its own error is told, not this
             fail_run(uri, run_id, f"{type(error).__name__}: {error}")
@@ -96,44 +101,49 @@ def ensure_run(
     return run_id
 
 
-def _open(mlflow_client: MlflowClient, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+def _open(mlflow_client: MlflowClient, run: Run, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
     """Mark a run as RUNNING and give it what it lacks of parameters and tags."""
-    run = mlflow_client.get_run(run_id)
+    run_id = run.info.run_id
     if run.info.status != "RUNNING":
         mlflow_client.update_run(run_id, status="RUNNING")
-    if ERROR_TAG in run.data.tags:
-        mlflow_client.delete_tag(run_id, ERROR_TAG)
     missing = [
         Param(field, _text(value, _LONGEST_PARAM))
         for field, value in flatten(params).items()
         if field not in run.data.params
     ]
-    new_tags = [RunTag(field, value) for field, value in tags.items() if run.data.tags.get(field) != value]
-    mlflow_client.log_batch(run_id, tags=new_tags)
     for start in range(0, len(missing), _PARAMS_A_BATCH):
         mlflow_client.log_batch(run_id, params=missing[start : start + _PARAMS_A_BATCH])
+    _change_tags(mlflow_client, run, {**tags, ERROR_TAG: None})
 
 
-def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]]) -> None:
+def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]], last: float | None = None) -> None:
     """Log the epochs that the run does not have yet.
 
     Args:
         reports: one mapping an epoch, steps rising: ``step`` (the epoch over both stages), ``metrics`` (name to
-            value), ``seconds`` and ``reused``. Epochs up to the run's last ``epoch`` are left out; an epoch is written
-            whole or not at all.
+            value), ``seconds`` and ``reused``, and where it is known ``time``, when the epoch ended in milliseconds
+            since 1970. Epochs up to the run's last ``epoch`` are left out; an epoch is written whole or not at all.
+        last: the run's last ``epoch``, where the caller knows it.
     """
     mlflow_client = client(uri)
-    last = mlflow_client.get_run(run_id).data.metrics.get("epoch", -1.0)
+    if last is None:
+        last = mlflow_client.get_run(run_id).data.metrics.get("epoch", -1.0)
+    _log(mlflow_client, run_id, _missing(reports, last))
+
+
+def _missing(reports: Sequence[Mapping[str, Any]], last: float) -> list[list[Metric]]:
+    """The points of the epochs after ``last``, each epoch by itself."""
+    return [_points(report, int(report["step"])) for report in reports if int(report["step"]) > last]
+
+
+def _log(mlflow_client: MlflowClient, run_id: str, parts: Iterable[Sequence[Metric]]) -> None:
+    """Log parts, each whole in one call, in as few calls as can be."""
     batch: list[Metric] = []
-    for report in reports:
-        step = int(report["step"])
-        if step <= last:
-            continue
-        points = _points(report, step)
-        if len(batch) + len(points) > _METRICS_A_BATCH:
+    for part in parts:
+        if len(batch) + len(part) > _METRICS_A_BATCH:
             mlflow_client.log_batch(run_id, metrics=batch)
             batch = []
-        batch += points
+        batch += part
     if batch:
         mlflow_client.log_batch(run_id, metrics=batch)
 
@@ -141,8 +151,8 @@ def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]]) -> 
 def _points(report: Mapping[str, Any], step: int) -> list[Metric]:
     cost = "seconds_reused" if report.get("reused") else "seconds"
     values = {**report["metrics"], cost: report["seconds"], "epoch": step}
-    now = int(time.time() * 1000)
-    return [Metric(name, float(value), now, step) for name, value in values.items()]
+    ended = int(report.get("time") or time.time() * 1000)
+    return [Metric(name, float(value), ended, step) for name, value in values.items()]
 
 
 def _final(trial: StageFolder) -> dict[str, tuple[float, int]]:
@@ -162,48 +172,65 @@ def _final(trial: StageFolder) -> dict[str, tuple[float, int]]:
     return {**final, **{name: (float(value), last) for name, value in of_trial.items()}}
 
 
-def log_result(uri: str, run_id: str, folder: Path, extra_files: Sequence[Path] = ()) -> None:
-    """Complete the run of a finished trial from its folder: history, scores, ``best_...``, artifacts, then FINISHED.
+def log_result(
+    uri: str,
+    run_id: str,
+    folder: Path,
+    extra_files: Sequence[Path] = (),
+    tags: Mapping[str, str | None] | None = None,
+    ended: int | None = None,
+) -> None:
+    """Complete the run of a finished trial from its folder: history, scores, ``best_...``, ``tags`` as
+    :func:`set_tags`, artifacts, then FINISHED as :func:`finish_run`.
 
     Raises:
         ValueError: the folder lacks a file of a finished trial, or one is damaged.
     """
     trial = StageFolder(folder)
-    files = trial.records()
-    history = trial.history()
-    log_history(uri, run_id, history)
+    files, final = trial.records(), _final(trial)
     mlflow_client = client(uri)
-    known = mlflow_client.get_run(run_id).data.metrics
-    now = int(time.time() * 1000)
+    run = mlflow_client.get_run(run_id)
+    known = dict(run.data.metrics)
+    epochs = _missing(trial.history(), known.get("epoch", -1.0))
+    added = {point.key: point.value for points in epochs for point in points}
+    now = ended or int(time.time() * 1000)
     points = []
-    for name, (value, step) in _final(trial).items():
-        if known.get(name) != value:
+    for name, (value, step) in final.items():
+        if {**known, **added}.get(name) != value:
             # A value that was changed in the store may stand at a later step, and the latest is the one that is shown.
             later = [point.step for point in mlflow_client.get_metric_history(run_id, name)] if name in known else []
             points.append(Metric(name, value, now, max([step, *later])))
-    for start in range(0, len(points), _METRICS_A_BATCH):
-        mlflow_client.log_batch(run_id, metrics=points[start : start + _METRICS_A_BATCH])
-    finish_run(uri, run_id, [*files, *extra_files])
+    _log(mlflow_client, run_id, [*epochs, *([point] for point in points)])
+    _change_tags(mlflow_client, run, tags or {})
+    finish_run(uri, run_id, [*files, *extra_files], ended)
 
 
 def set_tags(uri: str, run_id: str, tags: Mapping[str, str | None]) -> None:
     """Set tags of a run, texts cut at 5,000 characters; None takes one away that an earlier call has set."""
     mlflow_client = client(uri)
-    known = mlflow_client.get_run(run_id).data.tags
-    for name, value in tags.items():
-        if value is None:
-            if name in known:
-                mlflow_client.delete_tag(run_id, name)
-        elif known.get(name) != _text(value, _LONGEST_TAG):
-            mlflow_client.set_tag(run_id, name, _text(value, _LONGEST_TAG))
+    _change_tags(mlflow_client, mlflow_client.get_run(run_id), tags)
 
 
-def finish_run(uri: str, run_id: str, files: Sequence[Path] = ()) -> None:
-    """Store ``files`` with the run (again, if it has them) and mark it FINISHED: for the parent run of a study."""
+def _change_tags(mlflow_client: MlflowClient, run: Run, tags: Mapping[str, str | None]) -> None:
+    """As :func:`set_tags`, of a run as it was read."""
+    known, run_id = run.data.tags, run.info.run_id
+    texts = {name: _text(value, _LONGEST_TAG) for name, value in tags.items() if value is not None}
+    mlflow_client.log_batch(
+        run_id, tags=[RunTag(name, text) for name, text in texts.items() if known.get(name) != text]
+    )
+    for name in tags.keys() - texts.keys() & known.keys():
+        mlflow_client.delete_tag(run_id, name)
+
+
+def finish_run(uri: str, run_id: str, files: Sequence[Path] = (), ended: int | None = None) -> None:
+    """Store ``files`` with the run (again, if it has them) and mark it FINISHED: for the parent run of a study.
+
+    ``ended`` says when that was, in milliseconds since 1970; None stands for now.
+    """
     mlflow_client = client(uri)
     for file in files:
         mlflow_client.log_artifact(run_id, str(file))
-    mlflow_client.set_terminated(run_id, status="FINISHED")
+    mlflow_client.set_terminated(run_id, status="FINISHED", end_time=ended)
 
 
 def keep_lists(uri: str, run_id: str, files: Sequence[Path]) -> None:
@@ -215,11 +242,13 @@ def keep_lists(uri: str, run_id: str, files: Sequence[Path]) -> None:
             mlflow_client.log_artifact(run_id, str(file), LISTS)
 
 
-def fail_run(uri: str, run_id: str, message: str) -> None:
-    """Mark the run FAILED; ``message`` becomes its tag ``lchp.error``, cut at 5,000 characters."""
+def fail_run(uri: str, run_id: str, message: str, ended: int | None = None) -> None:
+    """Mark the run FAILED; ``message`` becomes its tag ``lchp.error``, cut at 5,000 characters; ``ended`` as of
+    :func:`finish_run`.
+    """
     mlflow_client = client(uri)
     mlflow_client.set_tag(run_id, ERROR_TAG, _text(message, _LONGEST_TAG))
-    mlflow_client.set_terminated(run_id, status="FAILED")
+    mlflow_client.set_terminated(run_id, status="FAILED", end_time=ended)
 
 
 def is_complete(uri: str, run_id: str, folder: Path) -> bool:

@@ -17,7 +17,7 @@ from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.options import epoch_line, total_epochs
-from lchp.study.run.pictures import draw_predictions
+from lchp.study.run.pictures import keep_picture
 from lchp.study.run.prepare import Materials
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
 from lchp.tracking.runs import (
@@ -184,13 +184,12 @@ class Recorder:
         entry = self.entry(trial)
         folder = self.store / entry.folder
         self._record_references(trial)
-        draw_predictions(self.materials.of(trial.config), folder)
+        keep_picture(self.materials.of(trial.config), folder)
         assert entry.run_id is not None, "a trial that finishes was started"
         found = read_evidence(folder)
         lines = {COUNTS_TAG: found.counts, WARNINGS_TAG: found.warnings}
         tags = environment_tags(folder) | {tag: "\n".join(several) or None for tag, several in lines.items()}
-        set_tags(self.tracker.uri, entry.run_id, tags)
-        log_result(self.tracker.uri, entry.run_id, folder)
+        log_result(self.tracker.uri, entry.run_id, folder, tags=tags)
         self.ledger.change(entry.folder, state="finished", epochs=entry.of)
         return found.warnings
 

@@ -15,7 +15,7 @@ import ray.tune
 
 from lchp.data.config import DatasetConfig
 from lchp.study.run.options import epoch_line, total_epochs
-from lchp.study.run.pictures import draw_predictions
+from lchp.study.run.pictures import keep_picture
 from lchp.study.run.queue import Job
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
@@ -95,7 +95,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
                 return self._result(reports, None)
         result = finished_trial(config, runtime, self.material)
         assert result is not None, "a trial without further epochs is finished"
-        draw_predictions(self.material, result.folder)
+        keep_picture(self.material, result.folder)
         return self._result(reports, result)
 
     def _all_epochs(self) -> Iterator[EpochReport]:

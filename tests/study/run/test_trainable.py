@@ -9,7 +9,7 @@ import ray
 
 import tests.study.small as small
 from lchp.store.folder import StageFolder
-from lchp.study.run.pictures import draw_predictions
+from lchp.study.run.pictures import keep_picture
 from lchp.study.run.prepare import Materials
 from lchp.study.run.queue import Job
 from lchp.study.run.trainable import Session, TrialTrainable
@@ -117,14 +117,14 @@ def test_job_that_ray_carries_holds_its_own_configuration_alone(tmp_path: Path) 
     assert max(sizes) < len(pickle.dumps(Job(alone.trials[0]))) + 100
 
 
-def test_draw_predictions_of_a_drawn_folder_keeps_the_picture(tmp_path: Path, cache: Path) -> None:
+def test_keep_picture_of_a_drawn_folder_keeps_the_picture(tmp_path: Path, cache: Path) -> None:
     picture = b"\x89PNG\r\n\x1a\nthereIEND\xaeB`\x82"
     (tmp_path / "predictions.png").write_bytes(picture)
-    draw_predictions(session(tmp_path, cache).material(only(tmp_path).trial.config), tmp_path)
+    keep_picture(session(tmp_path, cache).material(only(tmp_path).trial.config), tmp_path)
     assert (tmp_path / "predictions.png").read_bytes() == picture
 
 
-def test_draw_predictions_damaged_picture_is_drawn_again_to_the_same_bytes(tmp_path: Path, cache: Path) -> None:
+def test_keep_picture_damaged_picture_is_drawn_again_to_the_same_bytes(tmp_path: Path, cache: Path) -> None:
     shared, trial = session(tmp_path, cache), only(tmp_path).trial
     steps(small.trainable_of(Job(trial), shared))
     folder = StageFolder(shared.material(trial.config).trial_folder(trial.config))
@@ -134,6 +134,6 @@ def test_draw_predictions_damaged_picture_is_drawn_again_to_the_same_bytes(tmp_p
     for damaged in (drawn[: len(drawn) // 2], drawn[:500] + bytes([drawn[500] ^ 1]) + drawn[501:]):
         picture.write_bytes(damaged)
         assert folder.picture is None
-        draw_predictions(shared.material(trial.config), folder.path)
+        keep_picture(shared.material(trial.config), folder.path)
         assert picture.read_bytes() == drawn
     assert folder.whole

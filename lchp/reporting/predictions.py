@@ -1,0 +1,111 @@
+"""The picture of a trial: the boxes that it predicts on some test images.
+
+It is drawn for every trial, by the process that trained it, and so without matplotlib and pandas, which take a second
+to import and another to lay a picture out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lchp.store.per_image import CORNERS, IOU, METHOD, PATH, SPLIT
+from lchp.vocabulary import METHODS, TEST, TRUTH_COLOUR
+
+TRUTH = "truth"
+COLOURS = {name: method.colour for name, method in METHODS.items() if method.colour} | {TRUTH: TRUTH_COLOUR}
+"""Of boxes on photographs: a method's own, and the truth's red."""
+
+Boxes = Mapping[str, Sequence[tuple[float, float, float, float]]]
+
+_ACROSS = 4
+_SIDE, _GAP, _CAPTION, _LEGEND = 312, 18, 22, 44
+"""Pixels: the longer side of a photograph, what is between two, the heights of a caption and of the legend."""
+_LINE = 3
+
+
+def draw_predictions(
+    per_image: Iterable[Mapping[str, str]],
+    root: Path,
+    out: Path,
+    count: int = 12,
+    seed: int = 0,
+    truth: Boxes | None = None,
+) -> None:
+    """Draw the boxes of every method that has a colour on test images.
+
+    Args:
+        per_image: the rows of per_image.csv of a trial (boxes in pixels of the original image).
+        root: the folder that the paths in ``per_image`` start from.
+        out: the picture (.png).
+        count: images drawn, chosen by ``seed``; all where there are fewer.
+        truth: the true boxes in pixels, any number an image; None where none are known.
+
+    Raises:
+        ValueError: ``per_image`` has no test image.
+    """
+    by_path: dict[str, list[Mapping[str, str]]] = {}
+    for row in per_image:
+        if row[SPLIT] == TEST and row[METHOD] in COLOURS:
+            by_path.setdefault(row[PATH], []).append(row)
+    paths = list(by_path)
+    if not paths:
+        raise ValueError("per_image.csv has no boxes on the test split: nothing to draw")
+    chosen = np.sort(np.random.default_rng(seed).choice(len(paths), min(count, len(paths)), replace=False))
+    wide, high = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
+    sheet = Image.new("RGB", (_ACROSS * wide, -(-len(chosen) // _ACROSS) * high + _LEGEND), "white")
+    for place, path in enumerate(paths[number] for number in chosen):
+        corner = place % _ACROSS * wide + _GAP // 2, place // _ACROSS * high + _GAP // 2
+        _draw_cell(sheet, corner, root / path, by_path[path], (truth or {}).get(path, ()))
+    names = [name for name in COLOURS if any(row[METHOD] == name for row in by_path[paths[0]])]
+    _draw_legend(sheet, [*names, *([TRUTH] if any((truth or {}).values()) else [])])
+    sheet.save(out, compress_level=1)
+
+
+def _draw_cell(
+    sheet: Image.Image,
+    corner: tuple[int, int],
+    photo: Path,
+    rows: Sequence[Mapping[str, str]],
+    true_boxes: Sequence[Sequence[float]],
+) -> None:
+    """One photograph under its caption, in the middle of its cell, whose top left is at ``corner``."""
+    with Image.open(photo) as image:
+        scale = _SIDE / max(image.size)
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        # Pixels of small images stay squares.
+        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
+        pixels = image.convert("RGB").resize(size, how, reducing_gap=2.0)
+    left, top = corner[0] + (_SIDE - size[0]) // 2, corner[1] + _CAPTION + (_SIDE - size[1]) // 2
+    sheet.paste(pixels, (left, top))
+    pen = ImageDraw.Draw(sheet)
+    middle = corner[0] + _SIDE / 2, top - _CAPTION / 2
+    pen.text(middle, _caption(rows), "black", ImageFont.load_default(14), anchor="mm")
+    boxes = [(TRUTH, box) for box in true_boxes]
+    boxes += [(row[METHOD], [float(row[name]) for name in CORNERS]) for row in rows]
+    for name, (x1, y1, x2, y2) in boxes:
+        # The middle of a line lies on the box's edge; Pillow counts the last pixel in.
+        start = [round(at + scale * value - _LINE / 2) for at, value in ((left, x1), (top, y1))]
+        end = [round(at + scale * value + _LINE / 2) - 1 for at, value in ((left, x2), (top, y2))]
+        pen.rectangle((*start, *end), outline=COLOURS[name], width=_LINE)
+
+
+def _caption(rows: Iterable[Mapping[str, str]]) -> str:
+    known = {row[METHOD]: float(row[IOU]) for row in rows if row[IOU]}
+    shown = [f"{METHODS[name].short} {known[name]:.2f}" for name in METHODS if name in known]
+    return "IoU " + "  ".join(shown) if shown else ""
+
+
+def _draw_legend(sheet: Image.Image, names: Sequence[str]) -> None:
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
+    titles = [METHODS[name].title if name in METHODS else name.capitalize() for name in names]
+    mark, space = 34, 26
+    lengths = [mark + 8 + pen.textlength(title, font) for title in titles]
+    x, y = (sheet.width - sum(lengths) - space * (len(names) - 1)) / 2, sheet.height - _LEGEND / 2
+    for name, title, length in zip(names, titles, lengths, strict=True):
+        pen.line((x, y, x + mark, y), COLOURS[name], width=_LINE + 1)
+        pen.text((x + mark + 8, y), title, "black", font, anchor="lm")
+        x += length + space
