@@ -6,10 +6,7 @@ Where a study or a default changes on purpose, write its resolved configuration 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +299,7 @@ def shrunk(name: str, datasets: dict[str, Path]) -> Study:
     return study
 
 
+# tests/test_quickstart.py runs that study through Ray.
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "quickstart"])
 def test_shipped_study_shrunk_runs_to_its_tables(
     name: str, datasets: dict[str, Path], torch_home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -316,25 +314,6 @@ def test_shipped_study_shrunk_runs_to_its_tables(
         best = json.loads((folder / f"out/{name}/best.json").read_text(encoding="utf-8"))
         assert best["objective"] == "lchp_r/val/gt_known"
         assert any(line.startswith(f"best by lchp_r/val/gt_known: {best['name']} ") for line in said)
-
-
-def test_quickstart_shrunk_runs_through_ray_to_its_table(tmp_path: Path) -> None:
-    study = shrunk("quickstart", {})
-    sets = [part for option in options(load_study(STUDIES["quickstart"])) for part in ("--set", option)]
-    code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"
-    places = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", "sqlite:///mlflow.db"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, "study", "run", str(STUDIES["quickstart"]), *places, *sets],
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert_complete(study, tmp_path)
 
 
 def assert_complete(study: Study, folder: Path) -> None:

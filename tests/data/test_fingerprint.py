@@ -13,10 +13,11 @@ from lchp.data.fingerprint import canonical, differences, fingerprint, flatten
 _LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
 )
-_KEYS = st.text(alphabet="abcd", min_size=1, max_size=3)
-_TREES = st.dictionaries(
-    _KEYS, st.recursive(_LEAVES, lambda inner: st.lists(inner) | st.dictionaries(_KEYS, inner), max_leaves=8)
+_KEYS = st.text(alphabet="ab", min_size=1, max_size=2)
+_BRANCHES = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_KEYS, inner, max_size=2), max_leaves=4
 )
+_TREES = st.dictionaries(_KEYS, _BRANCHES, max_size=3)
 
 
 def test_canonical_small_value_has_the_written_text() -> None:

@@ -35,11 +35,6 @@ search:
 )
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
-
-
 @pytest.fixture
 def hostile(tmp_path: Path) -> dict[str, str]:
     """An environment that has failed: a temporary folder of 101 characters where Ray finds somebody's cluster, a proxy
@@ -81,19 +76,19 @@ def listening(pids: Iterable[int]) -> list[str]:
     return [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets]
 
 
-def start(folder: Path, text: str, cache: Path, **more: str) -> subprocess.Popen[str]:
+def start(folder: Path, text: str, **more: str) -> subprocess.Popen[str]:
     """``lchp study run`` in a process of its own, its output as a pipe."""
     study = folder / "study.yaml"
     study.write_text(text, encoding="utf-8")
     code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"
     options = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", "sqlite:///mlflow.db"]
-    # Every worker imports torch: compiled modules are kept, wherever they are not already.
+    # Every worker imports torch: what is compiled stays compiled.
     left_out = {"RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE"}
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     return subprocess.Popen(
         [sys.executable, "-c", code, "study", "run", str(study), *options],
         cwd=folder,
-        env=environment | {"PYTHONPYCACHEPREFIX": str(cache), **more},
+        env=environment | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -106,12 +101,12 @@ def results(folder: Path) -> pd.DataFrame:
 
 
 def test_study_run_killed_and_started_again_ends_as_if_never_killed(
-    tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed, serial = tmp_path / "killed", tmp_path / "serial"
     killed.mkdir()
     serial.mkdir()
-    first = start(killed, TEXT, compiled)
+    first = start(killed, TEXT)
     assert first.stdout is not None
     seen = []
     for line in first.stdout:
@@ -125,7 +120,7 @@ def test_study_run_killed_and_started_again_ends_as_if_never_killed(
     assert "running" in states
     assert states.count("finished") < 2
 
-    again = start(killed, TEXT, compiled)
+    again = start(killed, TEXT)
     said, _ = again.communicate(timeout=300)
     assert again.returncode == 1, said
     assert "FAILED: FloatingPointError" in said
@@ -144,7 +139,7 @@ def test_study_run_killed_and_started_again_ends_as_if_never_killed(
 
 
 def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_and_names_the_best(
-    tmp_path: Path, compiled: Path, hostile: dict[str, str]
+    tmp_path: Path, hostile: dict[str, str]
 ) -> None:
     from lchp.study.run.optuna_search import ContinuedSearch, open_search
 
@@ -153,7 +148,7 @@ def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_an
     (tmp_path / "out/tiny").mkdir(parents=True)
     planted = ContinuedSearch(loaded, tmp_path / "out/tiny", lambda *_: None).next()
     assert planted is not None
-    process = start(tmp_path, SEARCH, compiled, **hostile)
+    process = start(tmp_path, SEARCH, **hostile)
     assert process.stdout is not None
     first = next((line for line in process.stdout if ": initialization 1" in line), "")
     family = descendants(process.pid)

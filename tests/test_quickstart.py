@@ -1,7 +1,10 @@
-"""The MLflow UI as a person sees it: Debian's chromium, driven by Playwright, on a real ``lchp ui``."""
+"""The shipped quickstart, shrunk, through Ray as a user starts it; and the MLflow UI that shows it as a person sees it:
+Debian's chromium, driven by Playwright, on a real ``lchp ui``.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -16,29 +19,18 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from lchp.study.spec.load import load_study
 from lchp.tracking.store import client
+from tests.test_studies import STUDIES, assert_complete, options, shrunk
 
 CHROMIUM = shutil.which("chromium")
 STORE = "sqlite:///mlflow.db"
-QUICKSTART = Path(__file__).resolve().parents[1] / "studies/quickstart.yaml"
-SMALL = (
-    *("vary={delta: [0.3, 0.4]}", "seeds=[0]"),
-    *("dataset.train_per_class=6", "dataset.test_per_class=2", "dataset.size=40"),
-    *("view.resize=40", "view.crop=32", "split.val_per_class=1"),
-    *("initialization.epochs=2", "initialization.regressor_start=0", "initialization.batch_size=16"),
-    *("initialization.attention_maps=2", "refinement.epochs=2", "refinement.batch_size=16"),
-)
 QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
 PATIENCE = 60_000
 """Milliseconds: the page's scripts are megabytes, and the machine may be busy."""
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
-    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc"),
-]
 
 
 def lchp(*arguments: str) -> list[str]:
@@ -48,13 +40,21 @@ def lchp(*arguments: str) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the shipped quickstart, shrunk by sizes alone, has run."""
-    folder = tmp_path_factory.mktemp("browser")
-    options = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", STORE]
-    sets = [word for one in SMALL for word in ("--set", one)]
-    command = lchp("study", "run", str(QUICKSTART), *options, *sets)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    folder = tmp_path_factory.mktemp("quickstart")
+    places = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", STORE]
+    sets = [word for option in options(load_study(STUDIES["quickstart"])) for word in ("--set", option)]
+    command = lchp("study", "run", str(STUDIES["quickstart"]), *places, *sets)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
     return folder
+
+
+def test_quickstart_shrunk_runs_through_ray_to_its_tables(folder: Path) -> None:
+    assert_complete(shrunk("quickstart", {}), folder)
 
 
 @dataclass
@@ -135,13 +135,15 @@ def see_picture(page: Page, run: str, width: int) -> None:
     )
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
 def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder: Path, tmp_path: Path) -> None:
     mlflow_client = client(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = mlflow_client.get_experiment_by_name("quickstart")
     assert experiment is not None
     runs = {run.info.run_name: run.info.run_id for run in mlflow_client.search_runs([experiment.experiment_id])}
-    names = ["delta=0.3 seed=0", "delta=0.4 seed=0"]
-    assert sorted(runs) == [*names, "quickstart"]
+    names = [trial.name for trial in shrunk("quickstart", {}).trials]
+    assert sorted(runs) == sorted([*names, "quickstart"])
     picture = Path(mlflow_client.download_artifacts(runs[names[0]], "predictions.png", str(tmp_path))).read_bytes()
     width = int.from_bytes(picture[16:20], "big")
     with serving(folder) as served:
