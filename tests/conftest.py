@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Before torch, MLflow or Ray is imported; child processes inherit it.
@@ -14,3 +15,20 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "RAY_ADDRESS"):
 # A busy machine is no failure, and a failure must come again.
 settings.register_profile("lchp", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lchp")
+
+LONGEST = (
+    "tests/test_studies.py",
+    "tests/study/run/test_ray_tune.py",
+    "tests/training/test_trial.py",
+    "tests/study/run/test_study.py",
+    "tests/test_quickstart.py",
+    "tests/method/test_networks.py",
+)
+"""Files of minutes. Each runs on one worker: begun first, none is left over for one worker alone at the end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; everything else in its order."""
+    rank = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONGEST)))

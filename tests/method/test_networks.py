@@ -255,8 +255,7 @@ def test_copy_shared_blocks_of_different_families_is_refused() -> None:
         networks.copy_shared_blocks(_classifier(), _regressor("mobilenet_v2"))
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ["small_cnn", "mobilenet_v2"])
+@pytest.mark.parametrize(("name", "training"), [("small_cnn", True), ("small_cnn", False), ("mobilenet_v2", True)])
 def test_networks_compile_as_one_graph_with_the_same_results(name: str, training: bool) -> None:
     torch.compiler.reset()
     images = _images(size=64)
