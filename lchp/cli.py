@@ -137,6 +137,24 @@ def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Pa
     return 0
 
 
+@study.command("sync")
+@click.argument("place", type=PathArgument(), metavar="FILE|FOLDER")
+@with_options(DATA, SET, OUTPUT, TRACKING)
+def study_sync(
+    place: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None
+) -> int:  # fmt: skip
+    """Write to MLflow what it lacks of the study FILE, or of the one whose results lie in FOLDER."""
+    from lchp.study.run.fitness import fit
+    from lchp.study.run.ledger import read
+
+    folder = place.absolute() if place.is_dir() else output / _study(place, sets, data, output).name
+    read(folder)
+    with fit({"--output": folder.parent}, tracked=True, tracking_uri=tracking_uri, experiment=folder.name):
+        from lchp.study.run.sync import sync_study
+
+        return sync_study(folder, tracking_uri, click.echo)
+
+
 @app.group()
 def trial() -> None:
     """Run single trials."""

@@ -41,6 +41,11 @@ class StudyFolder:
         return self.path / LEDGER
 
     @property
+    def runs(self) -> Path:
+        """What the runs in a tracking store are to say, a file each."""
+        return self.path / "runs"
+
+    @property
     def log(self) -> Path:
         """What the study said, with tracebacks."""
         return self.path / "log.txt"

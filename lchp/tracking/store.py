@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from mlflow.entities import LifecycleStage
@@ -19,25 +21,53 @@ from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 from lchp.tracking.address import ARTIFACTS, REMEDY, foreign, is_server, resolved, shown, silence, sqlite_file
 from lchp.tracking.database import open_database
 
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow asks a server again for minutes: right for a study that runs, wrong for one that is about to start."""
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""MLflow asks a server again for minutes: a study that is about to start is told at once, and one that runs tries again
+by itself.
+"""
+_NOT_THE_STORES = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+"""MLflow's codes for what the store understood and does not do, however often it is asked."""
 
-# MLflow announces every table it creates, and draws a bar for each artifact: neither says anything about a study.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+# MLflow announces every table it creates, shows every failure of a database with its traceback, draws a bar for each
+# artifact, and prints the address of each run, with the password: none of it says anything about a study.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
+@cache
 def client(uri: str) -> MlflowClient:
-    """A client of the store at ``uri``, as ``open_store`` resolved it."""
+    """A client of the store at ``uri``, as ``open_store`` resolved it, the same for all threads."""
     with warnings.catch_warnings():
         # MLflow maps its tables with a loader that SQLAlchemy is about to remove.
         warnings.filterwarnings("ignore", message=".*noload.*", category=SADeprecationWarning)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether an error is the store's, which may be over later: a server or disk that is away, full or locked."""
+    if isinstance(error, MlflowException):
+        return error.error_code not in _NOT_THE_STORES
+    return isinstance(error, OSError | sqlite3.Error | SQLAlchemyError)
+
+
+def why(uri: str, error: BaseException) -> str:
+    """Why the store at ``uri`` did not take something, as the end of a sentence."""
+    told = silence(uri) if is_server(uri) and is_away(error) else None
+    if told is not None:
+        return told
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"cannot be written ({place}{error.strerror})"
+    lines = str(error).strip().splitlines()
+    # SQLAlchemy names the driver's exception before its words.
+    text = re.sub(r"^\(\S+\) ", "", lines[0]) if lines else type(error).__name__
+    return f"cannot be written ({shown(text)[:300]})"
+
+
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Ask a server once, for ten seconds, unless the user's own variables say otherwise."""
+def impatient() -> Iterator[None]:
+    """Ask a server once, for half a minute, unless the user's own variables say otherwise."""
     added = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -74,7 +104,7 @@ def open_store(uri: str | None, folder: Path) -> str:
     if reason:
         raise ValueError(f"tracking store {shown(store)!r} cannot be opened ({reason}): {REMEDY}")
     try:
-        with _impatient():
+        with impatient():
             if database is None:
                 _ask(store)
             else:

@@ -1,37 +1,26 @@
-"""What the driver of a study writes down while trials run: MLflow runs, the ledger, one line an epoch.
+"""What the driver of a study writes down while trials run: the cards of its runs, the ledger, one line an epoch.
 
-It knows no Ray: whoever trains tells it what happened. A trial's run has the trial's folder name, a digest of its
-configuration and data, as its key. So a trial has one true run in a tracking store, wherever its files lie: a study
-that is moved keeps its runs, and the same study with another --output and the same store writes into them again. Give
-it another --tracking-uri to keep the two apart.
+It knows no Ray and no MLflow: whoever trains tells it what happened, and it tells a writer which cards have changed,
+which brings the tracking store up to them in its own time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
+from lchp.study.run.cards import Card, Cards
 from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.prepare import Materials
+from lchp.study.run.scribe import REFERENCE_TAG
+from lchp.study.run.writer import Writer
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
-from lchp.tracking.runs import (
-    COUNTS_TAG,
-    PARENT_TAG,
-    WARNINGS_TAG,
-    ensure_run,
-    fail_run,
-    find_run,
-    is_complete,
-    log_history,
-    log_result,
-    set_tags,
-)
 from lchp.training.identity import reference_key
 from lchp.training.material import Material
 from lchp.vocabulary import METHODS
@@ -39,35 +28,16 @@ from lchp.vocabulary import METHODS
 WEIGHTS_TAG = "lchp.weights."
 """Before a role: the tag that holds the sha256 of its weight file."""
 
-REFERENCE_TAG = "lchp.reference"
-"""The tag that says which method the run of a reference measured."""
-
 STOPPED = "stopped before its end: the same command continues it"
+_EPOCH_SECONDS = 2.0
+"""Epochs that end within so much time go to the tracking store together: each call costs it 20 ms."""
+_LAST_SECONDS = 10.0
+"""How long a study that ends early waits for the tracking store."""
 
 
 def weight_tags(material: Material) -> dict[str, str]:
     """The tags that say which weight files a trial started from."""
     return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.given_digests.items() if digest is not None}
-
-
-def environment_tags(folder: Path) -> dict[str, str | None]:
-    """The tags that say with which commit, versions and hardware the finished trial in ``folder`` was made: those of
-    the worker that trained it, which may be another machine's, or an older version's.
-    """
-    made = StageFolder(folder).environment()
-    return {
-        **{f"lchp.{name}": str(made[name]) for name in ("commit", "cpu", "device")},
-        **{f"lchp.version.{library}": str(version) for library, version in made["versions"].items()},
-    }
-
-
-@dataclass(frozen=True)
-class Tracker:
-    """The MLflow experiment of a study: the store's URI, the experiment's id, the parent run's id."""
-
-    uri: str
-    experiment: str
-    parent: str
 
 
 class Recorder:
@@ -76,18 +46,32 @@ class Recorder:
     def __init__(
         self,
         materials: Materials,
-        tracker: Tracker,
+        writer: Writer,
         ledger: Ledger,
         count: int,
         say: Callable[[str], None],
         references: Sequence[str] = (),
     ) -> None:
-        self.materials, self.tracker, self.ledger, self.count, self.say = materials, tracker, ledger, count, say
+        self.materials, self.writer, self.ledger, self.count, self.say = materials, writer, ledger, count, say
         self.references = references
         self.store = materials.runtime.store
         self.trained = False
         """Whether a trial was trained to its end by this process."""
+        self._cards = Cards(ledger.folder)
         self._folders: dict[str, str] = {}
+
+    def begin(self, name: str, params: Mapping[str, Any]) -> None:
+        """Open the study's own run, which holds the lists of the images of its datasets."""
+        card = self._card(self.writer.scribe.parent)
+        lists = [file.relative_to(self.store).as_posix() for file in self.materials.lists()]
+        self._write(card.running() if card else Card(self.writer.scribe.parent, name, params, {}, lists=lists))
+
+    def close(self, tags: Mapping[str, str | None], files: Sequence[Path], error: str | None) -> None:
+        """Complete the study's own run, with some of the files of its folder; ``error`` says what is not finished."""
+        card = self._cards.read(self.writer.scribe.parent)
+        card = card.finished() if error is None else card.failed(error)
+        names = [file.relative_to(self.ledger.folder).as_posix() for file in files]
+        self._write(replace(card, tags=tags, files=names))
 
     def entry(self, trial: ResolvedTrial) -> Entry:
         """The ledger's entry of a trial, added if the search has just suggested it."""
@@ -106,61 +90,23 @@ class Recorder:
         return all(StageFolder(self.store / place).whole for place in (entry.folder, *entry.references.values()))
 
     def keep(self, trial: ResolvedTrial) -> None:
-        """Record a trial whose files are complete; its MLflow run is mended where it is not."""
-        entry, tracker = self.entry(trial), self.tracker
-        run_id = find_run(tracker.uri, tracker.experiment, Path(entry.folder).name)
-        if run_id is not None and is_complete(tracker.uri, run_id, self.store / entry.folder):
-            # The parent that it had may have been deleted, and made anew.
-            made = environment_tags(self.store / entry.folder)
-            set_tags(tracker.uri, run_id, {**made, PARENT_TAG: tracker.parent})
-            self._record_references(trial)
-            self.ledger.change(entry.folder, state="finished", epochs=entry.of, run_id=run_id)
-        else:
-            self.start(trial)
-            self.finish(trial)
+        """Record a trial whose files are complete; its run is mended where it is not."""
+        self._finish(trial)
 
     def start(self, trial: ResolvedTrial) -> None:
-        """Open the trial's MLflow run."""
-        entry, material, tracker = self.entry(trial), self.materials.of(trial.config), self.tracker
-        tags = {
-            "lchp.dataset": material.digest.total,
-            "lchp.seed": str(trial.config.seed),
-            **weight_tags(material),
-        }
-        run_id = ensure_run(
-            tracker.uri, tracker.experiment, entry.name, Path(entry.folder).name, tracker.parent,
-            trial.config.model_dump(mode="json"), tags,
-        )  # fmt: skip
-        self.ledger.change(entry.folder, run_id=run_id, state="running", message=None)
-
-    def _record_references(self, trial: ResolvedTrial) -> None:
-        """Complete the MLflow runs of the references beside a trial, whose files are complete: one run each, however
-        many trials share them.
-        """
-        tracker = self.tracker
-        for method, place in self.entry(trial).references.items():
-            folder, key = self.store / place, Path(place).name
-            run_id = find_run(tracker.uri, tracker.experiment, key)
-            if run_id is None or not is_complete(tracker.uri, run_id, folder):
-                tags = {
-                    "lchp.dataset": self.materials.of(trial.config).digest.total,
-                    "lchp.seed": str(trial.config.seed),
-                    REFERENCE_TAG: method,
-                }
-                name = f"{METHODS[method].title} seed={trial.config.seed}"
-                params = reference_key(trial.config, method)
-                run_id = ensure_run(tracker.uri, tracker.experiment, name, key, tracker.parent, params, tags)
-                log_result(tracker.uri, run_id, folder)
-            set_tags(tracker.uri, run_id, {**environment_tags(folder), PARENT_TAG: tracker.parent})
+        """Open the trial's run."""
+        entry = self.entry(trial)
+        self._write(self._card_of(trial).running())
+        self._change(entry, state="running", message=None)
 
     def epochs(
         self, trial: ResolvedTrial, step: int, reports: Sequence[dict[str, Any]], notes: Sequence[str] = ()
     ) -> None:
         """Some epochs ended, the last of them being ``step`` over both stages; ``notes`` tell of damaged files."""
         entry = self.entry(trial)
-        assert entry.run_id is not None, "a trial that reports was started"
-        log_history(self.tracker.uri, entry.run_id, reports)
-        self.ledger.change(entry.folder, epochs=step)
+        if reports:
+            self._write(self._card_of(trial).with_epochs(reports), _EPOCH_SECONDS)
+        self._change(entry, epochs=step)
         for note in notes:
             self._say(entry, note)
         reused = sum(bool(report["reused"]) for report in reports)
@@ -173,28 +119,23 @@ class Recorder:
     def complete(self, trial: ResolvedTrial) -> None:
         """A trial that was trained now is finished."""
         self.trained = True
-        warnings = self.finish(trial)
+        self._finish(trial)
         entry = self.entry(trial)
         self._say(entry, "finished")
-        for warning in warnings:
+        for warning in read_evidence(self.store / entry.folder).warnings:
             self._say(entry, f"warning: {warning}")
 
-    def finish(self, trial: ResolvedTrial) -> list[str]:
-        """Complete the MLflow run of a trial whose files are complete; gives how its training degenerated."""
+    def _finish(self, trial: ResolvedTrial) -> None:
+        """The files of a trial, and of the references beside it, are complete."""
         entry = self.entry(trial)
-        folder = self.store / entry.folder
-        self._record_references(trial)
-        keep_picture(self.materials.of(trial.config), folder)
-        assert entry.run_id is not None, "a trial that finishes was started"
-        found = read_evidence(folder)
-        lines = {COUNTS_TAG: found.counts, WARNINGS_TAG: found.warnings}
-        tags = environment_tags(folder) | {tag: "\n".join(several) or None for tag, several in lines.items()}
-        log_result(self.tracker.uri, entry.run_id, folder, tags=tags)
-        self.ledger.change(entry.folder, state="finished", epochs=entry.of)
-        return found.warnings
+        keep_picture(self.materials.of(trial.config), self.store / entry.folder)
+        for method, place in entry.references.items():
+            self._write(self._card_of_reference(trial, method, place).finished())
+        self._write(self._card_of(trial).finished())
+        self._change(entry, state="finished", epochs=entry.of)
 
     def fail(self, trial: ResolvedTrial, message: str) -> None:
-        """A trial ended before its end; the last line of ``message`` is told, all of it kept in MLflow."""
+        """A trial ended before its end; the last line of ``message`` is told, all of it kept in its run."""
         self._end(self.entry(trial), message, "failed")
         entry = self.entry(trial)
         self._say(entry, f"FAILED: {entry.message}")
@@ -205,27 +146,62 @@ class Recorder:
         self._say(self.ledger.put(replace(entry, message=message)), f"FAILED: {message}")
 
     def end(self, reason: str, state: State = "stopped") -> None:
-        """The study ends early: what was running is ``state`` in the ledger and, with the parent run, in MLflow.
+        """The study ends early: what was running is ``state`` in the ledger and, with the study's own run, FAILED.
 
-        The ledger comes first, because the tracking store may be what has failed; its first failure is raised after all
-        runs were tried.
+        The ledger comes first; the tracking store, which may be away, is waited for a little.
         """
         running = [entry for entry in self.ledger.entries.values() if entry.state == "running"]
         for entry in running:
             self.ledger.change(entry.folder, state=state, message=_last_line(reason))
-        failures = []
-        for run_id in [*(entry.run_id for entry in running if entry.run_id is not None), self.tracker.parent]:
-            try:
-                fail_run(self.tracker.uri, run_id, reason)
-            except Exception as error:  # raised below
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        for key in [*(Path(entry.folder).name for entry in running), self.writer.scribe.parent]:
+            card = self._card(key)
+            if card is not None:
+                self._write(card.failed(reason))
+        self.settle(_LAST_SECONDS)
+
+    def settle(self, seconds: float | None = None) -> None:
+        """Wait for what is written to the tracking store, as :meth:`Writer.finish`; write down the ids of its runs."""
+        self.writer.finish(seconds)
+        with self.ledger.together():
+            for entry in self.ledger.entries.values():
+                self._change(entry)
 
     def _end(self, entry: Entry, message: str, state: State) -> None:
-        self.ledger.change(entry.folder, state=state, message=_last_line(message))
-        if entry.run_id is not None:
-            fail_run(self.tracker.uri, entry.run_id, message)
+        self._change(entry, state=state, message=_last_line(message))
+        card = self._card(Path(entry.folder).name)
+        if card is not None:
+            self._write(card.failed(message))
+
+    def _change(self, entry: Entry, **values: Any) -> None:
+        """Change the ledger's entry, with the id of its run where that is known by now."""
+        known = self.writer.run_ids.get(Path(entry.folder).name, entry.run_id)
+        self.ledger.change(entry.folder, run_id=known, **values)
+
+    def _card(self, key: str) -> Card | None:
+        return self._cards.get(key, self.say)
+
+    def _card_of(self, trial: ResolvedTrial) -> Card:
+        """The trial's card, as it is or new."""
+        entry, material = self.entry(trial), self.materials.of(trial.config)
+        key = Path(entry.folder).name
+        tags = {"lchp.dataset": material.digest.total, "lchp.seed": str(trial.config.seed), **weight_tags(material)}
+        card = self._card(key) or Card(key, entry.name, {}, {}, entry.folder)
+        return replace(card, name=entry.name, params=trial.config.model_dump(mode="json"), tags=tags)
+
+    def _card_of_reference(self, trial: ResolvedTrial, method: str, place: str) -> Card:
+        """The card of a reference, one however many trials share it."""
+        key, seed = Path(place).name, str(trial.config.seed)
+        tags = {
+            "lchp.dataset": self.materials.of(trial.config).digest.total,
+            "lchp.seed": seed,
+            REFERENCE_TAG: method,
+        }
+        name = f"{METHODS[method].title} seed={seed}"
+        return self._card(key) or Card(key, name, reference_key(trial.config, method), tags, place)
+
+    def _write(self, card: Card, within: float = 0.0) -> None:
+        self._cards.write(card)
+        self.writer.put(card.key, within)
 
     def _say(self, entry: Entry, text: str) -> None:
         finished = sum(other.state == "finished" for other in self.ledger.entries.values())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lchp.data.files import write_text
 from lchp.errors import Refusal
 from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.tables import Table, TableSpec
 from lchp.reporting.writing import to_markdown
 from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.run.ledger import damaged, read
+from lchp.study.run.ledger import Entry, damaged, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
 from lchp.vocabulary import TEST, VAL
@@ -48,9 +49,9 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
         raise Refusal("\n".join(lines))
     rows, unfinished = [], []
     for entry in entries:
-        if entry.state == "finished" and entry.run_id is not None:
+        if entry.state == "finished":
             references = tuple(store / place for place in entry.references.values())
-            rows.append(TrialRow(entry.run_id, entry.seed, entry.varied, store / entry.folder, references))
+            rows.append(TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references))
         else:
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
@@ -59,6 +60,22 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
     specs = table_specs(study)
     return build_report(study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw)
+
+
+def run_or_key(entry: Entry) -> str:
+    """What files name a trial's run by: its id or, where the tracking store has it not yet, its key."""
+    return entry.run_id or Path(entry.folder).name
+
+
+def name_runs(folder: Path, ids: Mapping[str, str]) -> None:
+    """Put the ids of runs in place of what ``results.csv`` and ``best.json`` named them by, :func:`run_or_key`."""
+    for file in (StudyFolder(folder).results, StudyFolder(folder).best):
+        if file.exists():
+            text = before = file.read_text(encoding="utf-8")
+            for named, run_id in ids.items():
+                text = text.replace(named, run_id)
+            if text != before:
+                write_text(file, text)
 
 
 def as_text(tables: Sequence[Table], folder: Path) -> str:

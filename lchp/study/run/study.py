@@ -13,18 +13,22 @@ from lchp.reporting.tables import Table
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
+from lchp.study.run.cards import OWN
 from lchp.study.run.ledger import Entry, Ledger, earlier
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, claim, require_same
 from lchp.study.run.prepare import prepare
-from lchp.study.run.recorder import STOPPED, Recorder, Tracker
-from lchp.study.run.results import as_text, make_tables
+from lchp.study.run.recorder import STOPPED, Recorder
+from lchp.study.run.results import as_text, make_tables, run_or_key
+from lchp.study.run.scribe import Scribe
 from lchp.study.run.stopping import naming_the_signal
+from lchp.study.run.sync import command
+from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
-from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG, ensure_run, fail_run, finish_run, keep_lists, set_tags
-from lchp.tracking.store import ensure_experiment, open_store
+from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG
+from lchp.tracking.store import ensure_experiment, impatient, open_store
 
 
 def run_study(
@@ -51,18 +55,26 @@ def run_study(
         entries = earlier(folder, log.say)
         claim(study, folder, materials, entries)
         with refusing():
-            experiment = ensure_experiment(uri, study.name)
+            ensure_experiment(uri, study.name)
         for finding in materials.findings:
             log.say(f"warning: {finding}")
-        shown = {"study": study.name, "question": study.question or "", "trials": study.count}
-        key = f"study-{fingerprint(study.identity())}"
-        parent = ensure_run(uri, experiment, study.name, key, None, shown, {})
-        tracker = Tracker(uri, experiment, parent)
-        recorder = Recorder(materials, tracker, Ledger(folder), study.count, log.say, study.references)
-        with _true_states(recorder, log), naming_the_signal():
-            keep_lists(uri, parent, materials.lists())
-            files = _search(study, recorder, entries) if study.search else _grid(study, recorder)
-            return _end(study, output, recorder, files)
+        key = f"{OWN}{fingerprint(study.identity())}"
+        scribe = Scribe(uri, study.name, folder, runtime.store, key)
+        with impatient(), Writer(scribe, log.say, log.failure) as writer:
+            recorder = Recorder(materials, writer, Ledger(folder), study.count, log.say, study.references)
+            with _true_states(recorder, log), naming_the_signal():
+                shown = {"study": study.name, "question": study.question or "", "trials": study.count}
+                recorder.begin(study.name, shown)
+                if study.search:
+                    _search(study, recorder, entries)
+                else:
+                    _grid(study, recorder)
+                code = _end(study, output, recorder)
+            left = writer.unwritten()
+        if left is not None:
+            log.say(f"{left}: {command(folder, tracking_uri)} writes it, and so does the same command")
+            return 1
+        return code
 
 
 @contextmanager
@@ -75,16 +87,19 @@ def _true_states(recorder: Recorder, log: StudyLog) -> Iterator[None]:
         reason = f"{STOPPED} ({error})" if stopped else f"{type(error).__name__}: {error}"
         try:
             recorder.end(reason, "stopped" if stopped else "failed")
-        except Exception as other:  # the tracking store may be what failed: what ended the study is told, not this
-            error.add_note(f"the runs could not be marked as ended: {type(other).__name__}: {other}")
+        except Exception as other:  # a full disk may be what failed: what ended the study is told, not this
+            error.add_note(f"the trials could not be marked as ended: {type(other).__name__}: {other}")
         # The log comes last: a disk that is full has room for nothing more.
         with suppress(OSError):
+            left = recorder.writer.unwritten()
+            if left is not None:
+                log.say(f"{left}: the same command, or {command(recorder.ledger.folder)}, writes it")
             if not stopped:
                 log.failure(error)
         raise
 
 
-def _grid(study: Study, recorder: Recorder) -> list[Path]:
+def _grid(study: Study, recorder: Recorder) -> None:
     """Keep the planned trials that are finished, and train the others."""
     missing: list[ResolvedTrial] = []
     with recorder.ledger.together():
@@ -98,12 +113,11 @@ def _grid(study: Study, recorder: Recorder) -> list[Path]:
         _train(study, in_training_order(missing), recorder)
     else:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
-    return []
 
 
-def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> list[Path]:
-    """Train the suggestions that are missing, and name the best by val; ``entries`` are the trials of earlier runs."""
-    from lchp.study.run.optuna_search import best, completed, open_search
+def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
+    """Train the suggestions that are missing; ``entries`` are the trials of earlier runs."""
+    from lchp.study.run.optuna_search import completed
     from lchp.study.run.search_repair import restored_search
 
     assert study.search is not None, "a grid suggests nothing"
@@ -126,6 +140,15 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> list[
         _train(study, [], recorder)
     elif not lost:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
+
+
+def _best(study: Study, recorder: Recorder) -> list[Path]:
+    """Name the best trial of a search by val; gives the file."""
+    if study.search is None:
+        return []
+    from lchp.study.run.optuna_search import best, open_search
+
+    folder = recorder.ledger.folder
     chosen = best(open_search(study.name, folder))
     if chosen is None:
         return []
@@ -137,7 +160,7 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> list[
         "values": chosen.params,
         "objective": objective,
         "value": chosen.value,
-        "run_id": entry.run_id,
+        "run_id": run_or_key(entry),
     }
     file = StudyFolder(folder).best
     write_json(file, named)
@@ -152,25 +175,27 @@ def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> Non
     train(study, trials, recorder)
 
 
-def _end(study: Study, output: Path, recorder: Recorder, files: list[Path]) -> int:
-    """Tables, the parent run and the exit code."""
+def _end(study: Study, output: Path, recorder: Recorder) -> int:
+    """Tables, the study's own run and the exit code."""
+    recorder.settle()
+    files = _best(study, recorder)
     entries = list(recorder.ledger.entries.values())
     unfinished = [entry for entry in entries if entry.state != "finished"]
-    tracker = recorder.tracker
+    tags: dict[str, str | None] = {}
     if len(unfinished) < len(entries):
         # Trials that were trained now may look other without another number.
         made = make_tables(study, output, redraw=recorder.trained)
         recorder.say(as_text(made, output / study.name))
-        set_tags(tracker.uri, tracker.parent, _tags(made))
-        shown = StudyFolder(output / study.name).tracked(table.spec.name for table in made)
-        finish_run(tracker.uri, tracker.parent, [*shown, *files])
+        tags = _tags(made)
+        files = [*StudyFolder(output / study.name).tracked(table.spec.name for table in made), *files]
+    message = None
     if unfinished:
         lines = [f"{entry.name}: {entry.state}: {entry.message or 'not trained to its end'}" for entry in unfinished]
         message = "\n".join([f"{len(unfinished)} of {len(entries)} trials are not finished:", *lines])
-        fail_run(tracker.uri, tracker.parent, message)
         recorder.say(message)
-        return 1
-    return 0
+    recorder.close(tags, files, message)
+    recorder.settle()
+    return 1 if unfinished else 0
 
 
 def _tags(tables: Sequence[Table]) -> dict[str, str | None]:

@@ -408,14 +408,16 @@ def test_run_study_that_ends_where_log_and_store_fail_still_marks_the_ledger(
 
     def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
         recorder.start(trials[0])
-        monkeypatch.setattr("lchp.study.run.recorder.fail_run", gone)
+        monkeypatch.setattr("lchp.study.run.scribe.fail_run", gone)
         monkeypatch.setattr("lchp.study.run.log.StudyLog.failure", gone)
         raise RuntimeError("what ended it")
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
-    with pytest.raises(RuntimeError, match="what ended it") as ended:
-        small.run(small.load(tmp_path, small.GRID), tmp_path)
-    assert "could not be marked as ended" in ended.value.__notes__[0]
+    said: list[str] = []
+    with pytest.raises(RuntimeError, match="what ended it"):
+        small.run(small.load(tmp_path, small.GRID), tmp_path, said)
+    assert said[-1].startswith("2 runs are not written: tracking store 'sqlite:///")
+    assert f"cannot be written (no space is left): the same command, or `lchp study sync {tmp_path}" in said[-1]
     first = read(tmp_path / "out/tiny")[0]
     assert (first.state, first.message) == ("failed", "RuntimeError: what ended it")
 

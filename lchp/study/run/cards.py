@@ -1,0 +1,123 @@
+"""What every run of a study in the tracking store is to say: one file a run, ``<study>/runs/<key>.json``.
+
+A card holds what no other file of the study says. It is written before anything is written to the tracking store, so
+that a run can be made, completed or mended at any time from files alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lchp.data.files import as_json, read_json, set_aside, write_text
+from lchp.store.study_folder import StudyFolder
+
+State = Literal["running", "finished", "failed"]
+
+OWN = "study-"
+"""How the key of a study's own run begins."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one run is to say: of a trial, of a reference beside trials or, where ``folder`` is None, of the study."""
+
+    key: str
+    """What identifies the run: the tag ``lchp.key``."""
+    name: str
+    params: Mapping[str, Any]
+    tags: Mapping[str, str | None]
+    """None takes one away. Those that a finished trial's files give are not here."""
+    folder: str | None = None
+    """The trial's place in the store."""
+    state: State = "running"
+    error: str | None = None
+    """Why it is ``failed``, in full."""
+    epochs: Sequence[Mapping[str, Any]] = ()
+    """The reports of a trial's epochs, each with its ``time``, as they came; the trial's files do not tell which were
+    reused.
+    """
+    files: Sequence[str] = ()
+    """Names of the study's files that go with its run."""
+    lists: Sequence[str] = ()
+    """Names of the lists of its images in the store."""
+    started: int = field(default_factory=lambda: now())
+    """Milliseconds since 1970."""
+    ended: int | None = None
+
+    def running(self) -> Card:
+        """The card of a run that goes on."""
+        return replace(self, state="running", error=None, ended=None)
+
+    def finished(self) -> Card:
+        """The card of a run that is finished; it keeps when it was, if it was before."""
+        return self if self.state == "finished" else replace(self, state="finished", error=None, ended=now())
+
+    def failed(self, error: str) -> Card:
+        """The card of a run that ended before its end."""
+        return replace(self, state="failed", error=error, ended=now())
+
+    def with_epochs(self, reports: Sequence[Mapping[str, Any]]) -> Card:
+        """The card with the epochs that it does not have yet."""
+        last = self.epochs[-1]["step"] if self.epochs else 0
+        new = [{**report, "time": now()} for report in reports if report["step"] > last]
+        return replace(self, epochs=[*self.epochs, *new]) if new else self
+
+
+class Cards:
+    """The cards in a study's folder. One thread writes them, another may read."""
+
+    def __init__(self, study: Path) -> None:
+        self.folder = StudyFolder(study).runs
+
+    def write(self, card: Card) -> None:
+        """Write a card over the one that is there, unless it says the same."""
+        file, text = self._file(card.key), as_json(asdict(card))
+        if not file.exists() or file.read_bytes() != text.encode():
+            write_text(file, text)
+
+    def read(self, key: str) -> Card:
+        """The card of that key.
+
+        Raises:
+            ValueError: it is missing or damaged; names it and the remedy.
+        """
+        file = self._file(key)
+        remedy = "run the study again, which writes it"
+        plain = read_json(file, remedy)
+        try:
+            card = Card(**plain)
+        except TypeError as error:
+            raise ValueError(f"{file} does not say what a run is ({error}): {remedy}") from error
+        return card
+
+    def get(self, key: str, say: Callable[[str], None]) -> Card | None:
+        """The card of that key; None where there is none, or a damaged one, which is told of and set aside."""
+        file = self._file(key)
+        if not file.exists():
+            return None
+        try:
+            return self.read(key)
+        except ValueError as error:
+            say(f"{error}; it is set aside as {set_aside(file).name}")
+            return None
+
+    def own(self) -> Card | None:
+        """The card of the study's own run; None where it was never written."""
+        files = sorted(self.folder.glob(f"{OWN}*.json"), key=lambda file: file.stat().st_mtime)
+        return self.read(files[-1].stem) if files else None
+
+    def has(self, key: str) -> bool:
+        """Whether there is a card of that key."""
+        return self._file(key).is_file()
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)

@@ -1,0 +1,164 @@
+"""Brings the runs of a study in the tracking store to what their cards and the files of their trials say.
+
+Whatever a run says already, it says the same afterwards: so a run is written again after any fault, and nobody needs to
+know how far it had come. A trial's run has the trial's folder name, a digest of its configuration and data, as its key:
+a study that is moved keeps its runs, and the same study with another --output and the same store writes into them
+again. Give it another --tracking-uri to keep the two apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lchp.reporting.evidence import read_evidence
+from lchp.store.folder import StageFolder
+from lchp.study.run.cards import Card, Cards, State
+from lchp.tracking.runs import (
+    COUNTS_TAG,
+    PARENT_TAG,
+    WARNINGS_TAG,
+    ensure_run,
+    fail_run,
+    find_run,
+    finish_run,
+    is_complete,
+    keep_lists,
+    log_history,
+    log_result,
+    set_tags,
+)
+from lchp.tracking.store import ensure_experiment
+
+REFERENCE_TAG = "lchp.reference"
+"""The tag that says which method the run of a reference measured."""
+
+GONE = "its process is gone: the same command continues it"
+"""What a run says that no process is at work on, and that was not ended."""
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What this process has written of a run."""
+
+    run_id: str
+    state: State
+    last: float
+    """Its last epoch."""
+
+
+class Scribe:
+    """Writes the runs of one study. What it writes it reads from files, each time.
+
+    Args:
+        uri: the tracking store, as ``open_store`` resolved it.
+        experiment: its name.
+        study: the study's folder.
+        store: the store of trained stages.
+        parent: the key of the study's own run, below which the others are folded.
+        at_work: whether a process is at work on the study; if not, what runs has ended.
+    """
+
+    def __init__(self, uri: str, experiment: str, study: Path, store: Path, parent: str, at_work: bool = True) -> None:
+        self.uri, self.study, self.store, self.parent, self.at_work = uri, study, store, parent, at_work
+        self.cards = Cards(study)
+        self._name = experiment
+        self._experiment: str | None = None
+        self._written: dict[str, _Written] = {}
+
+    def write(self, key: str) -> str:
+        """Bring the run of that key to what its card says; gives its id.
+
+        Raises:
+            Exception: whatever the tracking store, or a damaged file, gives; the next call starts from what is there.
+        """
+        if self._experiment is None:
+            self._experiment = ensure_experiment(self.uri, self._name)
+        card = self.cards.read(key)
+        if card.state == "running" and not self.at_work:
+            card = card.failed(GONE)
+        before = self._written.pop(key, None)
+        written = self._trial(card, before) if card.folder else self._own(card, before)
+        self._written[key] = written
+        return written.run_id
+
+    def forget(self) -> None:
+        """Take nothing for granted: somebody may have deleted a run, or the experiment."""
+        self._experiment = None
+        self._written.clear()
+
+    def _opened(self, card: Card, before: _Written | None, parent: str | None) -> _Written:
+        """The run, RUNNING if it is not this process that has just written to it as such."""
+        if before is not None and before.state == "running":
+            return before
+        assert self._experiment is not None, "a run lies in an experiment"
+        tags = {name: value for name, value in card.tags.items() if value is not None}
+        run_id = ensure_run(
+            self.uri, self._experiment, card.name, card.key, parent, card.params, tags, card.started
+        )  # fmt: skip
+        return _Written(run_id, "running", before.last if before is not None else -1.0)
+
+    def _own(self, card: Card, before: _Written | None) -> _Written:
+        """The study's run, with its tables and the lists of its images."""
+        written = self._opened(card, before, None)
+        if before is None:
+            keep_lists(self.uri, written.run_id, [self.store / name for name in card.lists])
+        set_tags(self.uri, written.run_id, card.tags)
+        if card.state != "running":
+            finish_run(self.uri, written.run_id, [self.study / name for name in card.files], card.ended)
+        if card.state == "failed":
+            fail_run(self.uri, written.run_id, card.error or "", card.ended)
+        return replace(written, state=card.state)
+
+    def _trial(self, card: Card, before: _Written | None) -> _Written:
+        """A trial's or a reference's run."""
+        assert card.folder is not None, "the run of a study is another matter"
+        folder, parent = self.store / card.folder, self._run_of_study()
+        if card.state == "finished" and before is None and (found := self._complete(card, folder)):
+            # The parent that it had may have been deleted, and made anew.
+            set_tags(self.uri, found, {**environment_tags(folder), PARENT_TAG: parent})
+            return _Written(found, "finished", -1.0)
+        written = self._opened(card, before, parent)
+        if card.epochs and card.epochs[-1]["step"] > written.last:
+            known = written.last if written.last >= 0 else None
+            log_history(self.uri, written.run_id, card.epochs, known)
+            written = replace(written, last=card.epochs[-1]["step"])
+        if card.state == "finished":
+            tags = environment_tags(folder) if REFERENCE_TAG in card.tags else final_tags(folder)
+            log_result(self.uri, written.run_id, folder, tags=tags, ended=card.ended)
+        elif card.state == "failed":
+            fail_run(self.uri, written.run_id, card.error or "", card.ended)
+        return replace(written, state=card.state)
+
+    def _complete(self, card: Card, folder: Path) -> str | None:
+        """The id of the finished run that says all that the files of its trial say; None where there is none."""
+        assert self._experiment is not None, "a run lies in an experiment"
+        run_id = find_run(self.uri, self._experiment, card.key)
+        return run_id if run_id is not None and is_complete(self.uri, run_id, folder) else None
+
+    def _run_of_study(self) -> str:
+        known = self._written.get(self.parent)
+        if known is not None:
+            return known.run_id
+        assert self._experiment is not None, "a run lies in an experiment"
+        return find_run(self.uri, self._experiment, self.parent) or self.write(self.parent)
+
+
+def final_tags(folder: Path) -> dict[str, str | None]:
+    """The tags of the finished trial in ``folder``: how it was made, on how many images it was measured, and how its
+    training degenerated.
+    """
+    found = read_evidence(folder)
+    lines = {COUNTS_TAG: found.counts, WARNINGS_TAG: found.warnings}
+    return {**environment_tags(folder), **{tag: "\n".join(several) or None for tag, several in lines.items()}}
+
+
+def environment_tags(folder: Path) -> dict[str, str | None]:
+    """The tags that say with which commit, versions and hardware the finished trial in ``folder`` was made: those of
+    the worker that trained it, which may be another machine's, or an older version's.
+    """
+    made = StageFolder(folder).environment()
+    return {
+        **{f"lchp.{name}": str(made[name]) for name in ("commit", "cpu", "device")},
+        **{f"lchp.version.{library}": str(version) for library, version in made["versions"].items()},
+    }
