@@ -10,11 +10,13 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Read = TypeVar("Read")
 
 _PART = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
 """The temporary names of :func:`replacing`; the number is the process."""
@@ -83,6 +85,19 @@ def _lives(process: int) -> bool:
     except PermissionError:  # another user's
         return True
     return True
+
+
+def read_or_set_aside(path: Path, read: Callable[[], Read], say: Callable[[str], None]) -> Read | None:
+    """What ``read`` makes of a file that is written again by whoever goes on; None where there is none, or where
+    ``read`` raises ValueError: a damaged one is told of and set aside.
+    """
+    if not path.exists():
+        return None
+    try:
+        return read()
+    except ValueError as error:
+        say(f"{error}; it is set aside as {set_aside(path).name}")
+        return None
 
 
 def write_text(path: Path, text: str) -> None:

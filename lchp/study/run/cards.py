@@ -12,13 +12,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lchp.data.files import as_json, read_json, set_aside, write_text
+from lchp.data.files import as_json, read_json, read_or_set_aside, write_text
 from lchp.store.study_folder import StudyFolder
 
 State = Literal["running", "finished", "failed"]
 
 OWN = "study-"
 """How the key of a study's own run begins."""
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Card:
     """Names of the study's files that go with its run."""
     lists: Sequence[str] = ()
     """Names of the lists of its images in the store."""
-    started: int = field(default_factory=lambda: now())
+    started: int = field(default_factory=now)
     """Milliseconds since 1970."""
     ended: int | None = None
 
@@ -96,14 +101,7 @@ class Cards:
 
     def get(self, key: str, say: Callable[[str], None]) -> Card | None:
         """The card of that key; None where there is none, or a damaged one, which is told of and set aside."""
-        file = self._file(key)
-        if not file.exists():
-            return None
-        try:
-            return self.read(key)
-        except ValueError as error:
-            say(f"{error}; it is set aside as {set_aside(file).name}")
-            return None
+        return read_or_set_aside(self._file(key), lambda: self.read(key), say)
 
     def own(self) -> Card | None:
         """The card of the study's own run; None where it was never written."""
@@ -116,8 +114,3 @@ class Cards:
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
-
-
-def now() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)

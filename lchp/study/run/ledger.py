@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lchp.data.files import read_json, set_aside, write_json
+from lchp.data.files import read_json, read_or_set_aside, write_json
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
+
+GONE = "its process is gone: the same command continues it"
+"""What is said of a trial, or of its run, that no process is at work on and that was not ended."""
 
 State = Literal["waiting", "running", "finished", "failed", "stopped"]
 
@@ -93,13 +96,7 @@ def earlier(study: Path, say: Callable[[str], None]) -> list[Entry]:
     study that goes on writes it again.
     """
     file = StudyFolder(study).ledger
-    if not file.exists():
-        return []
-    try:
-        return _parse(file)
-    except ValueError as error:
-        say(f"{error}; it is set aside as {set_aside(file).name}")
-        return []
+    return read_or_set_aside(file, lambda: _parse(file), say) or []
 
 
 def _parse(file: Path) -> list[Entry]:
@@ -146,9 +143,8 @@ def told(study: Path, running: bool) -> str:
 def as_text(entries: Iterable[Entry], running: bool) -> str:
     """One line a trial, and a line that counts them; ``running`` says whether a process is at work in the folder."""
     # Who was killed could not write it down.
-    gone = "its process is gone: the same command continues it"
     entries = [
-        entry if running or entry.state != "running" else replace(entry, state="stopped", message=gone)
+        entry if running or entry.state != "running" else replace(entry, state="stopped", message=GONE)
         for entry in entries
     ]
     width = max((len(entry.name) for entry in entries), default=0)

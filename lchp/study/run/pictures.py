@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from lchp.reporting.predictions import draw_predictions
@@ -16,7 +14,6 @@ def keep_picture(material: Material, folder: Path) -> None:
     trial = StageFolder(folder)
     if trial.picture is not None:
         return
-    rows = csv.DictReader(io.StringIO(trial.per_image_text()))
     boxes = material.pixel_boxes(material.splits.test)
     with trial.drawing() as picture:
-        draw_predictions(rows, material.dataset.root, picture, truth=boxes)
+        draw_predictions(trial.per_image(), material.dataset.root, picture, truth=boxes)

@@ -90,8 +90,15 @@ class Recorder:
         return all(StageFolder(self.store / place).whole for place in (entry.folder, *entry.references.values()))
 
     def keep(self, trial: ResolvedTrial) -> None:
-        """Record a trial whose files are complete; its run is mended where it is not."""
-        self._finish(trial)
+        """Record a trial whose files, and those of the references beside it, are complete; its run is mended where it
+        is not.
+        """
+        entry = self.entry(trial)
+        keep_picture(self.materials.of(trial.config), self.store / entry.folder)
+        for method, place in entry.references.items():
+            self._write(self._card_of_reference(trial, method, place).finished())
+        self._write(self._card_of(trial).finished())
+        self._change(entry, state="finished", epochs=entry.of)
 
     def start(self, trial: ResolvedTrial) -> None:
         """Open the trial's run."""
@@ -119,20 +126,11 @@ class Recorder:
     def complete(self, trial: ResolvedTrial) -> None:
         """A trial that was trained now is finished."""
         self.trained = True
-        self._finish(trial)
+        self.keep(trial)
         entry = self.entry(trial)
         self._say(entry, "finished")
         for warning in read_evidence(self.store / entry.folder).warnings:
             self._say(entry, f"warning: {warning}")
-
-    def _finish(self, trial: ResolvedTrial) -> None:
-        """The files of a trial, and of the references beside it, are complete."""
-        entry = self.entry(trial)
-        keep_picture(self.materials.of(trial.config), self.store / entry.folder)
-        for method, place in entry.references.items():
-            self._write(self._card_of_reference(trial, method, place).finished())
-        self._write(self._card_of(trial).finished())
-        self._change(entry, state="finished", epochs=entry.of)
 
     def fail(self, trial: ResolvedTrial, message: str) -> None:
         """A trial ended before its end; the last line of ``message`` is told, all of it kept in its run."""

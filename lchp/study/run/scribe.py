@@ -14,6 +14,7 @@ from pathlib import Path
 from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.cards import Card, Cards, State
+from lchp.study.run.ledger import GONE
 from lchp.tracking.runs import (
     COUNTS_TAG,
     PARENT_TAG,
@@ -32,9 +33,6 @@ from lchp.tracking.store import ensure_experiment
 
 REFERENCE_TAG = "lchp.reference"
 """The tag that says which method the run of a reference measured."""
-
-GONE = "its process is gone: the same command continues it"
-"""What a run says that no process is at work on, and that was not ended."""
 
 
 @dataclass(frozen=True)

@@ -422,6 +422,25 @@ def test_run_study_that_ends_where_log_and_store_fail_still_marks_the_ledger(
     assert (first.state, first.message) == ("failed", "RuntimeError: what ended it")
 
 
+def test_run_study_that_ends_where_the_ledger_fails_is_ended_by_what_ended_it(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+
+    def gone(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
+        recorder.start(trials[0])
+        monkeypatch.setattr("lchp.study.run.ledger.write_json", gone)
+        raise RuntimeError("what ended it")
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    with pytest.raises(RuntimeError, match="what ended it") as ended:
+        small.run(small.load(tmp_path, small.GRID), tmp_path)
+    assert ended.value.__notes__[0] == "the trials could not be marked as ended: OSError: [Errno 28] no space is left"
+
+
 def test_ledger_together_writes_once_and_keeps_what_was_there(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.put(Entry("a", 0, {}, "trial/1", 4, 0))
