@@ -136,8 +136,10 @@ class StageFolder:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
 
-    def finish(self, result: StageResult) -> None:
-        """Writes what a finished stage leaves, the manifest last; its checkpoint goes."""
+    def finish(self, result: StageResult, last_checkpoint: Path | None = None) -> None:
+        """Writes what a finished stage leaves, the manifest last; its checkpoint goes, to ``last_checkpoint`` where
+        that is given.
+        """
         self._write_optional(_SELECTION, result.selection)
         save_tensors(self.path / _NETWORKS, result.networks)
         write_json(self.path / _CONFIG, result.config)
@@ -148,6 +150,9 @@ class StageFolder:
         write_json(self.path / _SCORES, result.scores)
         names = [*RECORDS, _NETWORKS, *([] if result.selection is None else [_SELECTION])]
         write_json(self.path / _MANIFEST, {name: described(self.path / name) for name in sorted(names)})
+        if last_checkpoint is not None and self.has_checkpoint:
+            last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            (self.path / _CHECKPOINT).replace(last_checkpoint)
         (self.path / _CHECKPOINT).unlink(missing_ok=True)
 
     def config(self) -> dict[str, Any]:

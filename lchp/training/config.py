@@ -112,6 +112,11 @@ class DescentConfig(Config):
         None, gt=0, le=1e6, description="longest gradient of the regressor, a 2-norm; unset: any (paper)"
     )
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether more epochs begin with the same bits: no rate looks ahead to the last one."""
+        return self.schedule == "constant"
+
 
 class InitializationConfig(DescentConfig):
     """The initialization stage beyond delta, alpha and beta (paper 3.1, 4.3)."""

@@ -255,6 +255,24 @@ def initialization_key(config: TrialConfig) -> dict[str, Any]:
     return {name: value for name, value in trial_key(config).items() if name not in REFINEMENT_ONLY}
 
 
+def initialization_course(config: TrialConfig) -> dict[str, Any]:
+    """What initializations share that are alike but for their length: the longer one begins with the shorter one's
+    bits. Where the rate looks ahead to the last epoch only the same key shares it.
+    """
+    return _without_length(initialization_key(config), "initialization", config.initialization)
+
+
+def trial_course(config: TrialConfig) -> dict[str, Any]:
+    """As :func:`initialization_course`, of the refinement after one initialization."""
+    return _without_length(trial_key(config), "refinement", config.refinement)
+
+
+def _without_length(key: dict[str, Any], name: str, stage: DescentConfig) -> dict[str, Any]:
+    if stage.open_ended:
+        del key[name]["epochs"]
+    return key
+
+
 def reference_key(config: TrialConfig, method: str) -> dict[str, Any]:
     """What of a configuration determines a reference (``lchp.training.references``): trials that share it share the
     reference.

@@ -14,12 +14,15 @@ from lchp.data.digest import Digest
 from lchp.data.fingerprint import fingerprint
 from lchp.data.opened import ReadDataset, SplitDataset
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
+from lchp.store.milestones import Milestones
 from lchp.training.config import TrialConfig
 from lchp.training.identity import (
     first_weights,
+    initialization_course,
     initialization_key,
     out_of_fold_key,
     reference_key,
+    trial_course,
     trial_key,
     with_digests,
 )
@@ -166,6 +169,17 @@ class Material:
     def trial_folder(self, config: TrialConfig) -> Path:
         """Where the trial of this configuration lies in the store."""
         return self.runtime.store / "trial" / fingerprint(with_digests(trial_key(config), self._digests))
+
+    def initialization_course(self, config: TrialConfig) -> Milestones:
+        """What initializations of this course, however long, have left to go on from."""
+        return self._milestones(initialization_course(config))
+
+    def trial_course(self, config: TrialConfig) -> Milestones:
+        """What refinements of this course, however long, have left to go on from."""
+        return self._milestones(trial_course(config))
+
+    def _milestones(self, course: dict[str, Any]) -> Milestones:
+        return Milestones(self.runtime.store / "milestones" / fingerprint(with_digests(course, self._digests)))
 
     def out_of_fold_folder(self, config: TrialConfig) -> Path:
         """Where the classifiers that judge for trials of this configuration what they have not seen lie in the

@@ -19,6 +19,9 @@ from lchp.training.config import ComputeConfig, TrialConfig
 from lchp.training.evaluation import Measured
 from lchp.training.material import Material
 
+Checkpoint = dict[str, Any]
+"""The ``state`` of a stage after an epoch and the ``history`` until then, a JSON text."""
+
 Say = Callable[[str], None]
 """Takes one line for people."""
 
@@ -80,7 +83,7 @@ def keeps(folder: StageFolder, say: Say) -> bool:
     """Whether a folder, whose lock is held, has its stage done and whole. A damaged one is set aside."""
     fault = folder.fault()
     if fault is not None:
-        say(f"{folder.path}: {fault}: set aside as {folder.set_aside().name}, trained again")
+        say(f"{folder.path}: {fault}: set aside as {folder.set_aside().name}, made again")
     return folder.done
 
 
@@ -90,12 +93,20 @@ def past(history: list[dict[str, Any]]) -> list[EpochReport]:
 
 
 def train_stage(
-    stage: Stage, before: int, train_epoch: Callable[[], dict[str, float]], folder: StageFolder, say: Say
+    stage: Stage,
+    before: int,
+    train_epoch: Callable[[], dict[str, float]],
+    folder: StageFolder,
+    say: Say,
+    begun: Callable[[], Checkpoint | None] = lambda: None,
 ) -> Iterator[EpochReport]:
-    """Trains a stage from wherever it stands to its last epoch, one checkpoint an epoch. Past epochs are yielded
-    first; ``before`` epochs lie before the stage. ``train_epoch`` trains one more and gives its metrics.
+    """Trains a stage from wherever it stands to its last epoch, one checkpoint an epoch; one that does not stand
+    anywhere yet, from what ``begun`` gives of another that begins alike. Past epochs are yielded first; ``before``
+    epochs lie before the stage. ``train_epoch`` trains one more and gives its metrics.
     """
     history = _continued(stage, folder, say)
+    if not history and (checkpoint := begun()) is not None:
+        history = _from(stage, checkpoint)
     yield from history
     while stage.epoch < stage.epochs:
         started = time.monotonic()
@@ -114,8 +125,13 @@ def _continued(stage: Stage, folder: StageFolder, say: Say) -> list[EpochReport]
         checkpoint = folder.checkpoint()
     except Damaged as damage:
         aside = folder.set_aside().name
-        say(f"{folder.path}: {damage.fault}: set aside as {aside}, the stage starts from its beginning")
+        say(f"{folder.path}: {damage.fault}: set aside as {aside}, the stage begins anew")
         return []
+    return _from(stage, checkpoint)
+
+
+def _from(stage: Stage, checkpoint: Checkpoint) -> list[EpochReport]:
+    """Continues a stage from a checkpoint; gives its past epochs."""
     stage.load_state(checkpoint["state"])
     return past(json.loads(checkpoint["history"]))
 

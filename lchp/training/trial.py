@@ -2,17 +2,20 @@
 
 A stage's result lies in a folder of the store that is named by what made it (``lchp.training.identity``), so that
 trials share an initialization, and a trial that was stopped, however it was, continues after its last finished epoch.
-A folder that is damaged (``lchp.store.folder``) is set aside, and its stage is trained again to the same bits.
+A longer training goes on from where a shorter one of the same course ended, to the bits that it has alone.
+A folder that is damaged (``lchp.store.folder``) is set aside, and its stage made again to the same bits.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lchp.store.datasets import keep_list
 from lchp.store.folder import StageFolder
+from lchp.store.milestones import Milestones
 from lchp.training.box_sources import fixed_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator, Measured, floors
@@ -22,6 +25,7 @@ from lchp.training.out_of_fold import fold_judges, out_of_fold_epochs
 from lchp.training.refinement import Refinement
 from lchp.training.selection import measure_selection
 from lchp.training.stages import (
+    Checkpoint,
     EpochReport,
     Say,
     keeps,
@@ -32,6 +36,7 @@ from lchp.training.stages import (
     stage_result,
     train_stage,
 )
+from lchp.vocabulary import is_training_key
 
 
 @dataclass(frozen=True)
@@ -129,19 +134,36 @@ def _train(
     material: Material,
     evaluator: Evaluator,
     folder: StageFolder,
+    milestones: Milestones | None,
     say: Say,
 ) -> Iterator[EpochReport]:
-    """Trains a stage to its last epoch, and measures it on val after some of them."""
+    """Trains a stage to its last epoch, and measures it on val after some of them. A shorter training of the same
+    course has left in ``milestones`` what need not be trained again.
+    """
 
     def train_epoch() -> dict[str, float]:
         metrics = stage.train_epoch(material.train, material.runtime.loader_workers)
-        every = stage.config.evaluation.every
-        if material.val is not None and (stage.epoch % every == 0 or stage.epoch == stage.epochs):
+        if material.val is not None and _measured_after(stage.epoch, stage):
             with naming_epoch(stage):
                 metrics.update(stage.measure(evaluator, [material.val]).scores)
         return metrics
 
-    return train_stage(stage, before, train_epoch, folder, say)
+    def begun() -> Checkpoint | None:
+        found = milestones.longest(stage.epochs, say) if milestones else None
+        if found is None:
+            return None
+        history = json.loads(found["history"])
+        # The shorter one was measured after its last epoch, whichever that was.
+        if not _measured_after(history[-1]["epoch"], stage):
+            metrics = history[-1]["metrics"]
+            history[-1]["metrics"] = {name: value for name, value in metrics.items() if is_training_key(name)}
+        return {**found, "history": json.dumps(history)}
+
+    return train_stage(stage, before, train_epoch, folder, say, begun)
+
+
+def _measured_after(epoch: int, stage: Initialization | Refinement) -> bool:
+    return epoch % stage.config.evaluation.every == 0 or epoch == stage.epochs
 
 
 def _initialize(
@@ -151,13 +173,15 @@ def _initialize(
     fixed = fixed_boxes(config, material)
     stage = Initialization(config, len(material.dataset.classes), material.runtime.device, fixed)
     history = []
-    for epoch in _train(stage, 0, material, evaluator, folder, say):
+    milestones = material.initialization_course(config) if config.initialization.open_ended else None
+    for epoch in _train(stage, 0, material, evaluator, folder, milestones, say):
         history.append(epoch)
         yield epoch
     with naming_epoch(stage):
         measured = stage.measure(evaluator, material.measured, floors(material.train_split))
     weights = stored_weights(config, stage.networks, stage.regressor_descent.reported)
-    folder.finish(stage_result(config, material, history, measured, None, weights))
+    result = stage_result(config, material, history, measured, None, weights)
+    folder.finish(result, milestones.after(stage.epoch) if milestones else None)
 
 
 def _refine(
@@ -170,7 +194,8 @@ def _refine(
     judges = fold_judges(config, material)
     stage = Refinement(config, trained_networks(config, classes, first.networks()), device, judges)
     history = past(first.history())
-    for epoch in _train(stage, config.initialization.epochs, material, evaluator, folder, say):
+    milestones = material.trial_course(config) if config.refinement.open_ended else None
+    for epoch in _train(stage, config.initialization.epochs, material, evaluator, folder, milestones, say):
         history.append(epoch)
         yield epoch
     measured = Measured.read(first.scores(), first.per_image_text())
@@ -180,4 +205,5 @@ def _refine(
     with naming_epoch(untrained):
         selection = measure_selection(untrained, evaluator, material.train_split)
     weights = {"regressor": stage.descent.reported.state_dict()}
-    folder.finish(stage_result(config, material, history, measured, selection, weights))
+    result = stage_result(config, material, history, measured, selection, weights)
+    folder.finish(result, milestones.after(stage.epoch) if milestones else None)

@@ -474,7 +474,7 @@ def cut(file: Path) -> None:
 def test_trial_damaged_is_set_aside_and_trained_to_the_same_bits(
     damage: Callable[[Path], object], name: str, finished: TrialConfig, shared: Runtime, runtime: Runtime
 ) -> None:
-    shutil.copytree(shared.store, runtime.store)
+    shutil.copytree(shared.store, runtime.store, ignore=shutil.ignore_patterns("milestones"))
     folder = folders(finished, runtime)[1]
     damage(folder / name)
     assert finished_trial(finished, runtime) is None
@@ -484,7 +484,7 @@ def test_trial_damaged_is_set_aside_and_trained_to_the_same_bits(
     assert [report.reused for report in reports] == [True] * 3 + [False] * 2
     assert len(said) == 1
     assert said[0].startswith(f"{folder}: {name} ")
-    assert said[0].endswith(f": set aside as {folder.name}.damaged-1, trained again")
+    assert said[0].endswith(f": set aside as {folder.name}.damaged-1, made again")
     assert folder.with_name(f"{folder.name}.damaged-1").is_dir()
     assert_same_results(folder, folders(finished, shared)[1])
 
@@ -519,7 +519,7 @@ def test_trial_damaged_checkpoint_starts_its_stage_anew_to_the_same_bits(
     reports: list[EpochReport] = []
     run_trial(config, runtime, reports.append, say=said.append)
     assert [report.reused for report in reports] == [epochs > 3] * 3 + [False] * 2
-    assert [line.endswith("damaged-1, the stage starts from its beginning") for line in said] == [True]
+    assert [line.endswith("damaged-1, the stage begins anew") for line in said] == [True]
     assert said[0].startswith(f"{stage}: checkpoint.pt ")
     for again, whole in zip(folders(config, runtime), through, strict=True):
         assert_same_results(again, whole)

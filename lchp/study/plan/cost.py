@@ -25,7 +25,7 @@ twentieth of an H200's bf16 ceiling."""
 
 @dataclass(frozen=True)
 class Cost:
-    """GFLOP a stage over the whole study, an initialization counted once for all trials that share it.
+    """GFLOP a stage over the whole study, a stage counted once for all trials that share it or go on from its end.
 
     ``unshared`` is the total if every trial trained its own.
     """
@@ -67,12 +67,13 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
 def cost_of(
     trials: Sequence[TrialConfig],
     initializations: Sequence[TrialConfig],
+    refinements: Sequence[TrialConfig],
     images: Mapping[DatasetConfig, Counts],
     references: Sequence[TrialConfig] = (),
     out_of_fold: Sequence[TrialConfig] = (),
 ) -> Cost:
-    """What trials cost that share these initializations, references and classifiers of the confidence ``out_of_fold``;
-    ``images`` counts those of every dataset.
+    """What trials cost that share these initializations, refinements (of several lengths only the longest), references
+    and classifiers of the confidence ``out_of_fold``; ``images`` counts those of every dataset.
     """
     # What a frozen network gives is kept in the cache, for every trial that has the same data and source.
     sources = {
@@ -82,15 +83,16 @@ def cost_of(
     first = sum(_initialization_gflop(config, images[config.dataset]) for config in initializations)
     unshared = sum(
         _initialization_gflop(config, images[config.dataset])
+        + _refinement_gflop(config, images[config.dataset])
         + _source_gflop(config, images[config.dataset])
         + _out_of_fold_gflop(config, images[config.dataset])
         for config in trials
     )
     judges = sum(_out_of_fold_gflop(config, images[config.dataset]) for config in out_of_fold)
-    refinement = sum(_refinement_gflop(config, images[config.dataset]) for config in trials)
+    refinement = sum(_refinement_gflop(config, images[config.dataset]) for config in refinements)
     evaluation = sum(_evaluation_gflop(config, images[config.dataset]) for config in trials)
     beside = sum(_reference_gflop(config, images[config.dataset]) for config in references)
-    unshared += refinement + evaluation + beside
+    unshared += evaluation + beside
     return Cost(first + sum(sources.values()), refinement, evaluation, unshared, beside, judges)
 
 

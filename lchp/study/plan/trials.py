@@ -14,7 +14,14 @@ from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
-from lchp.training.identity import REFINEMENT_ONLY, initialization_key, out_of_fold_key, reference_key
+from lchp.training.identity import (
+    REFINEMENT_ONLY,
+    initialization_course,
+    initialization_key,
+    out_of_fold_key,
+    reference_key,
+    trial_course,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class Plan:
     """Distinct ones that stand beside the trials."""
     out_of_fold: int = 0
     """Distinct sets of classifiers of that confidence; of a search at most so many."""
+    continued: int = 0
+    """Stages, of either kind, that go on from where a shorter one of the same course ends."""
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values, for ``lchp study plan --json``."""
@@ -42,6 +51,7 @@ class Plan:
             "initializations": self.initializations,
             "references": self.references,
             "out_of_fold": self.out_of_fold,
+            "continued": self.continued,
             "varied": list(self.study.varied),
             "seeds": list(self.study.seeds),
             "images": _plain(list(self.images.values())),
@@ -69,14 +79,27 @@ def plan(study: Study, count: Callable[[DatasetConfig], Counts | None] = lambda 
     }
     beside = list(references.values())
     judges = _sets_of_classifiers(study, trials, initializations)
-    cost = cost_of(trials, initializations, known, beside, judges) if len(known) == len(images) else None
-    return Plan(study, len(initializations), images, cost, len(references), len(judges))
+    first, second = initializations, trials
+    if not study.search:
+        first, second = _ends(initializations, initialization_course), _ends(trials, trial_course)
+    continued = len(initializations) - len(first) + len(trials) - len(second)
+    cost = cost_of(trials, first, second, known, beside, judges) if len(known) == len(images) else None
+    return Plan(study, len(initializations), images, cost, len(references), len(judges), continued)
 
 
 def _planned(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
     """The trials, and one that needs each initialization."""
     shared = {initialization_name(trial.config): trial.config for trial in study.trials}
     return [trial.config for trial in study.trials], list(shared.values())
+
+
+def _ends(configs: Sequence[TrialConfig], course: Callable[[TrialConfig], dict[str, Any]]) -> list[TrialConfig]:
+    """The longest of each course: the shorter ones are trained on the way to it."""
+    return list({fingerprint(course(config)): config for config in sorted(configs, key=_lengths)}.values())
+
+
+def _lengths(config: TrialConfig) -> tuple[int, int]:
+    return config.initialization.epochs, config.refinement.epochs
 
 
 def _planned_search(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
@@ -108,11 +131,13 @@ def initialization_name(config: TrialConfig) -> str:
 
 
 def in_training_order(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
-    """The trials with those first that are the first to need their initialization, so that none waits without need."""
+    """The trials with those first that are the first to need their initialization, so that none waits without need;
+    shorter ones before longer ones, which go on from where those end.
+    """
     seen: set[str] = set()
     first: list[ResolvedTrial] = []
     later: list[ResolvedTrial] = []
-    for trial in trials:
+    for trial in sorted(trials, key=lambda trial: _lengths(trial.config)):
         name = initialization_name(trial.config)
         (later if name in seen else first).append(trial)
         seen.add(name)
@@ -125,6 +150,10 @@ def as_text(planned: Plan) -> str:
     lines = [f"study {study.name}" + (f": {study.question}" if study.question else "")]
     at_most = "at most " if study.search else ""
     lines.append(f"{study.count} trials, {at_most}{planned.initializations} distinct initializations")
+    if planned.continued:
+        lines.append(
+            f"{planned.continued} stages go on from where a shorter one ends, as if trained from their beginning"
+        )
     if planned.references:
         lines.append(f"{planned.references} references, trained on true boxes: {', '.join(study.references)}")
     if planned.out_of_fold:

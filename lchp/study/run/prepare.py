@@ -67,11 +67,15 @@ class Materials:
         """The trial's folder in the store, relative to it."""
         return self.of(config).trial_folder(config).relative_to(self.runtime.store).as_posix()
 
-    def stages(self, config: TrialConfig) -> tuple[Path, ...]:
-        """The folders of the stages that the trial trains or finds done; others may share all but the last, its own."""
+    def stages(self, config: TrialConfig) -> dict[Path, Path]:
+        """The folders of the stages that the trial trains or finds done, each with that of its course; others may share
+        all but the last, its own.
+        """
         material = self.of(config)
-        beside = (material.out_of_fold_folder(config),) if config.confidence.out_of_fold else ()
-        return material.initialization_folder(config), *beside, material.trial_folder(config)
+        stages = {material.initialization_folder(config): material.initialization_course(config).path}
+        if config.confidence.out_of_fold:
+            stages |= {folder: folder for folder in [material.out_of_fold_folder(config)]}
+        return {**stages, material.trial_folder(config): material.trial_course(config).path}
 
     def reference(self, config: TrialConfig, method: str) -> str:
         """The folder of a reference for the trial in the store, relative to it."""

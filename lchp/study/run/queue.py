@@ -2,13 +2,14 @@
 
 Trials share stages: an initialization, the classifiers of a confidence. Who comes second would wait for the lock of the
 stage's folder, on a GPU of its own; so it is not started while a running trial has that stage before it or trains it.
-The lock remains between studies. What a study measures beside its trials, its references, nobody waits for: a trial
-trains, after its own stages, its part of those that no other trial has taken.
+The lock remains between studies. Nor is a stage trained beside one of the same course, from whose end it will go on.
+What a study measures beside its trials, its references, nobody waits for: a trial trains, after its own stages, its
+part of those that no other trial has taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from lchp.study.spec.trials import ResolvedTrial
 
 @dataclass(frozen=True)
 class Places:
-    """The folders that a trial needs: those of the stages that it trains or finds done, its own included, and those of
-    its references by method.
+    """The folders that a trial needs: those of the stages that it trains or finds done, its own included, each with
+    that of its course, and those of its references by method.
     """
 
-    stages: tuple[Path, ...]
+    stages: Mapping[Path, Path]
     references: Mapping[str, Path]
 
 
@@ -63,20 +64,15 @@ class TrialQueue:
 
     def next(self, attempt: str) -> Job | None:
         """The first trial that can run now, which now does under this name; None where there is none."""
-        busy = {
-            folder
-            for job in self._running.values()
-            for folder in self._places(job.trial).stages
-            if not self._is_done(folder)
-        }
+        busy = {course for job in self._running.values() for course in self._ahead(job.trial)}
         for place, trial in enumerate(self._waiting):
-            if busy.isdisjoint(self._places(trial).stages):
+            if busy.isdisjoint(self._ahead(trial)):
                 return self._start(attempt, self._waiting.pop(place))
         while self._more and len(self._waiting) + len(self._running) < self._slots:
             suggested = self._more()
             if suggested is None:
                 self._more = None
-            elif busy.isdisjoint(self._places(suggested).stages):
+            elif busy.isdisjoint(self._ahead(suggested)):
                 return self._start(attempt, suggested)
             else:
                 self._waiting.append(suggested)
@@ -85,6 +81,10 @@ class TrialQueue:
     def end(self, attempt: str) -> ResolvedTrial:
         """A job ended, however it did; gives its trial."""
         return self._running.pop(attempt).trial
+
+    def _ahead(self, trial: ResolvedTrial) -> Iterator[Path]:
+        """The courses of the stages of a trial that are not done."""
+        return (course for folder, course in self._places(trial).stages.items() if not self._is_done(folder))
 
     def _start(self, attempt: str, trial: ResolvedTrial) -> Job:
         taken = {

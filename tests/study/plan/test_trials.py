@@ -202,3 +202,35 @@ def test_in_training_order_distinct_initializations_come_first(tmp_path: Path) -
     ordered = in_training_order(trials)
     assert [(t.config.delta, t.config.tau) for t in ordered] == [(0.5, 0.5), (0.7, 0.5), (0.5, 0.9), (0.7, 0.9)]
     assert initialization_name(ordered[0].config) == initialization_name(ordered[2].config)
+
+
+def test_in_training_order_shorter_ones_come_before_those_that_go_on_from_them(tmp_path: Path) -> None:
+    text = "name: s\nvary: {initialization.epochs: [8, 2, 4], tau: [0.5, 0.9]}\n"
+    ordered = in_training_order(planned(tmp_path, text).study.trials)
+    assert [(t.config.initialization.epochs, t.config.tau) for t in ordered] == [
+        (2, 0.5), (4, 0.5), (8, 0.5), (2, 0.9), (4, 0.9), (8, 0.9)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stage", "constant", "cosine"), [("initialization", 8 + 3 * 40, 14 + 3 * 40), ("refinement", 40 + 8, 40 + 14)]
+)
+def test_plan_counts_the_epochs_of_several_lengths_once(tmp_path: Path, stage: str, constant: int, cosine: int) -> None:
+    """Three lengths of one stage; of the other, 40 epochs for each initialization."""
+    images = Counts(100, 50, 10, "counted")
+    one = planned(tmp_path, "name: s\npreset: cub\n", images=images).cost
+    found = planned(tmp_path, f"name: s\npreset: cub\nvary: {{{stage}.epochs: [2, 4, 8]}}\n", images=images)
+    ahead = planned(
+        tmp_path, f"name: s\npreset: cub\n{stage}: {{schedule: cosine}}\nvary: {{{stage}.epochs: [2, 4, 8]}}\n",
+        images=images,
+    )  # fmt: skip
+    assert one is not None
+    per_epoch = {"initialization": one.initialization / 40, "refinement": one.refinement / 40}
+    other = "refinement" if stage == "initialization" else "initialization"
+    others = 3 if stage == "initialization" else 1
+    for plan_, epochs, continued in ((found, constant, 2), (ahead, cosine, 0)):
+        assert plan_.cost is not None
+        expected = per_epoch[stage] * (epochs - 40 * others) + per_epoch[other] * 40 * others
+        assert plan_.cost.initialization + plan_.cost.refinement == pytest.approx(expected)
+        assert plan_.continued == continued
+    assert "2 stages go on from where a shorter one ends" in as_text(found)

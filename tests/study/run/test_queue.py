@@ -11,6 +11,9 @@ from lchp.study.run.queue import Job, Places, TrialQueue
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
 
+COURSES = {"l": "course", "m": "course"}
+"""Stages that are alike but for their length."""
+
 
 def trials(*names: str) -> list[ResolvedTrial]:
     """Trials called by the letters of their stages, then of their references: ``ab:xy``."""
@@ -19,7 +22,8 @@ def trials(*names: str) -> list[ResolvedTrial]:
 
 def places(trial: ResolvedTrial) -> Places:
     stages, _, references = trial.name.partition(":")
-    return Places(tuple(map(Path, [*stages, trial.name])), {method: Path(method) for method in references})
+    folders = {Path(stage): Path(COURSES.get(stage, stage)) for stage in [*stages, trial.name]}
+    return Places(folders, {method: Path(method) for method in references})
 
 
 @pytest.fixture
@@ -43,6 +47,15 @@ def queue(done: set[Path]) -> Make:
 
 def name(job: Job | None) -> str | None:
     return job.trial.name if job else None
+
+
+def test_queue_stage_waits_for_a_running_one_of_its_course_and_not_once_it_is_done(
+    queue: Make, done: set[Path]
+) -> None:
+    line = queue("l1", "m2", "l3", "b4")
+    assert [name(line.next(attempt)) for attempt in "pqr"] == ["l1", "b4", None]
+    done.add(Path("l"))
+    assert [name(line.next(attempt)) for attempt in "rs"] == ["m2", "l3"]
 
 
 def test_queue_trial_that_would_wait_for_a_shared_stage_is_passed_over_until_it_is_done(

@@ -256,7 +256,7 @@ def test_run_study_damaged_trial_is_named_by_table_and_trained_again_by_run(
     named = [line for line in said if f"{trial}: scores.json has 20 bytes" in line]
     assert len(named) == 1
     assert f"{entry.name}: " in named[0]
-    assert f"set aside as {trial.name}.damaged-1, trained again" in named[0]
+    assert f"set aside as {trial.name}.damaged-1, made again" in named[0]
     assert {name: (own / "out/tiny" / name).read_bytes() for name in before} == before
     assert len(nested(own)) == 4
     assert {run["status"] for run in nested(own)} == {"FINISHED"}

@@ -1,0 +1,36 @@
+"""What finished trainings have left for longer ones: everything that the next epoch depends on, by finished epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lchp.data.files import set_aside
+from lchp.store.checks import Damaged
+from lchp.store.tensors import load_tensors
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """The last checkpoints of trainings that are alike but for their length, one file for each number of epochs."""
+
+    path: Path
+
+    def after(self, epochs: int) -> Path:
+        """Where the last checkpoint of a training lies that was finished after so many epochs."""
+        return self.path / f"{epochs}.pt"
+
+    def longest(self, epochs: int, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """The checkpoint after the most epochs, of ``epochs`` at most, on the CPU; None where there is none. A damaged
+        one is told of and set aside.
+        """
+        lengths = sorted(int(file.stem) for file in self.path.glob("*.pt") if file.stem.isdecimal())
+        for length in reversed([length for length in lengths if length <= epochs]):
+            try:
+                return load_tensors(self.after(length))
+            except Damaged as damage:
+                aside = set_aside(self.after(length)).name
+                say(f"{self.path}: {damage.fault}: set aside as {aside}, what it spared is trained again")
+        return None
