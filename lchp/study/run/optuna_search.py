@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.schema import Choice, Range, Search
 from lchp.study.spec.trials import ResolvedTrial
+from lchp.training.identity import trial_key
+
+_SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler, "gp": GPSampler}
+"""CMA-ES is not among them: Optuna keeps its state as a pickle, in a file that people pass on."""
+
+_PATIENCE = 20
+"""So many suggestions in a row that were made before are one too many: what the space still holds is gone through."""
 
 
 def distributions(space: dict[str, Range | tuple[Choice, ...]]) -> dict[str, BaseDistribution]:
@@ -28,8 +37,8 @@ def distributions(space: dict[str, Range | tuple[Choice, ...]]) -> dict[str, Bas
     for key, values in space.items():
         if not isinstance(values, Range):
             found[key] = CategoricalDistribution(values)
-        elif isinstance(values.low, int) and isinstance(values.high, int):
-            found[key] = IntDistribution(values.low, values.high, log=values.log)
+        elif values.whole:
+            found[key] = IntDistribution(int(values.low), int(values.high), log=values.log)
         else:
             found[key] = FloatDistribution(float(values.low), float(values.high), log=values.log)
     return found
@@ -58,7 +67,8 @@ class ContinuedSearch:
 
     Suggestions that a killed run left unfinished come first, as the same Optuna trials, so that none stays RUNNING for
     ever and their checkpoints are used. The sampler of each new suggestion is seeded by the search's seed and the
-    suggestion's number: a search that was stopped proposes what it would have proposed.
+    suggestion's number: a search that was stopped proposes what it would have proposed. What was suggested before is
+    not suggested again: such a trial of Optuna fails at once, and the next is asked for.
     """
 
     def __init__(self, study: Study, folder: Path, refused: Callable[[int, dict[str, Any], str], None]) -> None:
@@ -68,21 +78,23 @@ class ContinuedSearch:
         self.stored = open_search(study.name, folder)
         self.space = distributions(study.search.space)
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self.missing = study.search.trials - len(completed(self.stored))
+        self.missing = study.count - len(completed(self.stored))
         self._asked: dict[int, Trial] = {}
+        self._known: set[str] = set()
+        for trial in self.stored.get_trials(deepcopy=False):
+            if trial.params.keys() == self.space.keys():
+                self._is_known(trial.number, trial.params)
 
     def next(self) -> ResolvedTrial | None:
-        """The next trial; None where there are as many as the study asks for.
+        """The next trial; None where there are as many as the study asks for, or all that the space holds.
 
         Values that do not fit together are a failed trial, and the next are asked for.
         """
         while self.missing > 0:
             self.missing -= 1
-            if self.unfinished:
-                trial = Trial(self.stored, self.unfinished.pop(0)._trial_id)
-            else:
-                self.stored.sampler = _sampler(self.search, len(self.stored.get_trials(deepcopy=False)))
-                trial = self.stored.ask(self.space)
+            trial = Trial(self.stored, self.unfinished.pop(0)._trial_id) if self.unfinished else self._ask()
+            if trial is None:
+                break
             try:
                 resolved = self.study.suggested(trial.number, trial.params)
             except Refusal as error:
@@ -92,6 +104,54 @@ class ContinuedSearch:
             self._asked[resolved.number] = trial
             return resolved
         return None
+
+    def _ask(self) -> Trial | None:
+        """Optuna's next trial that is no other's twin; None where every combination was suggested."""
+        for attempt in count():
+            number = len(self.stored.get_trials(deepcopy=False))
+            given = self._given(number)
+            if attempt >= _PATIENCE and self.search.size is not None:
+                untried = self._untried()
+                if untried is None:
+                    return None
+                given = untried
+            # A kill may have come between the two; then what waits is asked for first.
+            if given and not self.stored.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                self.stored.enqueue_trial(given)
+            self.stored.sampler = _sampler(self.search, number)
+            trial = self.stored.ask(self.space)
+            if not self._is_known(trial.number, trial.params):
+                return trial
+            self.stored.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _given(self, number: int) -> dict[str, Any]:
+        """The values of the suggestion of that number that are not the sampler's: of ``first``, then of ``grid``."""
+        first = self.search.first
+        if number < len(first):
+            return dict(first[number])
+        combinations = list(product(*map(self.search.choices, self.search.grid)))
+        return dict(zip(self.search.grid, combinations[(number - len(first)) % len(combinations)], strict=True))
+
+    def _untried(self) -> dict[str, Any] | None:
+        """The first combination of a space that holds finitely many which was not suggested."""
+        combinations = product(*map(self.search.choices, self.space))
+        points = (dict(zip(self.space, values, strict=True)) for values in combinations)
+        return next((point for point in points if self._key(-1, point) not in self._known), None)
+
+    def _key(self, number: int, values: dict[str, Any]) -> str:
+        """What is trained with these values, where they fit together."""
+        try:
+            return canonical(trial_key(self.study.suggested(number, values).config))
+        except Refusal:
+            return canonical(values)
+
+    def _is_known(self, number: int, values: dict[str, Any]) -> bool:
+        """Whether another suggestion came to the same trial; from now on this one has."""
+        key = self._key(number, values)
+        known = key in self._known
+        self._known.add(key)
+        return known
 
     def tell(self, trial: ResolvedTrial, objective: float | None) -> None:
         """The trial is finished with this objective; None where it has failed."""
@@ -103,4 +163,4 @@ def _sampler(search: Search, number: int) -> BaseSampler:
     """A sampler for the suggestion of that number."""
     digest = hashlib.sha256(f"{search.seed} {number}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")
-    return RandomSampler(seed=seed) if search.sampler == "random" else TPESampler(seed=seed)
+    return _SAMPLERS[search.sampler](seed=seed)

@@ -18,10 +18,11 @@ from lchp.study.spec.parse import shortened
 from lchp.study.spec.presence import missing_files, require_files
 from lchp.study.spec.schema import Resources, Search, StudyKeys, Table, TrialKeys
 from lchp.study.spec.source import Source, options, read
+from lchp.study.spec.space import searched
 from lchp.study.spec.tables import check_tables
 from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
 from lchp.study.spec.values import varied_values, with_values
-from lchp.study.spec.vary import expand, ineffective, searched, unread_tau, unread_variation
+from lchp.study.spec.vary import expand, ineffective, unread_tau, unread_variation
 from lchp.training.config import TrialConfig
 from lchp.training.identity import DATA_PATH, normal_form, trial_form
 from lchp.training.presets import PRESETS
@@ -55,8 +56,10 @@ class Study:
 
     @property
     def count(self) -> int:
-        """How many trials the study trains."""
-        return self.search.trials if self.search else len(self.trials)
+        """How many trials the study trains; a search no more than its space holds."""
+        if self.search is None:
+            return len(self.trials)
+        return min([self.search.trials, *([] if self.search.size is None else [self.search.size])])
 
     @cached_property
     def searched(self) -> TrialConfig:

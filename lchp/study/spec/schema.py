@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
@@ -32,6 +34,11 @@ class Range(Config):
     high: int | float = Field(description="largest value")
     log: bool = Field(False, description="true draws on a logarithmic scale")
 
+    @property
+    def whole(self) -> bool:
+        """Whether it holds integers alone."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
     @model_validator(mode="after")
     def _ordered(self) -> Range:
         if self.low >= self.high:
@@ -57,12 +64,32 @@ class Search(Config):
     """An Optuna search over dotted keys of the trial."""
 
     trials: int = Field(ge=1, le=10_000, description="number of suggestions")
-    sampler: Literal["tpe", "random"] = Field("tpe", description="Optuna's sampler")
+    sampler: Literal["tpe", "random", "gp"] = Field(
+        "tpe", description="Optuna's: tree-structured Parzen estimator, at random, or Gaussian process, for few trials"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the sampler")
     space: dict[str, Range | Annotated[tuple[Choice, ...], Field(min_length=1)]] = Field(
         min_length=1, description="dotted key to {low, high, log} or a list of choices"
     )
+    first: tuple[dict[str, Choice], ...] = Field(
+        (), description="values to try before the sampler's; keys that are not named are the sampler's"
+    )
+    grid: tuple[str, ...] = Field(
+        (), description="keys with choices whose combinations are gone through in turn; the others are the sampler's"
+    )
     objective: Objective = Objective()
+
+    @property
+    def size(self) -> int | None:
+        """How many combinations the space holds; None where a key has any number of values."""
+        if any(isinstance(values, Range) and not values.whole for values in self.space.values()):
+            return None
+        return math.prod(len(self.choices(key)) for key in self.space)
+
+    def choices(self, key: str) -> Sequence[Choice]:
+        """The values of a key of the space that has not any number of them."""
+        values = self.space[key]
+        return range(int(values.low), int(values.high) + 1) if isinstance(values, Range) else values
 
 
 class Table(Config):

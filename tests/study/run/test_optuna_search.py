@@ -16,9 +16,11 @@ from lchp.study.spec.trials import ResolvedTrial
 SPACE = "{tau: {low: 0.0, high: 1.0}, augmentation: [none, flip]}"
 
 
-def search(folder: Path, sampler: str = "random", trials: int = 99) -> ContinuedSearch:
-    """The search over a study's folder, which is ``folder``."""
-    text = f"name: s\nsearch: {{trials: {trials}, sampler: {sampler}, space: {SPACE}}}\n"
+def search(
+    folder: Path, sampler: str = "random", trials: int = 99, space: str = SPACE, more: str = ""
+) -> ContinuedSearch:
+    """The search over a study's folder, which is ``folder``; ``more`` are further keys of it."""
+    text = f"name: s\nsearch: {{trials: {trials}, sampler: {sampler}, space: {space}{more}}}\n"
     return ContinuedSearch(small.load(folder, text), folder, refused)
 
 
@@ -45,7 +47,7 @@ def proposed(folder: Path, sampler: str, count: int, restart_every: int) -> list
     return found
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
 def test_continued_search_proposes_the_same_whether_stopped_or_not(tmp_path: Path, sampler: str) -> None:
     for name in ("through", "stopped"):
         (tmp_path / name).mkdir()
@@ -116,3 +118,53 @@ def test_continued_search_values_that_do_not_fit_together_are_a_failed_trial_and
     assert "do not fit together" in said[0]
     states = [trial.state.name for trial in open_search("s", tmp_path).get_trials()]
     assert states == ["RUNNING", "FAIL", "RUNNING"]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_continued_search_suggests_every_combination_once_and_then_no_more(tmp_path: Path, sampler: str) -> None:
+    space = "{tau: [0.1, 0.2, 0.3], refinement.epochs: {low: 1, high: 4}}"
+    found = []
+    while (suggestion := (searcher := search(tmp_path, sampler, space=space)).next()) is not None:
+        found.append(tuple(suggestion.varied.values()))
+        searcher.tell(suggestion, 0.5)
+    assert len(found) == 12
+    assert len(set(found)) == 12
+
+
+def test_continued_search_does_not_try_again_what_has_failed(tmp_path: Path) -> None:
+    searcher = search(tmp_path, space="{tau: [0.1, 0.2]}")
+    first, second = suggested(searcher), suggested(searcher)
+    searcher.tell(first, None)
+    searcher.tell(second, 0.5)
+    assert search(tmp_path, space="{tau: [0.1, 0.2]}").next() is None
+
+
+def test_continued_search_values_that_make_the_same_trial_are_suggested_once(tmp_path: Path) -> None:
+    """What confidence.shrink says is read by the score `contrast` alone."""
+    searcher = search(tmp_path, space="{confidence.score: [max_softmax], confidence.shrink: [0.5, 0.6, 0.7]}")
+    suggested(searcher)
+    assert searcher.next() is None
+
+
+def test_continued_search_begins_with_the_given_suggestions_and_samples_what_they_leave_open(tmp_path: Path) -> None:
+    searcher = search(tmp_path, more=", first: [{tau: 0.25, augmentation: flip}, {tau: 0.5}]")
+    found = [suggested(searcher).varied for _ in range(3)]
+    assert found[0] == {"tau": 0.25, "augmentation": "flip"}
+    assert found[1]["tau"] == 0.5
+    assert found[2]["tau"] not in (0.25, 0.5)
+
+
+@pytest.mark.parametrize("restart_every", [1, 9])
+def test_continued_search_goes_through_its_grid_in_turn_and_samples_the_rest(
+    tmp_path: Path, restart_every: int
+) -> None:
+    grid = "{tau: {low: 0.0, high: 1.0}, augmentation: [none, flip], box_format: [corners, centre_size]}"
+    found: list[dict[str, Any]] = []
+    while len(found) < 9:
+        searcher = search(tmp_path, space=grid, more=", first: [{tau: 0.5}], grid: [augmentation, box_format]")
+        found += [suggested(searcher).varied for _ in range(restart_every)]
+        for trial in open_search("s", tmp_path).get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+            open_search("s", tmp_path).tell(trial.number, 0.5)
+    turn = [("none", "corners"), ("none", "centre_size"), ("flip", "corners"), ("flip", "centre_size")]
+    assert [(values["augmentation"], values["box_format"]) for values in found[1:]] == 2 * turn
+    assert len({values["tau"] for values in found}) == 9

@@ -253,6 +253,20 @@ def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -
         "refinement.epochs": Range(low=1, high=3),
     }
     assert search.objective.key == "lchp_r/val/gt_known"
+    assert search.size is None
+
+
+def test_load_study_search_first_is_read_in_the_spelling_of_the_space(tmp_path: Path) -> None:
+    text = SEARCH + "    tau: {low: 0, high: 1}\n    augmentation: [none, [flip, scale]]\n"
+    search = study(tmp_path, text + "  first: [{tau: 0, augmentation: [scale, flip]}, {tau: 1}]\n").search
+    assert search is not None
+    assert search.first == ({"tau": 0.0, "augmentation": "scale+flip"}, {"tau": 1.0})
+
+
+def test_load_study_search_counts_no_more_trials_than_its_space_holds(tmp_path: Path) -> None:
+    text = SEARCH + "    augmentation: [none, flip]\n    refinement.epochs: {low: 1, high: 3}\n"
+    assert study(tmp_path, text).count == 4
+    assert study(tmp_path, text.replace("trials: 4", "trials: 40")).count == 6
 
 
 @pytest.mark.parametrize(
@@ -275,7 +289,23 @@ def test_load_study_search_reads_choices_in_their_one_spelling(tmp_path: Path) -
         ),
         ("    tau: [0.5]\nreferences: [few_shot]\n", "study.yaml:6: references: cannot stand beside `search`, whose"),
         ("    tau: [0.5]\nseeds: [0, 1]\n", "study.yaml:6: seeds: a search trains"),
-        ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe' or 'random'"),
+        ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe', 'random' or 'gp'"),
+        (
+            "    tau: [0.5]\n  grid: [alpha]\n",
+            "study.yaml:6: search.grid: alpha: is no key of `search.space` with a list",
+        ),
+        ("    tau: {low: 0, high: 0.5}\n  grid: [tau]\n", "search.grid: tau: is no key of `search.space` with a list"),
+        ("    tau: [0.5]\n  first: [{delta: 0.5}]\n", "study.yaml:6: search.first.delta: is no key of `search.space`"),
+        (
+            "    tau: [0.5, 0.7]\n  first: [{tau: 0.6}]\n",
+            "study.yaml:6: search.first.tau = 0.6: is not in the space: choose of 0.5, 0.7",
+        ),
+        ("    tau: {low: 0, high: 0.5}\n  first: [{tau: 0.6}]\n", "is not in the space: choose of 0.0 to 0.5"),
+        ("    tau: {low: 0, high: 0.5}\n  first: [{tau: -1}]\n", "study.yaml:6: tau = -1: must be at least 0"),
+        (
+            "    augmentation: [scale+flip, none]\n  first: [{augmentation: none}, {augmentation: none}]\n",
+            "study.yaml:6: search.first: is there twice",
+        ),
     ],
 )
 def test_load_study_search_mistake_is_refused(tmp_path: Path, text: str, message: str) -> None:
