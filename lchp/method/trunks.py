@@ -22,9 +22,10 @@ class HalfRange(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # In double, as torchvision's Python numbers are, so that both round to the same float.
-        mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
-        deviation = torch.tensor(IMAGENET_STD, dtype=torch.float64)
+        # In double, as torchvision's Python numbers are, so that both round to the same float; on the CPU, even where
+        # the weights are on no device yet.
+        mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64, device="cpu")
+        deviation = torch.tensor(IMAGENET_STD, dtype=torch.float64, device="cpu")
         # Constants, not weights: out of the state dict, so that torchvision's keys stay the only ones.
         self.register_buffer("scale", (deviation / 0.5).float().view(3, 1, 1), persistent=False)
         self.register_buffer("shift", ((mean - 0.5) / 0.5).float().view(3, 1, 1), persistent=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from lchp.vocabulary import INITIALIZATION, LCHP_I, LOSS, PSEUDO_LABEL
 
 STAGE = INITIALIZATION
 LOSSES = (LOSS, "loss_cls", "loss_reg", "train_cls")
+
+Network = TypeVar("Network", BapClassifier, BoxRegressor)
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,25 @@ def trained_networks(config: TrialConfig, classes: int, weights: dict[str, Any])
     Nothing trains the classifiers any more. Unless the classifier judges, it and the momentum network are one and the
     same.
     """
-    classifier, regressor = drawn_classifier(config, classes), _drawn_regressor(config)
-    classifier.load_state_dict(weights["momentum"])
-    regressor.load_state_dict(weights["regressor"])
-    momentum_network = classifier.requires_grad_(False).eval()
-    judge = momentum_network
+    momentum_network = judge = stored_classifier(config, classes, weights["momentum"])
     if config.classes_from == "classifier":
-        judge = _slow_copy(momentum_network)
-        judge.load_state_dict(weights["classifier"])
-    return Networks(judge, momentum_network, regressor, judge)
+        judge = stored_classifier(config, classes, weights["classifier"])
+    with torch.device("meta"):
+        regressor = _drawn_regressor(config)
+    return Networks(judge, momentum_network, _with_weights(regressor, weights["regressor"]), judge)
+
+
+def stored_classifier(config: TrialConfig, classes: int, weights: dict[str, Tensor]) -> BapClassifier:
+    """A classifier on the CPU with a copy of these weights, which nothing trains any more."""
+    # Weights that are overwritten at once are not drawn: those of InceptionV3 would take a second.
+    with torch.device("meta"):
+        classifier = drawn_classifier(config, classes)
+    return _with_weights(classifier, weights).requires_grad_(False).eval()
+
+
+def _with_weights(network: Network, weights: dict[str, Tensor]) -> Network:
+    network.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
+    return network
 
 
 def drawn_classifier(config: TrialConfig, classes: int) -> BapClassifier:

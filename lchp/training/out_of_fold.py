@@ -24,7 +24,7 @@ from lchp.training.confidence import FoldJudges
 from lchp.training.config import TrialConfig
 from lchp.training.descent import ClassifierDescent
 from lchp.training.evaluation import Evaluator, Measured
-from lchp.training.initialization import classifier_losses, drawn_classifier, judge_of, make_classifiers
+from lchp.training.initialization import classifier_losses, judge_of, make_classifiers, stored_classifier
 from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Material
 from lchp.training.seeds import named_generator
@@ -183,9 +183,8 @@ def _classifiers(config: TrialConfig, material: Material, judges: dict[str, dict
     """Frozen classifiers on the device with these weights, by fold."""
     found = []
     for fold in range(len(judges)):
-        classifier = drawn_classifier(config, len(material.dataset.classes))
-        classifier.load_state_dict(judges[str(fold)])
-        place(classifier.requires_grad_(False).eval(), config.compute, material.runtime.device)
+        classifier = stored_classifier(config, len(material.dataset.classes), judges[str(fold)])
+        place(classifier, config.compute, material.runtime.device)
         found.append(classifier)
     return found
 

@@ -28,7 +28,8 @@ def _trunk(name: str, role: str) -> Trunk:
 def _on_meta(name: str, role: str) -> nn.Sequential:
     """A trunk on no device, for its shapes and names: nothing is drawn or computed."""
     with torch.device("meta"):
-        return _trunk(name, role).build().eval()
+        trunk = _trunk(name, role).build()
+    return trunk.to("meta").eval()
 
 
 def _images(size: int, seed: int = 0) -> Tensor:
@@ -75,7 +76,7 @@ def test_network_gflop_are_those_that_torch_counts(name: str, monkeypatch: pytes
         image = torch.empty(1, 3, 448, 448)
     for role, network in networks.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network.eval()(image)
+            network.to("meta").eval()(image)
         assert counter.get_total_flops() / 1e9 == pytest.approx(_trunk(name, role).gflop, rel=5e-3)
 
 
@@ -101,6 +102,17 @@ def test_trunks_draw_nothing_at_random_when_they_run(name: str) -> None:
         if getattr(layer, "p", 0) > 0 or getattr(layer, "drop_rate", 0) > 0
     ]
     assert random == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_trunk_whose_weights_come_later_has_its_constants(name: str) -> None:
+    with torch.device("meta"):
+        trunk = NETWORKS[name].classifier.build()
+    state = trunk.state_dict()
+    assert {weight.device.type for weight in state.values()} == {"meta"}
+    constants = {key: value for key, value in trunk.named_buffers() if key not in state}
+    assert {value.device.type for value in constants.values()} <= {"cpu"}
+    assert (name == "inception_v3") == bool(constants)
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
