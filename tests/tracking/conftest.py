@@ -8,6 +8,8 @@ import pytest
 
 from lchp.tracking.store import open_store
 
+from .empty import put_empty_store
+
 HISTORY = [
     {
         "stage": stage,
@@ -33,8 +35,10 @@ PICTURE = b"\x89PNG\r\n\x1a\n...IEND\xaeB`\x82"
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One real SQLite store for all tests: making one costs seconds."""
-    return open_store(None, tmp_path_factory.mktemp("store"))
+    """One real SQLite store for all tests."""
+    folder = tmp_path_factory.mktemp("store")
+    put_empty_store(folder)
+    return open_store(None, folder)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from lchp.study.spec.moved import moved_paths
 from lchp.tracking.store import client, ensure_experiment
 from lchp.tracking.stored import read_run
 from lchp.training.initialization import make_networks
+from tests.tracking.empty import put_empty_store
 from tests.training.added import added_field
 from tests.training.tiny import tiny
 
@@ -57,6 +58,7 @@ class Stored:
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     folder = tmp_path_factory.mktemp("reproduce")
+    put_empty_store(folder)
     draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), folder / "images")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lchp.study.run.ray_tune.train", small.train_serially)

@@ -14,6 +14,7 @@ from lchp.study.plan.trials import as_text, plan
 from lchp.study.run.ledger import read
 from lchp.study.run.results import make_tables
 from lchp.tracking.store import client
+from tests.tracking.empty import put_empty_store
 
 TWO = small.TINY + "vary: {tau: [0.0, 0.5]}\n"
 ASKED = TWO + "references: [few_shot, supervised]\n"
@@ -37,6 +38,7 @@ def runs(folder: Path) -> dict[str, dict[str, str]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A study that was finished without references, and then run with them; and what it said then."""
     folder = tmp_path_factory.mktemp("references")
+    put_empty_store(folder)
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lchp.study.run.ray_tune.train", small.train_serially)

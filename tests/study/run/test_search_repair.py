@@ -12,6 +12,7 @@ from lchp.study.run.ledger import read
 from lchp.study.run.optuna_search import open_search
 from lchp.study.run.search_repair import restored_search
 from lchp.study.spec.load import Study
+from tests.tracking.empty import put_empty_store
 
 SEARCH = small.TINY + "search: {trials: 3, space: {tau: {low: 0.0, high: 1.0}, alpha: [1.0, 20.0]}}\n"
 
@@ -20,6 +21,7 @@ SEARCH = small.TINY + "search: {trials: 3, space: {tau: {low: 0.0, high: 1.0}, a
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a search of three trials is finished."""
     folder = tmp_path_factory.mktemp("search")
+    put_empty_store(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
         assert small.run(small.load(folder, SEARCH), folder) == 0

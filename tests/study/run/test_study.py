@@ -34,6 +34,7 @@ from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.store import client
 from lchp.training.initialization import make_networks
 from lchp.vocabulary import METHODS, METRICS
+from tests.tracking.empty import put_empty_store
 from tests.training.added import added_field
 
 
@@ -41,6 +42,7 @@ from tests.training.added import added_field
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the grid study is finished."""
     folder = tmp_path_factory.mktemp("study")
+    put_empty_store(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
         assert small.run(small.load(folder, small.GRID), folder) == 0
@@ -58,6 +60,14 @@ def own(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         raise AssertionError("nothing is to be trained")
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    return tmp_path
+
+
+@pytest.fixture
+def fresh(finished: Path, tmp_path: Path) -> Path:
+    """A folder in which nothing was run, with the images at hand."""
+    put_empty_store(tmp_path)
+    shutil.copytree(finished / "cache", tmp_path / "cache")
     return tmp_path
 
 
@@ -286,7 +296,7 @@ def test_run_study_deleted_parent_is_made_anew_and_its_trials_hang_below_it(own:
 
 
 def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) -> None:
-    (own / "mlflow.db").unlink()
+    put_empty_store(own)
     for file in (own / "out/.store/trial").glob("*/environment.json"):
         made = json.loads(file.read_text(encoding="utf-8"))
         file.write_text(json.dumps({**made, "commit": "once", "cpu": "another"}), encoding="utf-8")
@@ -321,10 +331,9 @@ def test_run_study_paper_table_with_other_rows_is_refused(tmp_path: Path) -> Non
 
 
 def test_run_study_failed_trial_leaves_the_others_and_gives_one(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(finished / "out/.store", tmp_path / "out/.store")
-    shutil.copytree(finished / "cache", tmp_path / "cache")
+    shutil.copytree(finished / "out/.store", fresh / "out/.store")
 
     def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
         recorder.start(trials[0])
@@ -333,13 +342,13 @@ def test_run_study_failed_trial_leaves_the_others_and_gives_one(
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
     text = small.TINY + "vary:\n- {delta: 0.4, tau: [0.0, 0.5]}\n- {delta: 0.5, tau: 0.7}\n"
     said: list[str] = []
-    assert small.run(small.load(tmp_path, text), tmp_path, said) == 1
+    assert small.run(small.load(fresh, text), fresh, said) == 1
     assert "delta=0.5 tau=0.7 seed=0: failed: FloatingPointError: the loss is nan" in said[-1]
-    assert pd.read_csv(tmp_path / "out/tiny/results.csv")["run_id"].nunique() == 2
-    failed = [run for run in nested(tmp_path) if run["status"] == "FAILED"]
+    assert pd.read_csv(fresh / "out/tiny/results.csv")["run_id"].nunique() == 2
+    failed = [run for run in nested(fresh) if run["status"] == "FAILED"]
     assert [run["name"] for run in failed] == ["delta=0.5 tau=0.7 seed=0"]
     assert "Traceback" in failed[0]["tags"]["lchp.error"]  # type: ignore[index]
-    assert [entry.state for entry in read(tmp_path / "out/tiny")] == ["finished", "finished", "failed"]
+    assert [entry.state for entry in read(fresh / "out/tiny")] == ["finished", "finished", "failed"]
 
 
 @pytest.mark.parametrize(
@@ -351,9 +360,8 @@ def test_run_study_failed_trial_leaves_the_others_and_gives_one(
     ],
 )
 def test_run_study_that_ends_early_leaves_true_states_everywhere(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, state: str, reason: str
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, state: str, reason: str
 ) -> None:
-    shutil.copytree(finished / "cache", tmp_path / "cache")
 
     def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
         recorder.start(trials[0])
@@ -361,12 +369,12 @@ def test_run_study_that_ends_early_leaves_true_states_everywhere(
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
     with pytest.raises(type(error)):
-        small.run(small.load(tmp_path, small.GRID), tmp_path)
-    assert [entry.state for entry in read(tmp_path / "out/tiny")] == [state, "waiting", "waiting", "waiting"]
-    runs = every_run(tmp_path)
+        small.run(small.load(fresh, small.GRID), fresh)
+    assert [entry.state for entry in read(fresh / "out/tiny")] == [state, "waiting", "waiting", "waiting"]
+    runs = every_run(fresh)
     assert {run["name"]: run["status"] for run in runs} == {"tiny": "FAILED", "delta=0.4 tau=0.0 seed=0": "FAILED"}
     assert all(reason in run["tags"]["lchp.error"] for run in runs)  # type: ignore[index]
-    kept = (tmp_path / "out/tiny/log.txt").read_text(encoding="utf-8")
+    kept = (fresh / "out/tiny/log.txt").read_text(encoding="utf-8")
     assert "4 of 4 trials to train" in kept
     assert ("Traceback" in kept) == (state == "failed")
 
@@ -374,9 +382,8 @@ def test_run_study_that_ends_early_leaves_true_states_everywhere(
 @pytest.mark.parametrize("in_ray", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_run_study_signal_ends_it_in_order_with_its_exit_code(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, in_ray: bool
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, in_ray: bool
 ) -> None:
-    shutil.copytree(finished / "cache", tmp_path / "cache")
     before = signal.getsignal(number)
 
     def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
@@ -391,17 +398,16 @@ def test_run_study_signal_ends_it_in_order_with_its_exit_code(
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
     with pytest.raises(Stopped) as stopped, stoppable():
-        small.run(small.load(tmp_path, small.GRID), tmp_path)
+        small.run(small.load(fresh, small.GRID), fresh)
     assert stopped.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
-    assert (read(tmp_path / "out/tiny")[0].message or "").endswith(f"({number.name})")
-    assert {run["status"] for run in every_run(tmp_path)} == {"FAILED"}
+    assert (read(fresh / "out/tiny")[0].message or "").endswith(f"({number.name})")
+    assert {run["status"] for run in every_run(fresh)} == {"FAILED"}
 
 
 def test_run_study_that_ends_where_log_and_store_fail_still_marks_the_ledger(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(finished / "cache", tmp_path / "cache")
 
     def gone(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no space is left")
@@ -415,17 +421,16 @@ def test_run_study_that_ends_where_log_and_store_fail_still_marks_the_ledger(
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
     said: list[str] = []
     with pytest.raises(RuntimeError, match="what ended it"):
-        small.run(small.load(tmp_path, small.GRID), tmp_path, said)
+        small.run(small.load(fresh, small.GRID), fresh, said)
     assert said[-1].startswith("2 runs are not written: tracking store 'sqlite:///")
-    assert f"cannot be written (no space is left): the same command, or `lchp study sync {tmp_path}" in said[-1]
-    first = read(tmp_path / "out/tiny")[0]
+    assert f"cannot be written (no space is left): the same command, or `lchp study sync {fresh}" in said[-1]
+    first = read(fresh / "out/tiny")[0]
     assert (first.state, first.message) == ("failed", "RuntimeError: what ended it")
 
 
 def test_run_study_that_ends_where_the_ledger_fails_is_ended_by_what_ended_it(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(finished / "cache", tmp_path / "cache")
 
     def gone(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no space is left")
@@ -437,7 +442,7 @@ def test_run_study_that_ends_where_the_ledger_fails_is_ended_by_what_ended_it(
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
     with pytest.raises(RuntimeError, match="what ended it") as ended:
-        small.run(small.load(tmp_path, small.GRID), tmp_path)
+        small.run(small.load(fresh, small.GRID), fresh)
     assert ended.value.__notes__[0] == "the trials could not be marked as ended: OSError: [Errno 28] no space is left"
 
 
@@ -470,11 +475,11 @@ def test_run_study_that_another_process_runs_is_refused(own: Path) -> None:
             small.run(small.load(own, small.GRID), own)
 
 
-def test_run_study_weights_of_another_sha256_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "weights.pth").write_bytes(b"something")
-    weights = f"{{file: {tmp_path / 'weights.pth'}, sha256: {'a' * 64}}}"
+def test_run_study_weights_of_another_sha256_are_refused(fresh: Path) -> None:
+    (fresh / "weights.pth").write_bytes(b"something")
+    weights = f"{{file: {fresh / 'weights.pth'}, sha256: {'a' * 64}}}"
     with pytest.raises(Refusal, match=r"hashes to .*, not to weights\.classifier\.sha256 a+"):
-        small.run(small.load(tmp_path, small.TINY, f"weights.classifier={weights}"), tmp_path)
+        small.run(small.load(fresh, small.TINY, f"weights.classifier={weights}"), fresh)
 
 
 @pytest.fixture
@@ -486,52 +491,52 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("never")
-def test_run_study_weights_that_do_not_fit_are_refused_before_training(tmp_path: Path) -> None:
-    torch.save({"nonsense": torch.zeros(1)}, tmp_path / "weights.pth")
-    weights = f"weights.regressor={{file: {tmp_path / 'weights.pth'}}}"
+def test_run_study_weights_that_do_not_fit_are_refused_before_training(fresh: Path) -> None:
+    torch.save({"nonsense": torch.zeros(1)}, fresh / "weights.pth")
+    weights = f"weights.regressor={{file: {fresh / 'weights.pth'}}}"
     with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
-        small.run(small.load(tmp_path, small.TINY, weights), tmp_path)
-    config = small.load(tmp_path, small.TINY, weights).base
+        small.run(small.load(fresh, small.TINY, weights), fresh)
+    config = small.load(fresh, small.TINY, weights).base
     with pytest.raises(Refusal, match=r"weights\.regressor\.file .* does not fit small_cnn"):
-        run_single(config, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"), print)
-    assert not (tmp_path / "out/tiny").exists()
-    assert client(f"sqlite:///{tmp_path / 'mlflow.db'}").get_experiment_by_name("tiny") is None
+        run_single(config, Machine(fresh / "cache", "cpu").runtime(fresh / "out"), print)
+    assert not (fresh / "out/tiny").exists()
+    assert client(f"sqlite:///{fresh / 'mlflow.db'}").get_experiment_by_name("tiny") is None
 
 
 @pytest.mark.usefixtures("never")
-def test_run_study_broken_image_is_refused_before_training(tmp_path: Path) -> None:
-    draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), tmp_path / "images")
-    broken = tmp_path / "images/test/ringed-3/00001.png"
+def test_run_study_broken_image_is_refused_before_training(fresh: Path) -> None:
+    draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), fresh / "images")
+    broken = fresh / "images/test/ringed-3/00001.png"
     broken.write_bytes(broken.read_bytes()[:-20])
     text = small.GRID.replace(
         "dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}",
-        f"dataset: {{kind: table, path: {tmp_path / 'images/dataset.csv'}}}",
+        f"dataset: {{kind: table, path: {fresh / 'images/dataset.csv'}}}",
     )
-    study = small.load(tmp_path, text)
+    study = small.load(fresh, text)
     with pytest.raises(Refusal, match=r"test/ringed-3/00001\.png: the image does not decode .*: replace or remove"):
-        small.run(study, tmp_path)
+        small.run(study, fresh)
     with pytest.raises(Refusal, match=r"test/ringed-3/00001\.png: the image does not decode .*: replace or remove"):
-        run_single(study.base, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"), print)
-    assert not list(tmp_path.glob("out/.store/*/*"))
+        run_single(study.base, Machine(fresh / "cache", "cpu").runtime(fresh / "out"), print)
+    assert not list(fresh.glob("out/.store/*/*"))
 
 
 @pytest.mark.usefixtures("never")
-def test_run_study_weights_are_made_once_for_each_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_study_weights_are_made_once_for_each_choice(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(
         "lchp.training.initialization.make_networks", lambda config, classes: made.append((config.delta, classes))
     )
-    state = make_networks(small.load(tmp_path, small.TINY).base, 8).classifier.trunk.state_dict()
-    torch.save(state, tmp_path / "weights.pth")
-    study = small.load(tmp_path, small.GRID, f"weights.classifier={{file: {tmp_path / 'weights.pth'}}}")
-    prepare(study, Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out"))
+    state = make_networks(small.load(fresh, small.TINY).base, 8).classifier.trunk.state_dict()
+    torch.save(state, fresh / "weights.pth")
+    study = small.load(fresh, small.GRID, f"weights.classifier={{file: {fresh / 'weights.pth'}}}")
+    prepare(study, Machine(fresh / "cache", "cpu").runtime(fresh / "out"))
     assert made == [(0.4, 8)]
 
 
 @pytest.mark.usefixtures("never")
-def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(tmp_path: Path) -> None:
-    draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), tmp_path / "images")
-    table = tmp_path / "images" / "dataset.csv"
+def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(fresh: Path) -> None:
+    draw_dataset(SyntheticDataset(train_per_class=6, test_per_class=2, size=40), fresh / "images")
+    table = fresh / "images" / "dataset.csv"
     frame = pd.read_csv(table)
     frame[["path", "label", "split"]].to_csv(table, index=False)
     text = small.TINY.replace(
@@ -540,9 +545,9 @@ def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(tmp_path: Pat
     )
     text += "search: {trials: 2, space: {tau: [0.1, 0.2]}}\n"
     with pytest.raises(Refusal, match=r"gt_known: needs true boxes on val, which 8 of its 8 images do not have"):
-        small.run(small.load(tmp_path, text), tmp_path)
-    runtime = Machine(tmp_path / "cache", "cpu").runtime(tmp_path / "out")
-    assert prepare(small.load(tmp_path, text, "search.objective.metric=top1_cls"), runtime)
+        small.run(small.load(fresh, text), fresh)
+    runtime = Machine(fresh / "cache", "cpu").runtime(fresh / "out")
+    assert prepare(small.load(fresh, text, "search.objective.metric=top1_cls"), runtime)
 
 
 def test_alone_removes_what_a_killed_process_left_half_written(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from lchp.study.run.recorder import Recorder
 from lchp.study.run.sync import sync_study
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
-from lchp.tracking.store import client, open_store
+from lchp.tracking.store import client
+from tests.tracking.empty import put_empty_store
 
 TEXT = small.TINY + "vary: {tau: [0.0, 0.5]}\nreferences: [supervised]\n"
 CALLS = ("create_run", "search_runs", "get_run", "log_batch", "update_run", "set_tag", "log_artifact", "set_terminated")
@@ -35,18 +36,10 @@ OF_A_MACHINE = ("mlflow.user", "mlflow.source.name", "mlflow.parentRunId", "mlfl
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a store without runs."""
-    folder = tmp_path_factory.mktemp("empty")
-    open_store(None, folder)
-    return folder / "mlflow.db"
-
-
-@pytest.fixture(scope="module")
-def calm(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that nothing disturbed."""
     folder = tmp_path_factory.mktemp("calm")
-    shutil.copy(empty, folder / "mlflow.db")
+    put_empty_store(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
         assert small.run(small.load(folder, TEXT), folder) == 0
@@ -54,9 +47,9 @@ def calm(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def disturbed(empty: Path, calm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def disturbed(calm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for a study that is disturbed."""
-    shutil.copy(empty, tmp_path / "mlflow.db")
+    put_empty_store(tmp_path)
     shutil.copytree(calm / "cache", tmp_path / "cache")
     monkeypatch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
     monkeypatch.setattr("lchp.study.run.writer._FIRST_PAUSE", 0.01)
