@@ -56,15 +56,15 @@ def study() -> None:
 def _study(
     file: Path, sets: Sequence[str], data: Path | None, output: Path | None = None, must_exist: bool = False
 ) -> Study:
-    """The study FILE; its folder in ``output`` must hold the same one, or none."""
+    """The study FILE, which can go on in its folder in ``output``."""
     from lchp.study.spec.load import load_study
 
     with refusing():
         loaded = load_study(file, sets, data, must_exist)
         if output is not None:
-            from lchp.study.run.ownership import require_same
+            from lchp.study.run.ownership import require_continuable
 
-            require_same(loaded, output / loaded.name)
+            require_continuable(loaded, output / loaded.name)
     return loaded
 
 
@@ -93,19 +93,29 @@ def study_run(
 
 
 @study.command("plan")
-@with_options(CONFIGURED, CACHE)
+@with_options(CONFIGURED, OUTPUT, CACHE)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path, as_json: bool) -> int:
-    """Show what the study FILE will train and roughly what it costs; the data need not be there."""
+def study_plan(
+    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path, as_json: bool
+) -> int:  # fmt: skip
+    """Show what the study FILE will train, what is there already, and roughly what it costs; the data need not be
+    there.
+    """
     import json
     from functools import partial
 
     from lchp.study.plan.cost import count_images
     from lchp.study.plan.trials import as_text, plan
+    from lchp.study.run.ownership import outlook
 
     loaded = _study(file, sets, data)
+    folder = output / loaded.name
+    there = outlook(loaded, folder)
     planned = plan(loaded, partial(count_images, cache=cache))
-    click.echo(json.dumps(planned.as_dict(), indent=2) if as_json else as_text(planned))
+    if as_json:
+        click.echo(json.dumps({**planned.as_dict(), "continues": there.as_dict() if there else None}, indent=2))
+    else:
+        click.echo("\n".join([as_text(planned), *([f"{folder}: {there}"] if there else [])]))
     return 0
 
 
@@ -114,10 +124,14 @@ def study_plan(file: Path, data: Path | None, sets: tuple[str, ...], cache: Path
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
     from lchp.study.run.ledger import told
-    from lchp.study.run.ownership import is_running
+    from lchp.study.run.ownership import is_running, outlook
 
-    folder = output / _study(file, sets, data, output).name
+    loaded = _study(file, sets, data, output)
+    folder = output / loaded.name
     click.echo(told(folder, is_running(folder)))
+    there = outlook(loaded, folder)
+    if there and there.changes:
+        click.echo(f"{file} was changed since, the next run {there}")
     return 0
 
 
@@ -126,8 +140,10 @@ def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: P
 def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Make the tables of the study FILE again from its finished trials."""
     from lchp.study.run.ledger import read
+    from lchp.study.run.ownership import require_unchanged
 
     loaded = _study(file, sets, data, output)
+    require_unchanged(loaded, output / loaded.name)
     read(output / loaded.name)
 
     # pandas and matplotlib take seconds to import: a study that was never run is told before.

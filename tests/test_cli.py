@@ -13,6 +13,8 @@ import pytest
 
 import tests.study.small as small
 from lchp.cli import run
+from lchp.study.spec.load import load_study
+from tests.study.planted import plant
 
 STUDY = "name: tiny\npreset: quickstart\nvary: {delta: [0.4, 0.5]}\n"
 
@@ -308,11 +310,7 @@ def test_study_run_artifact_folder_that_is_a_file_is_refused_before_anything(stu
 
 
 def test_study_run_folder_of_another_configuration_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
-    from lchp.study.spec.load import load_study
-
-    held = study.parent / "analysis/tiny/study.json"
-    held.parent.mkdir(parents=True)
-    held.write_text(json.dumps({**load_study(study).identity(), "data": {}}), encoding="utf-8")
+    plant(load_study(study), study.parent / "analysis")
     ended, said = told(["study", "run", "tiny.yaml", "--set", "tau=0.25"], study.parent)
     assert ended == "2 []"
     assert "holds another configuration of tiny" in said

@@ -93,7 +93,7 @@ def ensure_run(
     else:
         run = mlflow_client.get_run(run_id)
     try:
-        _open(mlflow_client, run, params, wanted)
+        _open(mlflow_client, run, name, params, wanted)
     except BaseException as error:
         with suppress(Exception):  # the store may be what failed: its own error is told, not this
             fail_run(uri, run_id, f"{type(error).__name__}: {error}")
@@ -101,11 +101,11 @@ def ensure_run(
     return run_id
 
 
-def _open(mlflow_client: MlflowClient, run: Run, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-    """Mark a run as RUNNING and give it what it lacks of parameters and tags."""
+def _open(mlflow_client: MlflowClient, run: Run, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    """Mark a run as RUNNING and give it its name and what it lacks of parameters and tags."""
     run_id = run.info.run_id
-    if run.info.status != "RUNNING":
-        mlflow_client.update_run(run_id, status="RUNNING")
+    if run.info.status != "RUNNING" or run.info.run_name != name:
+        mlflow_client.update_run(run_id, status="RUNNING", name=name)
     missing = [
         Param(field, _text(value, _LONGEST_PARAM))
         for field, value in flatten(params).items()
@@ -205,10 +205,15 @@ def log_result(
     finish_run(uri, run_id, [*files, *extra_files], ended)
 
 
-def set_tags(uri: str, run_id: str, tags: Mapping[str, str | None]) -> None:
-    """Set tags of a run, texts cut at 5,000 characters; None takes one away that an earlier call has set."""
+def set_tags(uri: str, run_id: str, tags: Mapping[str, str | None], name: str | None = None) -> None:
+    """Set tags of a run, texts cut at 5,000 characters; None takes one away that an earlier call has set. ``name`` is
+    what the runs table shows from now on.
+    """
     mlflow_client = client(uri)
-    _change_tags(mlflow_client, mlflow_client.get_run(run_id), tags)
+    run = mlflow_client.get_run(run_id)
+    _change_tags(mlflow_client, run, tags)
+    if name is not None and run.info.run_name != name:
+        mlflow_client.update_run(run_id, name=name)
 
 
 def _change_tags(mlflow_client: MlflowClient, run: Run, tags: Mapping[str, str | None]) -> None:

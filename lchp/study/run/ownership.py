@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lchp.data.files import left_parts, read_json, write_text
-from lchp.data.fingerprint import differences, fingerprint
+from lchp.data.files import left_parts, read_json, set_aside, write_text
+from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder
-from lchp.study.run.ledger import Entry
+from lchp.store.study_folder import StudyFolder, store_of
+from lchp.study.run.cards import OWN
+from lchp.study.run.growth import Growth, changes, growth
+from lchp.study.run.ledger import Entry, read
 from lchp.study.spec.load import Study
 from lchp.training.identity import trial_form
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from lchp.training.config import TrialConfig
 
 _NAMED = 20
+_DIGITS = 6
+"""Of a digest, in the name of a dataset."""
 
 
 @contextmanager
@@ -65,65 +70,173 @@ def is_running(folder: Path) -> bool:
     return False
 
 
-def require_same(study: Study, folder: Path) -> None:
-    """See that a study's folder holds this configuration, whatever the data; a folder that holds none passes.
+def outlook(study: Study, folder: Path) -> Growth | None:
+    """What becomes of a study's folder with the study as it is now, refusals included; None where it was never run.
 
     Raises:
-        Refusal: it holds another; names the fields.
+        Refusal: a file of the folder is damaged.
     """
-    held = _held(folder)
-    if held is not None:
-        _refuse_other(study, folder, {**held, "data": None}, {**study.identity(), "data": None})
-
-
-def claim(study: Study, folder: Path, materials: Materials, entries: Sequence[Entry]) -> None:
-    """Write the study's configuration and data into its folder, or check that those there are the same; ``entries`` are
-    the trials of earlier runs.
-
-    Raises:
-        Refusal: they are others; names the fields and, where a trial is finished, the images.
-    """
-    data: dict[str, str] = {}
-    for config in _configs(study).values():
-        name = f"{config.dataset.kind} {fingerprint(trial_form(config)['dataset'])[:6]}"
-        digest = materials.of(config).digest.total
-        # Two datasets of one kind may differ in nothing but where they lie.
-        if data.setdefault(name, digest) != digest:
-            data[f"{name} {digest[:6]}"] = digest
     held = _held(folder)
     if held is None:
-        write_text(StudyFolder(folder).configuration, json.dumps({**study.identity(), "data": data}, indent=1))
-        return
-    images = _changed_images(study, entries, materials) if held.get("data") != data else []
-    _refuse_other(study, folder, held, {**study.identity(), "data": data}, images)
+        return None
+    entries = read(folder) if StudyFolder(folder).ledger.exists() else []
+    return growth(study, held.identity, entries, store_of(folder.parent))
 
 
-def _held(folder: Path) -> dict[str, Any] | None:
+def require_continuable(study: Study, folder: Path) -> None:
+    """See that the study can go on in its folder, whatever the data; one in which it was never run passes.
+
+    Raises:
+        Refusal: finished trials would mean something else; names the fields.
+    """
+    held = _held(folder)
+    # What is unchanged goes on whatever its ledger says.
+    if held is not None and changes(study, held.identity) and (found := outlook(study, folder)):
+        _refuse_other(study, folder, found.refused)
+
+
+def require_unchanged(study: Study, folder: Path) -> None:
+    """See that a study's folder holds this very study; one in which it was never run passes.
+
+    Raises:
+        Refusal: it holds another, with which it can go on or not; names the fields.
+    """
+    require_continuable(study, folder)
+    held = _held(folder)
+    lines = changes(study, held.identity) if held is not None else ()
+    if lines:
+        changed = "\n".join(f"  {line}" for line in lines)
+        raise Refusal(f"{folder} holds {study.name} as it was before a change:\n{changed}\nrun the study first")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A study's folder that a run has made its own."""
+
+    run: str
+    """The key of the study's own run in the tracking store: the same however the study grows."""
+    entries: tuple[Entry, ...]
+    """The trials of earlier runs that the study still has."""
+    gone: tuple[Entry, ...] = ()
+    """Those that it has no more."""
+
+
+def claim(
+    study: Study, folder: Path, materials: Materials, entries: Sequence[Entry], say: Callable[[str], None]
+) -> Claim:
+    """Write the study's configuration and data into its folder; if others are there, tell what becomes of its trials
+    before. ``entries`` are the trials of earlier runs.
+
+    Raises:
+        Refusal: finished trials would mean something else; names the fields and the images.
+    """
+    file, data, held = StudyFolder(folder).configuration, _digests(study, materials), _held(folder)
+    if held is None:
+        run = _run_key(study.identity())
+        write_text(file, json.dumps({**study.identity(), "data": data, "run": run}, indent=1))
+        return Claim(run, tuple(entries))
+    found = growth(study, held.identity, entries, materials.runtime.store)
+    _refuse_other(study, folder, found.refused)
+    others = _other_data(held.data, data)
+    if others and not found.is_free:
+        _refuse_other(study, folder, [*others, *_changed_images(study, entries, materials)])
+    if not found.changes and held.data == data:
+        return Claim(held.run, tuple(entries))
+    if found.changes and not found.is_free:
+        say(f"{study.name} was changed since its last run: {found}")
+    places = _places(study, folder, entries, found, materials, say)
+    write_text(file, json.dumps({**study.identity(), "data": data, "run": held.run}, indent=1))
+    stay, gone = (tuple(entry for entry in entries if (entry.folder in places) is kept) for kept in (True, False))
+    return Claim(held.run, stay, gone)
+
+
+def _places(
+    study: Study,
+    folder: Path,
+    entries: Sequence[Entry],
+    found: Growth,
+    materials: Materials,
+    say: Callable[[str], None],
+) -> set[str]:
+    """Where in the store the trials lie that a study has now; of a search those that were suggested."""
+    if study.search is None:
+        return {materials.folder(trial.config) for trial in study.trials}
+    if not found.is_free or all(line.startswith("search.trials: ") for line in found.changes):
+        return {entry.folder for entry in entries}
+    journal = StudyFolder(folder).journal
+    if journal.exists():
+        say(
+            f"{journal}: none of its suggestions is finished, and {study.name} was changed: set aside as "
+            f"{set_aside(journal).name}"
+        )
+    return set()
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a study's folder says that it holds."""
+
+    identity: dict[str, Any]
+    data: dict[str, str]
+    run: str
+
+
+def _held(folder: Path) -> _Held | None:
     file = StudyFolder(folder).configuration
     if not file.exists():
         return None
     remedy = "delete it, and run the study again"
     with refusing():
-        held = read_json(file, remedy)
-    if not isinstance(held, dict):
+        plain = read_json(file, remedy)
+    if not isinstance(plain, dict):
         raise Refusal(f"{file} is not what a study writes there, it holds no object: {remedy}")
-    return held
+    data, run = plain.pop("data", None), plain.pop("run", None)
+    # Version 0.2 named the run by the identity, which did not change.
+    return _Held(plain, data if isinstance(data, dict) else {}, run if isinstance(run, str) else _run_key(plain))
 
 
-def _refuse_other(
-    study: Study, folder: Path, held: dict[str, Any], mine: dict[str, Any], images: list[str] | None = None
-) -> None:
-    lines = differences(held, json.loads(json.dumps(mine)))
+def _run_key(identity: Mapping[str, Any]) -> str:
+    return f"{OWN}{fingerprint(identity)}"
+
+
+def _refuse_other(study: Study, folder: Path, lines: Sequence[str]) -> None:
     if lines:
         raise Refusal(
             "\n".join(
                 [
                     f"{folder} holds another configuration of {study.name}:",
-                    *(f"  {line}" for line in [*lines, *(images or ())]),
+                    *(f"  {line}" for line in lines),
                     "name the study otherwise, give another --output, or undo the change",
                 ]
             )
         )
+
+
+def _digests(study: Study, materials: Materials) -> dict[str, str]:
+    """The digests of a study's datasets by kind and configuration."""
+    data: dict[str, str] = {}
+    for config in _configs(study).values():
+        name = f"{config.dataset.kind} {fingerprint(trial_form(config)['dataset'])[:_DIGITS]}"
+        digest = materials.of(config).digest.total
+        # Two datasets of one kind may differ in nothing but where they lie.
+        if data.setdefault(name, digest) != digest:
+            data[f"{name} {digest[:_DIGITS]}"] = digest
+    return data
+
+
+def _other_data(held: Mapping[str, str], mine: Mapping[str, str]) -> list[str]:
+    """The datasets whose images are others than before; a study may have more datasets, or fewer."""
+    lines = []
+    for name in dict.fromkeys(_dataset(name) for name in held):
+        before, now = ({side[other] for other in side if _dataset(other) == name} for side in (held, mine))
+        if before - now and now - before:
+            lines.append(f"data.{name}: {', '.join(sorted(before - now))} -> {', '.join(sorted(now - before))}")
+    return lines
+
+
+def _dataset(name: str) -> str:
+    """Kind and configuration alone."""
+    return " ".join(name.split()[:2])
 
 
 def _configs(study: Study) -> dict[str, TrialConfig]:

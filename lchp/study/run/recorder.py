@@ -6,7 +6,7 @@ which brings the tracking store up to them in its own time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ WEIGHTS_TAG = "lchp.weights."
 """Before a role: the tag that holds the sha256 of its weight file."""
 
 STOPPED = "stopped before its end: the same command continues it"
+LEFT = "the study was changed, and has this trial no more"
 _EPOCH_SECONDS = 2.0
 """Epochs that end within so much time go to the tracking store together: each call costs it 20 ms."""
 _LAST_SECONDS = 10.0
@@ -62,9 +63,17 @@ class Recorder:
 
     def begin(self, name: str, params: Mapping[str, Any]) -> None:
         """Open the study's own run, which holds the lists of the images of its datasets."""
-        card = self._card(self.writer.scribe.parent)
+        key = self.writer.scribe.parent
         lists = [file.relative_to(self.store).as_posix() for file in self.materials.lists()]
-        self._write(card.running() if card else Card(self.writer.scribe.parent, name, params, {}, lists=lists))
+        card = self._card(key) or Card(key, name, params, {})
+        self._write(replace(card.running(), lists=lists))
+
+    def leave(self, entries: Iterable[Entry]) -> None:
+        """End what runs that a killed process left of trials which the study has no more."""
+        for entry in entries:
+            card = self._card(Path(entry.folder).name)
+            if card is not None and card.state == "running":
+                self._write(card.failed(LEFT))
 
     def close(self, tags: Mapping[str, str | None], files: Sequence[Path], error: str | None) -> None:
         """Complete the study's own run, with some of the files of its folder; ``error`` says what is not finished."""
@@ -83,6 +92,10 @@ class Recorder:
             beside = {method: self.materials.reference(trial.config, method) for method in self.references}
             self.ledger.put(replace(entry, references=beside))
         return self.ledger.entries[folder]
+
+    def is_trained(self, trial: ResolvedTrial) -> bool:
+        """Whether the trial's own files are complete and whole, whatever is beside it."""
+        return StageFolder(self.store / self.entry(trial).folder).whole
 
     def is_finished(self, trial: ResolvedTrial) -> bool:
         """Whether the files of the trial, and of the references beside it, are complete and whole."""

@@ -113,8 +113,8 @@ class Scribe:
         assert card.folder is not None, "the run of a study is another matter"
         folder, parent = self.store / card.folder, self._run_of_study()
         if card.state == "finished" and before is None and (found := self._complete(card, folder)):
-            # The parent that it had may have been deleted, and made anew.
-            set_tags(self.uri, found, {**environment_tags(folder), PARENT_TAG: parent})
+            # The parent that it had may have been deleted, and made anew; a study that varies more names it otherwise.
+            set_tags(self.uri, found, {**environment_tags(folder), PARENT_TAG: parent}, card.name)
             return _Written(found, "finished", -1.0)
         written = self._opened(card, before, parent)
         if card.epochs and card.epochs[-1]["step"] > written.last:

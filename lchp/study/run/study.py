@@ -7,17 +7,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lchp.data.files import write_json
-from lchp.data.fingerprint import fingerprint
 from lchp.errors import refusing
 from lchp.reporting.tables import Table
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
-from lchp.study.run.cards import OWN
 from lchp.study.run.ledger import Entry, Ledger, earlier
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
-from lchp.study.run.ownership import alone, claim, require_same
+from lchp.study.run.ownership import alone, claim, require_continuable
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
 from lchp.study.run.results import as_text, make_tables, run_or_key
@@ -36,15 +34,15 @@ def run_study(
 ) -> int:
     """Run or continue a study in ``output/<study>``; gives the exit code: 0, or 1 if a trial failed.
 
-    What it says is kept in ``log.txt`` there.
+    What it says is kept in ``log.txt`` there. A study that was changed since its last run keeps there what it can.
 
     Raises:
         Refusal: before anything starts: folders that cannot be written, missing data or weights, a store that cannot be
-            opened, a folder that holds another configuration.
+            opened, a folder whose finished trials would mean something else.
         KeyboardInterrupt: somebody asked for the end; what was running is marked, the same command continues it.
     """
     folder = output / study.name
-    require_same(study, folder)
+    require_continuable(study, folder)
     runtime = machine.runtime(output)
     with alone(folder):
         sweep(runtime.store)
@@ -53,20 +51,20 @@ def run_study(
         materials = prepare(study, runtime)
         log = StudyLog(folder, echo)
         entries = earlier(folder, log.say)
-        claim(study, folder, materials, entries)
+        claimed = claim(study, folder, materials, entries, log.say)
         with refusing():
             ensure_experiment(uri, study.name)
         for finding in materials.findings:
             log.say(f"warning: {finding}")
-        key = f"{OWN}{fingerprint(study.identity())}"
-        scribe = Scribe(uri, study.name, folder, runtime.store, key)
+        scribe = Scribe(uri, study.name, folder, runtime.store, claimed.run)
         with impatient(), Writer(scribe, log.say, log.failure) as writer:
             recorder = Recorder(materials, writer, Ledger(folder), study.count, log.say, study.references)
             with _true_states(recorder, log), naming_the_signal():
                 shown = {"study": study.name, "question": study.question or "", "trials": study.count}
                 recorder.begin(study.name, shown)
+                recorder.leave(claimed.gone)
                 if study.search:
-                    _search(study, recorder, entries)
+                    _search(study, recorder, claimed.entries)
                 else:
                     _grid(study, recorder)
                 code = _end(study, output, recorder)
@@ -109,7 +107,10 @@ def _grid(study: Study, recorder: Recorder) -> None:
             else:
                 missing.append(trial)
     if missing:
-        recorder.say(f"{study.name}: {len(missing)} of {study.count} trials to train, into {recorder.ledger.folder}")
+        trained = sum(recorder.is_trained(trial) for trial in missing)
+        what = [f"{len(missing) - trained} of {study.count} trials"] if trained < len(missing) else []
+        what += [f"references beside {trained} finished trials"] if trained else []
+        recorder.say(f"{study.name}: {' and '.join(what)} to train, into {recorder.ledger.folder}")
         _train(study, in_training_order(missing), recorder)
     else:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")

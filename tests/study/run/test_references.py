@@ -49,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
 
 def test_references_of_a_finished_study_are_trained_alone_and_once(finished: tuple[Path, list[str]]) -> None:
     folder, said = finished
-    assert said[0] == f"tiny: 2 of 2 trials to train, into {folder / 'out' / 'tiny'}"
+    assert said[0] == f"tiny: references beside 2 finished trials to train, into {folder / 'out' / 'tiny'}"
     epochs = [line.partition(": ")[2].partition("  ")[0] for line in said if "loss" in line]
     assert epochs == [f"{method} {epoch}" for method in METHODS for epoch in (1, 2)]
     assert len(list((folder / "out/.store/reference").iterdir())) == 3

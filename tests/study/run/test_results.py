@@ -68,7 +68,7 @@ def test_study_table_of_a_stopped_study_prints_how_many_trials_it_shows(
 ) -> None:
     study = small.load(tmp_path, small.GRID)
     output = _write(study, tmp_path, 1)
-    monkeypatch.setattr("lchp.study.run.ownership.require_same", lambda *_: None)
+    monkeypatch.setattr("lchp.study.run.ownership.require_unchanged", lambda *_: None)
     assert run(["study", "table", str(tmp_path / "study.yaml"), "--output", str(output)]) == 0
     assert "1 of 4 trials; not finished: " in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
 from lchp.study.run.ledger import Entry, Ledger, as_text, read
 from lchp.study.run.options import Machine
-from lchp.study.run.ownership import alone, is_running, require_same
+from lchp.study.run.ownership import alone, is_running, require_continuable
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.results import make_tables
@@ -177,7 +177,7 @@ def test_run_study_lost_tracking_store_is_rebuilt_from_files(own: Path) -> None:
 
 def test_run_study_other_configuration_in_the_folder_is_refused_by_field(own: Path) -> None:
     with pytest.raises(
-        Refusal, match=r"(?s)holds another configuration.*base\.alpha: 20\.0 -> 3\.0.*seeds: \[0\] -> \[0,1\]"
+        Refusal, match=r"holds another configuration of tiny:\n  base\.alpha: 20\.0 -> 3\.0\nname the study otherwise"
     ):
         small.run(small.load(own, small.GRID, "alpha=3", "seeds=[0, 1]"), own)
 
@@ -205,14 +205,14 @@ def test_run_study_changed_image_is_named(own: Path) -> None:
         small.run(small.load(own, small.GRID), own)
 
 
-def test_require_same_is_about_the_configuration_not_the_data(own: Path) -> None:
-    require_same(small.load(own, small.GRID), own / "out/tiny")
-    require_same(small.load(own, small.GRID), own / "out/none")
+def test_require_continuable_is_about_the_configuration_not_the_data(own: Path) -> None:
+    require_continuable(small.load(own, small.GRID), own / "out/tiny")
+    require_continuable(small.load(own, small.GRID), own / "out/none")
     with pytest.raises(Refusal, match=r"holds another configuration of tiny:\n  base\.alpha: 20\.0 -> 3\.0\nname"):
-        require_same(small.load(own, small.GRID, "alpha=3"), own / "out/tiny")
+        require_continuable(small.load(own, small.GRID, "alpha=3"), own / "out/tiny")
 
 
-def test_require_same_does_not_import_what_trains() -> None:
+def test_require_continuable_does_not_import_what_trains() -> None:
     modules = "lchp.study.run.ownership, lchp.study.run.ledger"
     code = f"import sys, {modules}; print(sorted({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -227,10 +227,10 @@ def test_read_broken_ledger_is_refused_with_remedy(tmp_path: Path, text: str) ->
 
 
 @pytest.mark.parametrize("text", ["", '{"name": "ti', "[1]", "null"])
-def test_require_same_broken_configuration_is_refused_with_remedy(tmp_path: Path, text: str) -> None:
+def test_require_continuable_broken_configuration_is_refused_with_remedy(tmp_path: Path, text: str) -> None:
     (tmp_path / "study.json").write_text(text, encoding="utf-8")
     with pytest.raises(Refusal, match=r"study\.json is .*: delete it, and run the study again"):
-        require_same(small.load(tmp_path, small.GRID), tmp_path)
+        require_continuable(small.load(tmp_path, small.GRID), tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])

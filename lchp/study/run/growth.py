@@ -1,0 +1,180 @@
+"""What a study that was edited keeps of its folder: which finished trials stay, and which it has no more.
+
+What a finished trial means is what its files say it was trained with, whatever the study called it: a trial with
+another name, of a study that varies more keys, is found by it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lchp.data.fingerprint import canonical, differences
+from lchp.store.folder import StageFolder
+from lchp.study.run.ledger import Entry
+from lchp.study.spec.load import Study
+from lchp.study.spec.trials import ResolvedTrial
+from lchp.study.spec.values import config_value
+from lchp.training.config import TrialConfig
+from lchp.training.identity import read_form, stored_config, without_paths
+from lchp.vocabulary import INITIALIZATION, REFINEMENT
+
+_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What becomes of a study's folder with the study as it is now; trials by name."""
+
+    count: int
+    """The trials that the study has now."""
+    changes: tuple[str, ...] = ()
+    """The fields in which it is another than its folder holds."""
+    reused: tuple[str, ...] = ()
+    """Finished trials that stay, as the study calls them now."""
+    longer: tuple[str, ...] = ()
+    """Those that are trained to more epochs than they have."""
+    dropped: tuple[str, ...] = ()
+    """Finished trials that the study has no more, as its folder calls them."""
+    refused: tuple[str, ...] = ()
+    """Why it cannot go on there: the fields by which finished trials would mean something else."""
+
+    @property
+    def trained(self) -> int:
+        """How many trials are to be trained."""
+        return max(0, self.count - len(self.reused))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no trial is finished: there is nothing that a change could make mean something else."""
+        return not (self.reused or self.longer or self.dropped or self.refused)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for ``lchp study plan --json``."""
+        return {
+            "changes": list(self.changes),
+            "train": self.trained,
+            "longer": list(self.longer),
+            "reuse": list(self.reused),
+            "drop": list(self.dropped),
+            "refused": list(self.refused),
+        }
+
+    def __str__(self) -> str:
+        """What a run does, for people."""
+        if self.refused:
+            return "\n".join(
+                ["refuses the change, for what is finished there:", *(f"  {line}" for line in self.refused)]
+            )
+        parts = [f"reuses {_count(self.reused)}", f"trains {self.trained} of {self.count}"]
+        if self.longer:
+            parts[-1] += f", {len(self.longer)} of them finished but to go on to more epochs ({_names(self.longer)})"
+        if self.dropped:
+            parts.append(f"drops {_count(self.dropped)}, whose runs and files stay ({_names(self.dropped)})")
+        return "; ".join(parts)
+
+
+def changes(study: Study, held: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields in which a study's identity is not ``held``, that of its folder."""
+    return tuple(differences(held, json.loads(json.dumps(study.identity()))))
+
+
+def growth(study: Study, held: Mapping[str, Any], entries: Iterable[Entry], store: Path) -> Growth:
+    """What becomes of a folder that holds a study of the identity ``held`` and the trials ``entries``, whose files are
+    in ``store``.
+    """
+    changed = changes(study, held)
+    finished = [entry for entry in entries if entry.state == "finished"]
+    if not (changed and finished):
+        return Growth(study.count, changed, tuple(entry.name for entry in finished))
+    # By what suggestions reached others were suggested: of a search nothing changes but how many they are.
+    more = study.search is not None and study.search.trials >= len(finished)
+    refused = [line for line in changed if line.startswith(("search: ", "search."))]
+    refused = [line for line in refused if not (more and line.startswith("search.trials: "))]
+    if refused:
+        return Growth(study.count, changed, refused=tuple(refused))
+    configs: list[tuple[Entry, TrialConfig]] = []
+    for entry in finished:
+        try:
+            configs.append((entry, stored_config(StageFolder(store / entry.folder).config())))
+        except ValueError:
+            refused.append(f"{entry.name}: what it was trained with is not known, its files are damaged or gone")
+    found = list(_suggestions(study, configs) if study.search else _planned(study, configs))
+    reused, longer, dropped = (tuple(name for name, fate in found if fate == word) for word in _FATES)
+    refused += dict.fromkeys(line for _, fate in found if isinstance(fate, list) for line in fate)
+    if not (reused or longer or refused):
+        refused = [*changed, "no finished trial would stay"]
+    return Growth(study.count, changed, reused, longer, dropped, tuple(refused))
+
+
+_FATES = ("reused", "longer", "dropped")
+_Fate = tuple[str, str | list[str]]
+"""The name of a finished trial, and one of :data:`_FATES` or the fields by which it would mean something else."""
+
+
+def _planned(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Iterator[_Fate]:
+    """What becomes of the finished trials of a grid."""
+    alike: dict[str, list[ResolvedTrial]] = {}
+    for trial in study.trials:
+        alike.setdefault(canonical(_form(trial.config)), []).append(trial)
+
+    @cache
+    def by_label(keys: tuple[str, ...]) -> dict[str, ResolvedTrial]:
+        return {_label(trial.config, keys): trial for trial in study.trials}
+
+    for entry, config in finished:
+        twins = alike.get(canonical(_form(config)))
+        if twins:
+            # Several may differ in nothing but where their data lie.
+            twin = next((trial for trial in twins if trial.varied == entry.varied), twins[0])
+            twins.remove(twin)
+            yield twin.name, "reused"
+            continue
+        keys = tuple(dict.fromkeys((*study.varied, *entry.varied)))
+        row = by_label(keys).get(_label(config, keys))
+        if row is None:
+            yield entry.name, "dropped"
+        else:
+            yield row.name, _clashes(_form(config), _form(row.config)) or "longer"
+
+
+def _suggestions(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Iterator[_Fate]:
+    """What becomes of the finished trials of a search, of which none is trained longer."""
+    for entry, config in finished:
+        trial = study.suggested(entry.number, entry.varied)
+        yield trial.name, _lines(_form(config), _form(trial.config)) or "reused"
+
+
+def _form(config: TrialConfig) -> dict[str, Any]:
+    """What a trial's results depend on, wherever its data lie."""
+    return without_paths(read_form(config))
+
+
+def _label(config: TrialConfig, keys: Sequence[str]) -> str:
+    """The row that a trial is: its seed, and the values of what varies."""
+    return canonical([config.seed, *(config_value(config, key) for key in keys)])
+
+
+def _clashes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields by which a finished trial of the form ``old`` would mean something else; more epochs are none."""
+    longer = [stage for stage in (INITIALIZATION, REFINEMENT) if old[stage]["epochs"] < new[stage]["epochs"]]
+    allowed = tuple(f"base.{stage}.epochs: " for stage in longer)
+    return [line for line in _lines(old, new) if not line.startswith(allowed)]
+
+
+def _lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields in which two forms differ, by their place in the study's configuration."""
+    return [f"base.{line}" for line in differences(old, new)]
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} finished trial{'s' * (len(names) != 1)}"
+
+
+def _names(names: Sequence[str]) -> str:
+    left = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {left} more" if left > 0 else "")
