@@ -16,6 +16,8 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "name a shorter path",
     errno.ENOENT: "bring it back, or name another place",
 }
+LESS_MEMORY = "make the batch sizes, view.crop or resources.concurrent smaller"
+"""The remedy where memory ran out."""
 _DETAILS = "details: "
 """How a note of an exception begins that says in which file its traceback is."""
 
@@ -62,7 +64,7 @@ def message(error: BaseException) -> str:
         )
     if _is_out_of_memory(error):
         shown = f" ({_one_line(text)})" if text else ""
-        return f"out of memory{shown}: make the batch sizes, view.crop or resources.concurrent smaller"
+        return f"out of memory{shown}: {LESS_MEMORY}"
     if is_bug(error):
         shown = f": {_one_line(text)}" if text else ""
         return f"internal error: {type(error).__name__}{shown}: this is a bug of lchp"

@@ -1,137 +1,270 @@
-"""The Ray cluster of a study: its own, on loopback and behind a token, unless the user names one."""
+"""The Ray of a study, from outside: the process that talks to it is started, watched, and ended with all that it
+started. The cluster is the study's own, on loopback and behind a token, unless the user names one.
+"""
 
 from __future__ import annotations
 
-import logging
-import math
 import os
+import pickle
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import ray
-
+from lchp.data.config import DatasetConfig
 from lchp.errors import Refusal
-from lchp.study.run.cores import cores
-from lchp.study.run.fitness import cluster_address, short_folder, too_few
-from lchp.study.run.scratch import end_processes, scratch_folder
-from lchp.study.run.stopping import listen
+from lchp.study.run.faults import last_line
+from lchp.study.run.fitness import cluster_address, short_folder
+from lchp.study.run.prepare import Materials
+from lchp.study.run.scratch import scratch_folder
 from lchp.study.spec.load import Study
 from lchp.surroundings import unproxied
+from lchp.training.material import Runtime
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     # Ray's own choice is 15: beside any other work on the machine training then starves.
     "RAY_worker_niceness": "0",
 }
-"""Ray sends no usage statistics, prints no tables, leaves Ctrl-C to us, hands every epoch over at once, and its workers
-have the priority of the command that started them."""
-ATTEMPTS = 3
+"""Ray sends no usage statistics, prints no tables, hands every epoch over at once, and its workers have the priority of
+the command that started them."""
+START_SECONDS = 300.0
+"""Ray's own limits for the parts of a start are shorter; one that they do not end is ended here."""
+LOOK_SECONDS, LOOKS = 4.0, 3
+"""How often Ray's servers are called, and how many calls in a row are not answered where one is gone."""
+SILENCE_SECONDS = 120.0
+"""How long the process may say nothing: it does every few seconds, unless Ray does not let it go on."""
+_END_SECONDS = 20.0
+_CODE = "from lchp.study.run.ray_process import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+_ERRORS = "errors.txt"
+FINISHED = "finished"
+"""What the driver answers where no job will come any more."""
 
 
-@contextmanager
-def cluster(study: Study, device: str) -> Iterator[dict[str, float]]:
-    """A Ray cluster, the one at RAY_ADDRESS or one of this machine; gives the resources of a trial.
+class Unstarted(Exception):
+    """Ray has not started, or the cluster cannot be joined; says why."""
 
-    Raises:
-        Refusal: it does not start or cannot be reached; it has fewer GPUs, or at RAY_ADDRESS fewer cores, than one
-            trial takes.
+
+class Lost(Exception):
+    """Ray, or a part of it without which nothing goes on, is gone; says which."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the process that talks to Ray is told at its start.
+
+    ``folder`` is for Ray's session and Tune's files; ``resources`` are those of one trial, of which ``concurrent`` at
+    most run at once; ``materials`` hold, pickled, what :class:`lchp.study.run.trainable.Session` wants, for workers
+    alone read it.
     """
-    cpus = study.resources.cpus or study.base.compute.cpu_threads
-    wanted = {"cpu": float(cpus), "gpu": study.resources.gpus if device.startswith("cuda") else 0.0}
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    os.environ.update(unproxied(os.environ))
-    # Failed trials are told by the recorder, with their whole traceback in MLflow.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    address = cluster_address()
-    # A machine with fewer cores than one trial asks for trains it nevertheless, only slower.
-    with _joined(address) if address else _own(max(cores(), math.ceil(cpus))):
-        there = ray.cluster_resources()
-        for name, amount in wanted.items():
-            if amount > there.get(name.upper(), 0.0):
-                raise Refusal(too_few(name, amount, there.get(name.upper(), 0.0)))
-        yield wanted
+
+    folder: Path
+    resources: Mapping[str, float]
+    concurrent: int | None
+    runtime: Runtime
+    materials: Mapping[DatasetConfig, bytes]
+    objective: str | None
 
 
-@contextmanager
-def _joined(address: str) -> Iterator[None]:
-    try:
-        _init(address=address)
-    except Exception as error:  # Ray raises whatever it meets, bare Exception too.
-        raise Refusal(
-            f"Ray cluster {address} cannot be joined ({_first_line(error)}): see that it runs this version of Ray and "
-            "Python, and where it asks for a token that RAY_AUTH_MODE=token and RAY_AUTH_TOKEN are set here as there"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+class Cluster:
+    """A context in which the process that talks to Ray (:mod:`lchp.study.run.ray_process`) lives."""
 
+    def __init__(self, study: Study, materials: Materials) -> None:
+        self.study, self.materials = study, materials
+        self.address = cluster_address()
+        self.slots = 0
+        """How many trials run at once; 0 until Ray has started."""
+        self._servers: dict[str, str] = {}
+        self._unanswered = 0
+        self._silence = 0.0
+        """Seconds of waiting since the process has said something."""
+        self._stack = ExitStack()
 
-@contextmanager
-def _own(cpus: int) -> Iterator[None]:
-    """A cluster that nobody else joins, in a folder of its own: /tmp/ray may be another user's."""
-    os.environ.update(_guarded())
-    with scratch_folder(short_folder()) as folder:
+    def __enter__(self) -> Cluster:
+        parent = Path(tempfile.gettempdir()) if self.address else short_folder()
+        self.folder = self._stack.enter_context(scratch_folder(parent))
+        self._requests, requests = Pipe()
+        commands, self._commands = Pipe(duplex=False)
+        ends = (requests.fileno(), commands.fileno())
+        # The path is this process's own: a folder that the user stands in may hold modules of any name.
+        code = f"import sys; sys.path[:] = {sys.path!r}; {_CODE}"
+        with (self.folder / _ERRORS).open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, *map(str, ends), str(self.folder)],
+                env=environment(own=self.address is None),
+                pass_fds=ends,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,  # signals of a terminal end this process, which then ends that one
+            )
+        requests.close()
+        commands.close()
+        self._next_look = time.monotonic() + START_SECONDS
+        with suppress(OSError):  # it has gone: the first message tells
+            self._requests.send(self._setup())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Of somebody's cluster it takes its leave. One of its own has nothing more to do: it ends at once.
+        if kind is None and self.address:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_SECONDS)
+        end_session(self._process.pid)
+        self._process.wait()
+        self._requests.close()
+        self._commands.close()
+        self._stack.close()
+
+    def message(self, seconds: float) -> tuple[Any, ...] | None:
+        """What the process says next: a name and arguments; None where it says nothing for so long.
+
+        Raises:
+            Unstarted, Lost: as their names say.
+            Refusal: the cluster has too little for one trial.
+        """
         try:
-            _start(folder, cpus)
-            yield
-        finally:
-            ray.shutdown()
+            message = self._requests.recv() if self._requests.poll(seconds) else None
+        except (EOFError, OSError):
+            raise self._gone() from None
+        match message:
+            case ("up", slots, servers):
+                self.slots, self._servers, self._next_look = slots, servers, time.monotonic()
+            case ("unstarted", reason):
+                raise Unstarted(reason)
+            case ("refused", reason):
+                raise Refusal(reason)
+            case ("crashed", trace):
+                error = Lost(f"Ray has failed ({trace.strip().splitlines()[-1]})")
+                error.add_note(trace)
+                raise error
+            case ("failed", *_):
+                # The workers of a node that is gone fail first.
+                self._look(LOOKS)
+        self._silence = 0.0 if message else self._silence + seconds
+        if self.slots and self._silence > SILENCE_SECONDS:
+            raise Lost(f"the process that talks to Ray has said nothing for {SILENCE_SECONDS:g} s")
+        self._look()
+        return message
+
+    def answer(self, answer: object) -> None:
+        """Answer what the process has asked."""
+        with suppress(OSError):  # as above
+            self._requests.send(answer)
+
+    def end(self, attempt: str) -> None:
+        """End the worker of an attempt at once, whatever it does."""
+        with suppress(OSError):
+            self._commands.send(attempt)
+
+    def _setup(self) -> Setup:
+        study, runtime = self.study, self.materials.runtime
+        materials = {dataset: pickle.dumps(part) for dataset, part in self.materials.by_dataset().items()}
+        objective = study.search.objective.key if study.search else None
+        concurrent = study.resources.concurrent
+        return Setup(self.folder, resources(study, runtime.device), concurrent, runtime, materials, objective)
+
+    def _look(self, calls: int = 0) -> None:
+        """See, from time to time or by so many calls now, that Ray's servers answer."""
+        now = time.monotonic()
+        if now < self._next_look and not calls:
+            return
+        if not self.slots:
+            raise Unstarted(f"nothing has happened for {START_SECONDS:g} s")
+        self._next_look = now + LOOK_SECONDS
+        silent = self._silent()
+        self._unanswered = self._unanswered + max(1, calls) if silent else 0
+        if self._unanswered >= LOOKS:
+            raise Lost(f"Ray's {silent} gone")
+
+    def _silent(self) -> str:
+        """The servers that do not answer, as the beginning of a sentence; empty where all do."""
+        silent = [name for name, address in self._servers.items() if not answers(address)]
+        return f"{' and '.join(silent)} {'is' if len(silent) == 1 else 'are'}" if silent else ""
+
+    def _gone(self) -> Exception:
+        """The process that talks to Ray has ended, which it does only by force or where it cannot be imported."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+        code, silent = self._process.returncode, self._silent()
+        if code is None or code >= 0:
+            how = last_line((self.folder / _ERRORS).read_text(encoding="utf-8", errors="replace"))
+        else:
+            how = signal.Signals(-code).name
+        reason = f"Ray's {silent} gone" if silent else f"the process that talks to Ray has ended ({how})"
+        return Lost(reason) if self.slots else Unstarted(reason)
 
 
-def _guarded() -> dict[str, str]:
-    """The variables of a cluster that serves this user on this machine alone.
+def resources(study: Study, device: str) -> dict[str, float]:
+    """What one trial takes, by Ray's names in small letters."""
+    cpus = study.resources.cpus or study.base.compute.cpu_threads
+    return {"cpu": float(cpus), "gpu": study.resources.gpus if device.startswith("cuda") else 0.0}
+
+
+def environment(own: bool) -> dict[str, str]:
+    """The environment of the process that talks to Ray, and of all that it starts; ``own`` is a cluster that serves
+    this user on this machine alone.
 
     Ray takes the machine's outward address even where loopback is asked for, except where clusters are not supported:
     so they are not. It asks for a token by itself unless RAY_AUTH_MODE says otherwise, and would leave one in the home
     folder if the environment held none.
     """
-    from ray._private import ray_constants
-
-    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the variable at import, which may be long ago
-    os.environ.pop("RAY_AUTH_MODE", None)
-    variables = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
-    if not os.environ.get("RAY_AUTH_TOKEN") and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        variables["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    variables = {**QUIET, **os.environ, **unproxied(os.environ)}
+    if own:
+        variables.pop("RAY_AUTH_MODE", None)
+        variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        if not variables.get("RAY_AUTH_TOKEN") and not variables.get("RAY_AUTH_TOKEN_PATH"):
+            variables["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     return variables
 
 
-def _start(folder: Path, cpus: int) -> None:
-    """Start Ray below ``folder``; on a busy machine one start in five has failed, so several are made.
-
-    Raises:
-        Refusal: the last has failed, too.
-    """
-    for attempt in range(ATTEMPTS):
-        try:
-            _init(address="local", num_cpus=cpus, _node_ip_address="127.0.0.1", _temp_dir=str(folder))
-            return
-        except Exception as error:  # Ray raises whatever it meets, bare Exception too.
-            ray.shutdown()
-            end_processes(folder)
-            if attempt + 1 == ATTEMPTS:
-                raise Refusal(
-                    f"Ray does not start, {ATTEMPTS} times in a row ({_first_line(error)}): see that the machine has "
-                    "memory and processes to spare (free, ulimit -u), then run the same command again; or start Ray "
-                    "yourself with `ray start --head` and give its HOST:PORT with --address"
-                ) from error
-
-
-def _init(**options: Any) -> None:
+def answers(address: str) -> bool:
+    """Whether a server takes calls at HOST:PORT."""
+    host, _, port = address.rpartition(":")
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
-    finally:
-        listen()  # Ray has taken the signals.
+        socket.create_connection((host.strip("[]"), int(port)), LOOK_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def end_session(leader: int) -> None:
+    """End all processes of the session that a process has begun, whoever has started them, and see that they end; the
+    one that calls this is spared.
+    """
+    if leader != os.getpid():
+        with suppress(OSError):
+            os.killpg(leader, signal.SIGKILL)
+    until = time.monotonic() + _END_SECONDS
+    while (left := _session(leader) - {os.getpid()}) and time.monotonic() < until:
+        for process in left:
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _session(leader: int) -> set[int]:
+    """The living processes of a session, where the system shows them in /proc."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session, *_ = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(session) == leader and state not in "ZX":
+                found.add(int(file.parent.name))
+    return found

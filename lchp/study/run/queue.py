@@ -43,20 +43,26 @@ class TrialQueue:
         places: Callable[[ResolvedTrial], Places],
         is_done: Callable[[Path], bool],
         more: Callable[[], ResolvedTrial | None] | None = None,
-        slots: int = 1,
     ) -> None:
-        """``trials`` are planned, in this order; ``more`` is what a search suggests beyond them until it is None, asked
-        for no more than fill the ``slots``: whoever knows more results suggests better.
-        """
+        """``trials`` are planned, in this order; ``more`` is what a search suggests beyond them until it is None."""
         self._waiting = list(trials)
         self._places = _by_name(places)
-        self._is_done, self._more, self._slots = is_done, more, slots
+        self._is_done, self._more = is_done, more
+        self.slots = 1
+        """How many trials may run at once. A search is asked for no more: knowing more results it suggests better."""
         self._running: dict[str, Job] = {}
+        self._begun: set[str] = set()
+        """The names of trials that wait to go on, or did."""
 
     @property
     def finished(self) -> bool:
         """Whether nothing runs, waits or can still be suggested."""
         return not (self._running or self._waiting or self._more)
+
+    @property
+    def attempts(self) -> list[str]:
+        """The attempts that run."""
+        return list(self._running)
 
     def running(self, attempt: str) -> Job:
         """The job that was given to an attempt."""
@@ -68,7 +74,7 @@ class TrialQueue:
         for place, trial in enumerate(self._waiting):
             if busy.isdisjoint(self._ahead(trial)):
                 return self._start(attempt, self._waiting.pop(place))
-        while self._more and len(self._waiting) + len(self._running) < self._slots:
+        while self._more and len(self._waiting) + len(self._running) < self.slots:
             suggested = self._more()
             if suggested is None:
                 self._more = None
@@ -81,6 +87,16 @@ class TrialQueue:
     def end(self, attempt: str) -> ResolvedTrial:
         """A job ended, however it did; gives its trial."""
         return self._running.pop(attempt).trial
+
+    def again(self, trial: ResolvedTrial) -> None:
+        """A trial that ended before its end is the next."""
+        self._begun.add(trial.name)
+        self._waiting.insert(0, trial)
+
+    def stop(self) -> None:
+        """What has not begun, and what a search could suggest, is given up."""
+        self._waiting = [trial for trial in self._waiting if trial.name in self._begun]
+        self._more = None
 
     def _ahead(self, trial: ResolvedTrial) -> Iterator[Path]:
         """The courses of the stages of a trial that are not done."""

@@ -1,118 +1,105 @@
-"""Trials under Ray Tune: how many at once; which is next, and what becomes of each, is the driver's."""
+"""Trials under Ray Tune, which runs in a process of its own (:mod:`lchp.study.run.ray_process`): as often as it takes.
+
+What Ray asks and tells is handed to the driver. Where Ray does not start, or a part of it dies, all that it has started
+is ended, and it is started again: trials go on from their files.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import ray
-from ray import tune
-from ray.tune.search import Searcher
-
-from lchp.study.run.cluster import cluster
+from lchp.errors import Refusal
+from lchp.study.run.cluster import FINISHED, START_SECONDS, Cluster, Lost, Unstarted
 from lchp.study.run.driver import Driver
 from lchp.study.run.recorder import Recorder
-from lchp.study.run.scratch import scratch_folder
-from lchp.study.run.trainable import Session, TrialTrainable
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
+
+ATTEMPTS = 3
+"""On a busy machine one start of Ray in five has failed."""
+RESTARTS = 3
+
+
+class LostForGood(ValueError):
+    """Ray was lost too often; says what to do."""
 
 
 def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
     """Train trials to their end: the given ones in this order, or, where none are, what a search still suggests.
 
     A trial that fails does not keep the others from going on; the recorder knows which did.
+
+    Raises:
+        Refusal: Ray does not start, the cluster cannot be joined, or it has too little for one trial.
+        LostForGood: Ray was lost more than :data:`RESTARTS` times.
     """
-    runtime = recorder.materials.runtime
-    device = runtime.device
-    with cluster(study, device) as resources, scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        materials = {dataset: ray.put(part) for dataset, part in recorder.materials.by_dataset().items()}
-        session = Session(runtime, materials, study.search.objective.key if study.search else None)
-        slots = _concurrent(study, resources)
-        driver = Driver(study, trials, recorder, slots)
-        tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(TrialTrainable, session=session), resources),
-            tune_config=tune.TuneConfig(
-                search_alg=_Asking(driver),
-                num_samples=-1,  # until the driver has no more
-                max_concurrent_trials=slots,
-                # Workers that stay have kept GPU memory (ray#32698).
-                reuse_actors=not device.startswith("cuda"),
-                trial_name_creator=lambda trial: str(trial.trial_id),
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                storage_path=str(scratch),
-                name=study.name,
-                verbose=0,
-                callbacks=[_Telling(driver)],
-                # A trial goes on from its own files; Ray would ask for a checkpoint after its last step.
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
+    driver = Driver(study, trials, recorder)
+    failed = lost = 0
+    while not driver.finished:
+        cluster = Cluster(study, recorder.materials)
+        done = "joined" if cluster.address else "started"
+        try:
+            with cluster:
+                _serve(cluster, driver)
+        except Unstarted as error:
+            failed += 1
+            # A cluster that was there may be on its way back.
+            if failed == ATTEMPTS or (cluster.address and not lost):
+                raise Refusal(_unstarted(cluster.address, str(error))) from error
+            recorder.say(f"Ray is not {done} ({error}): that is tried again ({failed + 1} of {ATTEMPTS})")
+        except Lost as error:
+            if driver.finished:
+                break
+            failed, lost, begun = 0, lost + 1, driver.lost()
+            if lost > RESTARTS:
+                raise LostForGood(
+                    f"{error}, {lost} times: see that the machine has memory and processes to spare (free, ulimit -u, "
+                    "dmesg), then run the same command again: trials go on from their checkpoints"
+                ) from error
+            recorder.say(
+                f"{error}: it is {done} again ({lost} of {RESTARTS}), trials go on from their checkpoints "
+                f"({begun} had begun)"
+            )
+    driver.close()
+
+
+def _serve(cluster: Cluster, driver: Driver) -> None:
+    """Hand on what Ray's process asks and tells until all trials have ended."""
+    # Somebody's cluster is left in order.
+    while cluster.address or not driver.finished:
+        match cluster.message(seconds=1.0):
+            case ("done",) if driver.finished:
+                return
+            case ("done",):
+                raise Lost("Ray has ended before the trials")
+            case ("up", slots, _):
+                driver.queue.slots = slots
+            case ("next", attempt):
+                job = driver.next(attempt)
+                cluster.answer(FINISHED if job is None and driver.finished else job)
+            case ("started", attempt):
+                driver.started(attempt)
+            case ("epochs", attempt, result):
+                driver.epochs(attempt, result)
+            case ("completed", attempt, objective):
+                driver.completed(attempt, objective)
+            case ("failed", attempt, names, text):
+                driver.failed(attempt, names, text)
+        for attempt in driver.overdue():
+            cluster.end(attempt)
+        # On somebody's cluster a trial may wait for its place.
+        if not cluster.address and driver.is_stuck(START_SECONDS):
+            raise Lost("Ray has not begun with a trial for longer than failures.silent")
+
+
+def _unstarted(address: str | None, reason: str) -> str:
+    if address:
+        return (
+            f"Ray cluster {address} cannot be joined ({reason}): see that it runs this version of Ray and Python, and "
+            "where it asks for a token that RAY_AUTH_MODE=token and RAY_AUTH_TOKEN are set here as there"
         )
-        tuner.fit()
-        driver.close()
-
-
-class _Asking(Searcher):  # type: ignore[misc]
-    """Asks the driver which job is next. Ray asks again where there is none now.
-
-    Ray's own grid copies the whole of it for every trial; a job holds one.
-    """
-
-    def __init__(self, driver: Driver) -> None:
-        super().__init__()
-        self.driver = driver
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next ``job``."""
-        job = self.driver.next(trial_id)
-        if job is None:
-            return str(Searcher.FINISHED) if self.driver.finished else None
-        return {"job": job}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the driver is told by callbacks."""
-
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Ray writes its searchers to its own checkpoints, from which nothing is ever restored."""
-        return object, ()
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: a study goes on from its own files."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as :meth:`save`."""
-
-
-class _Telling(tune.Callback):  # type: ignore[misc]
-    """Tells the driver what Ray reports of a trial."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """As those of searchers."""
-        return tune.Callback, ()
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.driver.started(trial.trial_id)
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        self.driver.epochs(trial.trial_id, result)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.driver.completed(trial.trial_id, trial.last_result.get("objective"))
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "the worker died"
-        self.driver.failed(trial.trial_id, text)
-
-
-def _concurrent(study: Study, resources: dict[str, float]) -> int:
-    """Most trials at once: what the cluster holds, and no more than the study allows."""
-    there = ray.cluster_resources()
-    holds = [int(there.get(name.upper(), 0.0) / amount + 1e-9) for name, amount in resources.items() if amount]
-    return min([*holds, *([study.resources.concurrent] if study.resources.concurrent else [])])
+    return (
+        f"Ray does not start, {ATTEMPTS} times in a row ({reason}): see that the machine has memory and processes to "
+        "spare (free, ulimit -u), then run the same command again; or start Ray yourself with `ray start --head` and "
+        "give its HOST:PORT with --address"
+    )

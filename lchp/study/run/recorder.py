@@ -145,6 +145,12 @@ class Recorder:
         for warning in read_evidence(self.store / entry.folder).warnings:
             self._say(entry, f"warning: {warning}")
 
+    def again(self, trial: ResolvedTrial, line: str) -> None:
+        """A trial was ended, and goes on: its run does, too."""
+        entry = self.entry(trial)
+        self._change(entry, message=line)
+        self._say(entry, line)
+
     def fail(self, trial: ResolvedTrial, message: str) -> None:
         """A trial ended before its end; the last line of ``message`` is told, all of it kept in its run."""
         self._end(self.entry(trial), message, "failed")

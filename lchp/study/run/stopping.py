@@ -22,7 +22,6 @@ class Stopped(KeyboardInterrupt):
 
 _asked: list[int] = []
 """The signals that came, first to last."""
-_listening = False
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -32,46 +31,20 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def listen() -> None:
-    """Inside :func:`stoppable`: take the signals again after something else took them, as Ray does when it starts."""
-    if _listening:
-        _take()
-
-
-def _take() -> None:
-    for number in SIGNALS:
-        # One that is ignored stays so: under nohup a closed terminal ends nothing.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
-
-
-@contextmanager
-def naming_the_signal() -> Iterator[None]:
-    """What waits in Ray's core ends with a KeyboardInterrupt of Ray's own, which says nothing: it becomes the
-    :class:`Stopped` of the signal that came.
-    """
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        if isinstance(error, Stopped) or not _asked:
-            raise
-        raise Stopped(_asked[0]) from error
-
-
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Turn the signals into :class:`Stopped` while the block runs; only the main thread hears them."""
-    global _listening
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _asked.clear()
-    _listening = True
-    _take()
+    for number in SIGNALS:
+        # One that is ignored stays so: under nohup a closed terminal ends nothing.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
         yield
     finally:
-        _listening = False
         for number, handler in before.items():
             signal.signal(number, handler)

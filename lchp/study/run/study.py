@@ -20,7 +20,6 @@ from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
 from lchp.study.run.results import as_text, make_tables, run_or_key
 from lchp.study.run.scribe import Scribe
-from lchp.study.run.stopping import naming_the_signal
 from lchp.study.run.sync import command
 from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
@@ -59,7 +58,7 @@ def run_study(
         scribe = Scribe(uri, study.name, folder, runtime.store, claimed.run)
         with impatient(), Writer(scribe, log.say, log.failure) as writer:
             recorder = Recorder(materials, writer, Ledger(folder), study.count, log.say, study.references)
-            with _true_states(recorder, log), naming_the_signal():
+            with _true_states(recorder, log):
                 shown = {"study": study.name, "question": study.question or "", "trials": study.count}
                 recorder.begin(study.name, shown)
                 recorder.leave(claimed.gone)

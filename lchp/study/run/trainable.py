@@ -5,6 +5,7 @@ its own files.
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -30,8 +31,8 @@ class Session:
     """What the trials of one study have in common; Ray carries it to each worker once.
 
     ``materials`` holds what the driver prepared (:meth:`lchp.study.run.prepare.Materials.by_dataset`), or references to
-    it in Ray's store, so that a worker fetches its own trial's dataset alone. A search says in ``objective`` which
-    final score it wants.
+    it, pickled, in Ray's store, so that a worker fetches its own trial's dataset alone. A search says in ``objective``
+    which final score it wants.
     """
 
     runtime: Runtime
@@ -49,7 +50,7 @@ class Session:
 @lru_cache(maxsize=1)
 def _fetched(reference: ray.ObjectRef) -> Mapping[Hashable, Material]:
     """The materials of a dataset, unpickled once in a worker however many trials it goes on with."""
-    materials: Mapping[Hashable, Material] = ray.get(reference)
+    materials: Mapping[Hashable, Material] = pickle.loads(ray.get(reference))
     return materials
 
 

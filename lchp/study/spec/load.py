@@ -16,7 +16,7 @@ from lchp.errors import Refusal
 from lchp.study.spec.complaints import TRUTH, check, unknown_key
 from lchp.study.spec.parse import shortened
 from lchp.study.spec.presence import missing_files, require_files
-from lchp.study.spec.schema import Resources, Search, StudyKeys, Table, TrialKeys
+from lchp.study.spec.schema import Failures, Resources, Search, StudyKeys, Table, TrialKeys
 from lchp.study.spec.source import Source, options, read
 from lchp.study.spec.space import searched
 from lchp.study.spec.tables import check_tables
@@ -49,6 +49,7 @@ class Study:
     search: Search | None
     seeds: tuple[int, ...]
     resources: Resources
+    failures: Failures
     tables: tuple[Table, ...]
     trials: tuple[ResolvedTrial, ...]
     references: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ class Study:
         return ResolvedTrial(suggestion_name(number, varied), config, varied, number)
 
     def identity(self) -> dict[str, Any]:
-        """What the results in the study's folder depend on, in its normal form: without paths, resources and tables."""
+        """What the results in the study's folder depend on, in its normal form: nothing of paths, machines, tables."""
         search = {"search": self.search.model_dump(mode="json") if self.search else None}
         return {
             "name": self.name,
@@ -144,7 +145,8 @@ def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
             "nothing but where their data lie: make them several studies"
         )
     return Study(
-        keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds, keys.resources, keys.tables, trials,
+        keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds,
+        keys.resources, keys.failures, keys.tables, trials,
         tuple(method for name, methods in REFERENCES.items() if name in keys.references for method in methods),
     )  # fmt: skip
 

@@ -115,6 +115,9 @@ class Resources(Config):
     concurrent: int | None = Field(
         None, ge=1, le=4096, description="most trials at once; unset: as many as the machine holds"
     )
+    time_limit: float | None = Field(
+        None, gt=0, le=100_000, description="hours that a trial may train before it is ended; unset: no limit"
+    )
 
     @field_validator("gpus")
     @classmethod
@@ -123,6 +126,24 @@ class Resources(Config):
         if gpus > 1 and not gpus.is_integer():
             raise ValueError("must be a share of one GPU, at most 1, or a whole number of them")
         return gpus
+
+
+class Failures(Config):
+    """What happens when trials end before their end."""
+
+    retries: int = Field(
+        2, ge=0, le=1000, description="how often a trial that the machine has ended goes on from its last checkpoint"
+    )
+    stop_after: int | None = Field(
+        None, ge=1, le=100_000, description="failed trials after which no further one is started; unset: all are"
+    )
+    silent: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="minutes without a finished epoch after which a worker is ended, as a fault of the machine; "
+        "unset: never",
+    )
 
 
 class StudyKeys(Config):
@@ -140,6 +161,7 @@ class StudyKeys(Config):
         (), description=f"what the regressor reaches on true boxes, beside the results: {', '.join(REFERENCES)}"
     )
     resources: Resources = Resources()
+    failures: Failures = Failures()
     tables: Annotated[tuple[Table, ...], Field(min_length=1)] = Field(
         (Table(),), description="tables; unset: one over all that varies"
     )

@@ -1,24 +1,37 @@
-"""How Ray is started, with a ``ray.init`` that starts nothing; test_ray_tune.py starts it."""
+"""How the process that talks to Ray is started, watched and ended, with processes that know no Ray."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
-from ray._private import ray_constants
 
 import tests.study.small as small
 from lchp.errors import Refusal
 from lchp.study.run import cluster as module
-from lchp.study.run.cluster import ATTEMPTS, QUIET, cluster
+from lchp.study.run import ray_tune
+from lchp.study.run.cluster import QUIET, Cluster, Lost, Unstarted, answers, end_session, environment, resources
+from lchp.study.run.prepare import Materials
+from lchp.study.run.ray_tune import ATTEMPTS, RESTARTS, LostForGood
 from lchp.study.spec.load import Study
+from lchp.training.material import Runtime
+from tests.study.run.processes import lives
+
+IN_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+TALKS = """
+import os, signal, subprocess, time
+from multiprocessing.connection import Connection
+requests = Connection(int(sys.argv[1]))
+requests.recv_bytes()
+"""
 
 
 @pytest.fixture
@@ -27,125 +40,318 @@ def study(tmp_path: Path) -> Study:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The options of every ``ray.init``, which starts nothing."""
-    calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
-    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    monkeypatch.setattr(os, "environ", environment)
-    return calls
+def server() -> Iterator[socket.socket]:
+    """Something that listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
 
 
-def failing(times: int, calls: list[dict[str, Any]]) -> Callable[..., None]:
-    """A ``ray.init`` that fails so often."""
-
-    def init(**options: Any) -> None:
-        calls.append(options)
-        if len(calls) <= times:
-            raise Exception("\nThe current node timed out during startup.\nmore")
-
-    return init
+def address(server: socket.socket) -> str:
+    host, port = server.getsockname()
+    return f"{host}:{port}"
 
 
-def test_cluster_of_its_own_is_local_whatever_runs_on_the_machine(study: Study, started: list[dict[str, Any]]) -> None:
-    with cluster(study, "cpu") as resources:
-        assert resources["gpu"] == 0
-        folder = Path(started[0]["_temp_dir"])
-        assert folder.is_dir()
-    assert started[0]["address"] == "local"
-    assert started[0]["_node_ip_address"] == "127.0.0.1"
-    assert not folder.exists()
+def talking(monkeypatch: pytest.MonkeyPatch, study: Study, folder: Path, code: str) -> Cluster:
+    """A cluster whose process runs ``code``, with the pipe to us as ``requests``."""
+    monkeypatch.setattr(module, "_CODE", TALKS + code)
+    monkeypatch.setattr(module, "_END_SECONDS", 1.0)
+    return Cluster(study, Materials(Runtime(folder / "store", folder / "cache")))
 
 
-def test_cluster_of_its_own_is_guarded_by_a_token_on_loopback(study: Study, started: list[dict[str, Any]]) -> None:
-    os.environ.update(RAY_AUTH_MODE="disabled", http_proxy="http://proxy:3128")
-    os.environ.pop("RAY_AUTH_TOKEN", None)
-    with cluster(study, "cpu"):
-        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-        assert "RAY_AUTH_MODE" not in os.environ, "Ray then asks for the token"
-        assert ray._private.services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
-        assert "127.0.0.1" in os.environ["no_proxy"]
-        assert QUIET.items() <= os.environ.items()
+def until_message(cluster: Cluster) -> tuple[Any, ...]:
+    """The next message, which comes."""
+    while True:
+        message = cluster.message(1.0)
+        if message is not None:
+            return message
 
 
-def test_cluster_token_of_the_user_is_kept(study: Study, started: list[dict[str, Any]]) -> None:
-    os.environ["RAY_AUTH_TOKEN_PATH"] = "mine"
-    os.environ.pop("RAY_AUTH_TOKEN", None)
-    with cluster(study, "cpu"):
-        assert "RAY_AUTH_TOKEN" not in os.environ
+def test_environment_of_a_cluster_of_its_own_is_guarded_by_a_token_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    given = environment(own=True)
+    assert len(given["RAY_AUTH_TOKEN"]) == 64
+    assert "RAY_AUTH_MODE" not in given, "Ray then asks for the token"
+    assert given["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0", "Ray then takes loopback where it is told so"
+    assert "127.0.0.1" in given["no_proxy"]
+    assert QUIET.items() <= given.items()
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
 
 
-def test_cluster_at_an_address_is_joined_as_it_is(study: Study, started: list[dict[str, Any]]) -> None:
-    os.environ.update(RAY_ADDRESS="head:6379", RAY_AUTH_MODE="disabled")
-    with cluster(study, "cpu"):
-        assert os.environ["RAY_AUTH_MODE"] == "disabled"
-    assert started[0]["address"] == "head:6379"
-    assert {"num_cpus", "_temp_dir", "_node_ip_address"}.isdisjoint(started[0])
+def test_environment_token_of_the_user_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "mine")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    assert "RAY_AUTH_TOKEN" not in environment(own=True)
 
 
-def test_cluster_quota_of_the_control_group_counts(
-    study: Study, started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_environment_of_somebodys_cluster_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    given = environment(own=False)
+    assert given["RAY_AUTH_MODE"] == "disabled"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in given
+
+
+def test_resources_of_a_trial_are_gpus_on_cuda_alone(tmp_path: Path) -> None:
+    study = small.load(tmp_path, small.GRID, "resources={gpus: 0.5, cpus: 3}")
+    assert resources(study, "cuda") == {"cpu": 3.0, "gpu": 0.5}
+    assert resources(study, "cpu") == {"cpu": 3.0, "gpu": 0.0}
+
+
+def test_answers_tells_a_server_that_listens_from_one_that_is_gone(server: socket.socket) -> None:
+    where = address(server)
+    assert answers(where)
+    server.close()
+    assert not answers(where)
+
+
+@IN_PROC
+def test_end_session_ends_processes_whose_parent_is_gone_and_those_that_are_stopped() -> None:
+    code = (
+        "import subprocess as s; [print(s.Popen(['sleep', '100'], process_group=0, stdout=-3).pid) for _ in range(2)]"
+    )
+    leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE, text=True)
+    assert leader.stdout is not None
+    with leader, leader.stdout:
+        left = [int(line) for line in leader.stdout.read().split()]
+    os.kill(left[0], signal.SIGSTOP)
+    assert all(map(lives, left))
+    end_session(leader.pid)
+    assert not any(map(lives, left))
+
+
+@IN_PROC
+def test_cluster_leaves_neither_process_nor_folder(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "cores", lambda: 3)
-    with cluster(study, "cpu"):
-        assert started[0]["num_cpus"] == 3
+    code = (
+        "requests.send(('up', 2, {})); requests.send(('pid', subprocess.Popen(['sleep', '100']).pid)); time.sleep(100)"
+    )
+    with suppress(KeyboardInterrupt), talking(monkeypatch, study, tmp_path, code) as cluster:
+        assert until_message(cluster) == ("up", 2, {})
+        _, left = until_message(cluster)
+        assert cluster.folder.is_dir()
+        raise KeyboardInterrupt
+    assert not cluster.folder.exists()
+    assert not lives(left)
 
 
-def test_cluster_that_starts_late_is_tried_again(
-    study: Study, started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "kind", "told"),
+    [
+        ("requests.send(('unstarted', 'timed out'))", Unstarted, "^timed out$"),
+        ("requests.send(('refused', 'too few'))", Refusal, "^too few$"),
+        ("requests.send(('crashed', 'Traceback\\nTuneError: what'))", Lost, r"Ray has failed \(TuneError: what\)"),
+        ("os.kill(os.getpid(), signal.SIGABRT)", Unstarted, r"has ended \(SIGABRT\)"),
+        ("import nothing_of_that_name", Unstarted, r"has ended \(ModuleNotFoundError: No module named 'nothing_of"),
+    ],
+)
+def test_cluster_message_that_nothing_goes_on_is_raised(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[Exception], told: str
 ) -> None:
-    monkeypatch.setattr(ray, "init", failing(ATTEMPTS - 1, started))
-    with cluster(study, "cpu") as resources:
-        assert resources["cpu"] == 1
-    assert len(started) == ATTEMPTS
+    with pytest.raises(kind, match=told), talking(monkeypatch, study, tmp_path, code) as cluster:
+        until_message(cluster)
 
 
-def test_cluster_that_never_starts_is_refused_with_remedy(
-    study: Study, started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_cluster_whose_process_aborts_is_lost_and_names_the_server_that_is_gone(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: socket.socket
 ) -> None:
-    monkeypatch.setattr(ray, "init", failing(9, started))
+    where = address(server)
+    server.close()
+    code = f"requests.send(('up', 2, {{'gcs_server': {where!r}}})); time.sleep(0.5); os.abort()"
+    with talking(monkeypatch, study, tmp_path, code) as cluster:
+        until_message(cluster)
+        with pytest.raises(Lost, match="Ray's gcs_server is gone"):
+            until_message(cluster)
+
+
+def test_cluster_whose_server_is_gone_is_lost_though_its_process_lives(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: socket.socket
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    code = f"requests.send(('up', 2, {{'raylet': {address(server)!r}}})); time.sleep(100)"
+    with talking(monkeypatch, study, tmp_path, code) as cluster:
+        until_message(cluster)
+        assert cluster.message(0.05) is None
+        server.close()
+        with pytest.raises(Lost, match="Ray's raylet is gone"):
+            until_message(cluster)
+
+
+def test_cluster_worker_that_fails_because_its_node_is_gone_is_no_failure(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: socket.socket
+) -> None:
+    where = address(server)
+    server.close()
+    code = f"requests.send(('up', 2, {{'raylet': {where!r}}})); requests.send(('failed', 'p', (), '')); time.sleep(100)"
+    with talking(monkeypatch, study, tmp_path, code) as cluster:
+        until_message(cluster)
+        with pytest.raises(Lost, match="Ray's raylet is gone"):
+            until_message(cluster)
+
+
+def test_cluster_whose_process_says_nothing_more_is_lost(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 1.5)
+    with talking(monkeypatch, study, tmp_path, "requests.send(('up', 2, {})); time.sleep(100)") as cluster:
+        until_message(cluster)
+        assert cluster.message(1.0) is None
+        with pytest.raises(Lost, match=r"has said nothing for 1\.5 s"):
+            until_message(cluster)
+
+
+def test_cluster_that_does_not_start_in_time_is_given_up(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", 0.1)
+    with (
+        pytest.raises(Unstarted, match=r"nothing has happened for 0\.1 s"),
+        talking(monkeypatch, study, tmp_path, "time.sleep(100)") as cluster,
+    ):
+        until_message(cluster)
+
+
+class Scripted:
+    """A cluster that says what was written for it, one list for each time that it is started."""
+
+    script: list[list[object]]
+    address: str | None = None
+
+    def __init__(self, *_: object) -> None:
+        self.lines = self.script.pop(0)
+        self.answers: list[object] = []
+
+    def __enter__(self) -> Scripted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def message(self, seconds: float) -> object:
+        line = self.lines.pop(0)
+        if isinstance(line, Exception):
+            raise line
+        return line
+
+    def answer(self, answer: object) -> None:
+        self.answers.append(answer)
+
+
+class Told:
+    """A driver of one trial, which ends with the first message that says so."""
+
+    def __init__(self, *_: object) -> None:
+        self.queue = self
+        self.finished, self.slots = False, 0
+
+    def completed(self, attempt: str, objective: object) -> None:
+        self.finished = True
+
+    def lost(self) -> int:
+        return 1
+
+    def is_stuck(self, seconds: float) -> bool:
+        return self.slots == STUCK
+
+    def overdue(self) -> Sequence[str]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class Saying:
+    materials = None
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+UP = ("up", 2, {})
+STUCK = 7
+END: list[object] = [UP, ("completed", "p", None)]
+
+
+def trained(
+    monkeypatch: pytest.MonkeyPatch, study: Study, *script: list[object], address: str | None = None
+) -> list[str]:
+    """What ``train`` says over such clusters."""
+    monkeypatch.setattr(Scripted, "script", [list(lines) for lines in script], raising=False)
+    monkeypatch.setattr(Scripted, "address", address)
+    monkeypatch.setattr(ray_tune, "Cluster", Scripted)
+    monkeypatch.setattr(ray_tune, "Driver", Told)
+    recorder = Saying()
+    ray_tune.train(study, study.trials, recorder)  # type: ignore[arg-type]
+    assert Scripted.script == [], "every cluster was started"
+    return recorder.lines
+
+
+def test_train_cluster_that_starts_late_is_tried_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    late: list[object] = [Unstarted("The current node timed out during startup.")]
+    assert trained(monkeypatch, study, late, late, END) == [
+        f"Ray is not started (The current node timed out during startup.): that is tried again ({attempt} of 3)"
+        for attempt in (2, 3)
+    ]
+
+
+def test_train_cluster_that_never_starts_is_refused_with_remedy(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    late: list[object] = [Unstarted("The current node timed out during startup.")]
     told = r"Ray does not start, 3 times in a row \(The current node timed out during startup\.\): see .* --address"
-    with pytest.raises(Refusal, match=told), cluster(study, "cpu"):
-        raise AssertionError("nothing has started")
-    assert len(started) == ATTEMPTS
-    assert not Path(started[0]["_temp_dir"]).exists()
+    with pytest.raises(Refusal, match=told):
+        trained(monkeypatch, study, *[late] * ATTEMPTS)
 
 
-def test_cluster_that_cannot_be_joined_is_refused_with_remedy(
-    study: Study, started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_train_cluster_that_cannot_be_joined_is_refused_with_remedy(
+    study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    os.environ["RAY_ADDRESS"] = "head:6379"
-    monkeypatch.setattr(ray, "init", failing(9, started))
-    told = r"head:6379 cannot be joined \(The current.*RAY_AUTH_MODE=token"
-    with pytest.raises(Refusal, match=told), cluster(study, "cpu"):
-        raise AssertionError("nothing has started")
-    assert len(started) == 1
+    with pytest.raises(Refusal, match=r"head:6379 cannot be joined \(no\).*RAY_AUTH_MODE=token"):
+        trained(monkeypatch, study, [Unstarted("no")], address="head:6379")
 
 
-def test_cluster_with_too_few_gpus_is_refused(study: Study, started: list[dict[str, Any]]) -> None:
-    with pytest.raises(Refusal, match=r"resources\.gpus = 1: .* or --device cpu"), cluster(study, "cuda"):
-        raise AssertionError("no trial fits")
+def test_train_cluster_that_is_lost_is_started_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[object] = [UP, Lost("Ray's raylet is gone")]
+    assert trained(monkeypatch, study, *[lost] * RESTARTS, END) == [
+        f"Ray's raylet is gone: it is started again ({time} of 3), trials go on from their checkpoints (1 had begun)"
+        for time in (1, 2, 3)
+    ]
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
-def test_cluster_that_failed_leaves_no_process(
-    study: Study, started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_train_cluster_that_ends_or_gets_stuck_before_the_trials_is_started_again(
+    study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left: list[subprocess.Popen[bytes]] = []
+    said = trained(monkeypatch, study, [UP, ("done",)], [("up", STUCK, {})], END)
+    assert [line.partition(":")[0] for line in said] == [
+        "Ray has ended before the trials",
+        "Ray has not begun with a trial for longer than failures.silent",
+    ]
 
-    def init(**options: Any) -> None:
-        left.append(subprocess.Popen([sys.executable, "-c", "input()", options["_temp_dir"]], stdin=subprocess.PIPE))
-        raise RuntimeError("Failed to start GCS.")
 
-    monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(Refusal, match=r"Failed to start GCS\."), cluster(study, "cpu"):
-        raise AssertionError("nothing has started")
-    codes = []
-    for process in left:
-        with process:
-            assert process.stdin is not None
-            codes.append(process.wait(30))
-    assert codes == [-signal.SIGKILL] * ATTEMPTS
+def test_train_cluster_of_somebody_that_is_lost_is_joined_again_when_it_is_back(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[object] = [("up", STUCK, {}), Lost("Ray's gcs_server is gone")]
+    away: list[object] = [Unstarted("timed out")]
+    left: list[object] = [*END, ("done",)]
+    assert trained(monkeypatch, study, waits, away, left, address="head:6379") == [
+        "Ray's gcs_server is gone: it is joined again (1 of 3), trials go on from their checkpoints (1 had begun)",
+        "Ray is not joined (timed out): that is tried again (2 of 3)",
+    ]
+
+
+def test_train_cluster_that_is_lost_after_the_last_trial_is_let_go(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trained(monkeypatch, study, [*END, Lost("Ray's raylet is gone")], address="head:6379") == []
+
+
+def test_train_cluster_that_is_lost_again_and_again_ends_the_study_with_remedy(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = [UP, Lost("Ray's raylet is gone")]
+    with pytest.raises(LostForGood, match=r"Ray's raylet is gone, 4 times: .* then run the same command again"):
+        trained(monkeypatch, study, *[lost] * (RESTARTS + 1))

@@ -40,7 +40,9 @@ def queue(done: set[Path]) -> Make:
     def make(*names: str, suggested: Sequence[str] | None = None, slots: int = 1) -> TrialQueue:
         waiting: Iterator[ResolvedTrial] = iter(trials(*suggested or ()))
         more = None if suggested is None else lambda: next(waiting, None)
-        return TrialQueue(trials(*names), places, done.__contains__, more, slots)
+        made = TrialQueue(trials(*names), places, done.__contains__, more)
+        made.slots = slots
+        return made
 
     return make
 
@@ -105,6 +107,25 @@ def test_queue_search_is_asked_for_no_more_than_fill_the_slots(queue: Make, done
 def test_queue_same_trial_twice_is_not_trained_by_two(queue: Make) -> None:
     line = queue(suggested=["1", "1"], slots=2)
     assert [name(line.next("p")), name(line.next("q"))] == ["1", None]
+
+
+def test_queue_trial_that_ended_before_its_end_is_the_next(queue: Make) -> None:
+    line = queue("1", "2", "3")
+    assert [name(line.next(attempt)) for attempt in "pq"] == ["1", "2"]
+    line.again(line.end("q"))
+    assert [name(line.next(attempt)) for attempt in "rs"] == ["2", "3"]
+
+
+def test_queue_that_is_stopped_gives_only_what_has_begun(queue: Make) -> None:
+    line = queue("1", "2", "3", suggested=["4"], slots=3)
+    assert [name(line.next(attempt)) for attempt in "pq"] == ["1", "2"]
+    line.again(line.end("q"))
+    line.stop()
+    assert [name(line.next(attempt)) for attempt in "rs"] == ["2", None]
+    assert not line.finished
+    for attempt in "pr":
+        line.end(attempt)
+    assert line.finished
 
 
 def test_queue_references_are_shared_out_and_hold_no_trial(queue: Make, done: set[Path]) -> None:

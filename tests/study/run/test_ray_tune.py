@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +18,14 @@ import pytest
 import tests.study.small as small
 from lchp.study.run.ledger import read
 from lchp.tracking.store import client
+from tests.study.run.processes import descendants, lives
 
 FAILING = "- {refinement.rate: 1e38, delta: 0.4, tau: 0.5}\n"
-TEXT = small.TINY + "vary:\n- {delta: [0.4, 0.5], tau: 0.5, refinement.rate: 2e-3}\n" + FAILING
+TEXT = (
+    small.TINY.replace("refinement: {epochs: 2", "refinement: {epochs: 12")
+    + "vary:\n- {delta: [0.4, 0.5], tau: 0.5, refinement.rate: 2e-3}\n"
+    + FAILING
+)
 SEARCH = (
     small.TINY
     + """
@@ -50,18 +56,6 @@ def hostile(tmp_path: Path) -> dict[str, str]:
     home.mkdir()
     proxy = "http://127.0.0.1:9"
     return {"TMPDIR": str(long), "HOME": str(home), "http_proxy": proxy, "no_proxy": "", "RAY_AUTH_MODE": "disabled"}
-
-
-def descendants(pid: int) -> dict[int, list[str]]:
-    """The processes below ``pid``, each with what /proc/<pid>/stat says behind its name."""
-    stats = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            stats[int(file.parent.name)] = file.read_text().rpartition(")")[2].split()
-    found = {pid}
-    while more := {child for child, stat in stats.items() if int(stat[1]) in found} - found:
-        found |= more
-    return {one: stats[one] for one in found if one in stats}
 
 
 def listening(pids: Iterable[int]) -> list[str]:
@@ -100,25 +94,50 @@ def results(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "out/tiny/results.csv").drop(columns="run_id")
 
 
-def test_study_run_killed_and_started_again_ends_as_if_never_killed(
+def until(lines: Iterator[str], wanted: str) -> None:
+    """Read lines up to the first that holds ``wanted``."""
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if wanted in line:
+            return
+    raise AssertionError(f"{wanted!r} was not said:\n{''.join(seen)}")
+
+
+def signalled(process: subprocess.Popen[str], number: signal.Signals, name: str) -> None:
+    """Send a signal to the process that a run has started and whose command line holds ``name``."""
+    for pid in descendants(process.pid):
+        if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, number)
+            return
+    raise AssertionError(f"no {name} runs")
+
+
+def test_study_run_whose_ray_and_then_itself_are_killed_ends_as_if_nothing_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed, serial = tmp_path / "killed", tmp_path / "serial"
     killed.mkdir()
     serial.mkdir()
-    first = start(killed, TEXT)
+    first = start(killed, TEXT + "resources: {concurrent: 1}\n")
     assert first.stdout is not None
-    seen = []
-    for line in first.stdout:
-        seen.append(line)
-        if ": refinement 1" in line:
-            first.send_signal(signal.SIGKILL)
-            break
-    first.stdout.close()
-    assert first.wait() == -signal.SIGKILL, "".join(seen)
+    with first.stdout as lines:
+        until(lines, ": refinement 1 ")
+        # A worker that is stopped would hold its trial's lock for ever.
+        signalled(first, signal.SIGSTOP, "Trainable")
+        signalled(first, signal.SIGKILL, "raylet/raylet")
+        until(lines, "Ray's raylet is gone: it is started again (1 of 3)")
+        until(lines, "epochs reused")
+        until(lines, ": refinement ")
+        family = descendants(first.pid)
+        signalled(first, signal.SIGSTOP, "Trainable")
+        first.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
     states = [entry.state for entry in read(killed / "out/tiny")]
     assert "running" in states
     assert states.count("finished") < 2
+    while any(map(lives, family)):
+        time.sleep(0.1)
 
     again = start(killed, TEXT)
     said, _ = again.communicate(timeout=300)

@@ -192,6 +192,13 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
             "name: s\nresources: {gpus: 1.5}\n",
             "study.yaml:2: resources.gpus = 1.5: must be a share of one GPU, at most 1",
         ),
+        ("name: s\nresources: {time_limit: 0}\n", "study.yaml:2: resources.time_limit = 0: must be more than 0"),
+        ("name: s\nfailures:\n  retries: -1\n", "study.yaml:3: failures.retries = -1: must be at least 0"),
+        ("name: s\nfailures: {stop_after: 0}\n", "study.yaml:2: failures.stop_after = 0: must be at least 1"),
+        (
+            "name: s\nfailures: {silence: 3}\n",
+            "study.yaml:2: failures.silence = 3: unknown key: did you mean `silent`?",
+        ),
         (
             "name: s\nvary:\n  delta: [0.5]\n  view:\n  - {resize: 40, crop: 48}\n",
             "study.yaml:5: view.crop 48 is larger than view.resize 40: make it smaller",
@@ -331,8 +338,8 @@ def test_load_study_objective_of_a_method_that_epochs_do_not_measure_is_refused(
     assert f"search.objective.method = {name}: must be 'pseudo_label', 'lchp_i' or 'lchp_r'" in said
 
 
-def test_identity_ignores_paths_and_resources_and_tables(tmp_path: Path) -> None:
-    one = study(tmp_path, "name: s\ndataset: {kind: cub, path: /a}\nresources: {cpus: 2}\n")
+def test_identity_ignores_paths_and_resources_and_failures_and_tables(tmp_path: Path) -> None:
+    one = study(tmp_path, "name: s\ndataset: {kind: cub, path: /a}\nresources: {cpus: 2}\nfailures: {retries: 0}\n")
     two = study(tmp_path, "name: s\ndataset: {kind: cub, path: /b}\ntables: [{metrics: [mean_iou]}]\n")
     other = study(tmp_path, "name: s\ndataset: cub\ntau: 0.5\n")
     assert one.identity() == two.identity() != other.identity()
