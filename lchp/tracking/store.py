@@ -59,9 +59,10 @@ def why(uri: str, error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"cannot be written ({place}{error.strerror})"
-    lines = str(error).strip().splitlines()
-    # SQLAlchemy names the driver's exception before its words.
-    text = re.sub(r"^\(\S+\) ", "", lines[0]) if lines else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # SQLAlchemy may give advice first; before the driver's words it names their exception.
+    driver = (re.match(r"\(\w+(?:\.\w+)+\) (.+)", line) for line in lines)
+    text = next((named[1] for named in driver if named), lines[0])
     return f"cannot be written ({shown(text)[:300]})"
 
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import re
 import socket
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from lchp.tracking.address import shown, sqlite_file
-from lchp.tracking.store import client, ensure_experiment, open_store
+from lchp.tracking.store import client, ensure_experiment, open_store, why
 
 
 def test_open_store_without_uri_is_an_absolute_sqlite_file(store: str) -> None:
@@ -73,6 +75,20 @@ def test_open_store_two_processes_at_once_leave_a_whole_store(tmp_path: Path) ->
 def test_shown_password_is_hidden() -> None:
     assert shown("postgresql://me:secret@host/db") == "postgresql://***@host/db"
     assert shown("sqlite:////home/me/mlflow.db") == "sqlite:////home/me/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MlflowException("(sqlite3.OperationalError) database is locked\n[SQL: SELECT 1]"), "database is locked"),
+        (MlflowException("(advice of a library)\n(sqlite3.OperationalError) disk is full\n[SQL: 1]"), "disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device", "/there/a.png"), "/there/a.png: No space left on device"),
+        (ValueError("at http://me:secret@host it is cut"), "at http://***@host it is cut"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_why_is_one_line_without_a_password(error: Exception, told: str) -> None:
+    assert why("sqlite:////there/mlflow.db", error) == f"cannot be written ({told})"
 
 
 def test_ensure_experiment_repeated_is_the_same_and_lies_beside_the_store(store: str) -> None:
