@@ -14,7 +14,7 @@ from lchp.study.run.results import as_text, make_tables
 from lchp.study.spec.load import Study
 from tests.reporting.test_evidence import CONFIG, history_of, rows_of, spread
 
-SEARCH = small.TINY + "search: {trials: 5, space: {tau: [0.0, 0.5]}}\n"
+SEARCH = small.TINY + "search: {trials: 5, space: {tau: {low: 0.0, high: 0.9}}}\n"
 
 
 def _write(study: Study, folder: Path, finished: int) -> Path:
