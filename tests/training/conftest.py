@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from lchp.method.backbones import NETWORKS, _plain_cnn
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
 
@@ -46,3 +48,16 @@ def finished(shared: Runtime) -> TrialConfig:
 def runtime(tmp_path: Path, cache: Path) -> Runtime:
     """A store of the test's own."""
     return Runtime(tmp_path / "store", cache)
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """small_cnn of one block, its maps as large: a stage that is traced is traced through every layer of each of its
+    networks, each time it asks one. tests/method/test_networks.py traces the networks themselves.
+    """
+    known = NETWORKS["small_cnn"]
+    trunks = {
+        role: replace(trunk, build=lambda trunk=trunk: _plain_cnn([(trunk.channels, trunk.stride)]))
+        for role, trunk in (("classifier", known.classifier), ("regressor", known.regressor))
+    }
+    monkeypatch.setitem(NETWORKS, "small_cnn", replace(known, **trunks))

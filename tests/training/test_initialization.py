@@ -91,6 +91,7 @@ def test_stage_losses_teach_classifier_and_regressor_and_never_the_momentum_netw
 
 
 @pytest.mark.parametrize("with_regressor", [True, False])
+@pytest.mark.usefixtures("shallow")
 def test_stage_losses_trace_as_one_graph_with_the_same_values(with_regressor: bool) -> None:
     torch.compiler.reset()
     config, images = config_of(), views(1)

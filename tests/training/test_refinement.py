@@ -213,6 +213,7 @@ def test_weak_boxes_of_a_frozen_teacher_use_running_statistics_whatever_is_asked
         (*TEACHERS[3], {}),
     ],
 )
+@pytest.mark.usefixtures("shallow")
 def test_stage_losses_trace_as_one_graph_with_the_same_values(
     teacher: str, statistics: str, options: dict[str, Any]
 ) -> None:
