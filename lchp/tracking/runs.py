@@ -30,6 +30,7 @@ from lchp.vocabulary import best_on_val
 
 KEY_TAG = "lchp.key"
 ERROR_TAG = "lchp.error"
+PRUNED_TAG = "lchp.pruned"
 WARNINGS_TAG = "lchp.warnings"
 """How training degenerated, one line a kind; absent where it did not."""
 COUNTS_TAG = "lchp.counts"
@@ -113,7 +114,7 @@ def _open(mlflow_client: MlflowClient, run: Run, name: str, params: Mapping[str,
     ]
     for start in range(0, len(missing), _PARAMS_A_BATCH):
         mlflow_client.log_batch(run_id, params=missing[start : start + _PARAMS_A_BATCH])
-    _change_tags(mlflow_client, run, {**tags, ERROR_TAG: None})
+    _change_tags(mlflow_client, run, {**tags, ERROR_TAG: None, PRUNED_TAG: None})
 
 
 def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]], last: float | None = None) -> None:
@@ -254,6 +255,15 @@ def fail_run(uri: str, run_id: str, message: str, ended: int | None = None) -> N
     mlflow_client = client(uri)
     mlflow_client.set_tag(run_id, ERROR_TAG, _text(message, _LONGEST_TAG))
     mlflow_client.set_terminated(run_id, status="FAILED", end_time=ended)
+
+
+def stop_run(uri: str, run_id: str, reason: str, ended: int | None = None) -> None:
+    """Mark the run of a trial KILLED that a search did not want trained further; ``reason`` becomes its tag
+    ``lchp.pruned``; ``ended`` as of :func:`finish_run`.
+    """
+    mlflow_client = client(uri)
+    mlflow_client.set_tag(run_id, PRUNED_TAG, reason)
+    mlflow_client.set_terminated(run_id, status="KILLED", end_time=ended)
 
 
 def is_complete(uri: str, run_id: str, folder: Path) -> bool:

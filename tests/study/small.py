@@ -51,7 +51,8 @@ def train_serially(study: Study, trials: Sequence[ResolvedTrial], recorder: Reco
         result: dict[str, Any] = {"done": False}
         while not result["done"]:
             result = trainable.step()
-            driver.epochs(attempt, result)
+            if not driver.epochs(attempt, result):
+                break
         trainable.stop()
         driver.completed(attempt, result.get("objective"))
     assert driver.finished

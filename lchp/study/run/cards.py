@@ -15,7 +15,7 @@ from typing import Any, Literal
 from lchp.data.files import as_json, read_json, read_or_set_aside, write_text
 from lchp.store.study_folder import StudyFolder
 
-State = Literal["running", "finished", "failed"]
+State = Literal["running", "finished", "failed", "stopped"]
 
 OWN = "study-"
 """How the key of a study's own run begins."""
@@ -40,7 +40,7 @@ class Card:
     """The trial's place in the store."""
     state: State = "running"
     error: str | None = None
-    """Why it is ``failed``, in full."""
+    """Why it is ``failed`` or ``stopped``, in full."""
     epochs: Sequence[Mapping[str, Any]] = ()
     """The reports of a trial's epochs, each with its ``time``, as they came; the trial's files do not tell which were
     reused.
@@ -64,6 +64,12 @@ class Card:
     def failed(self, error: str) -> Card:
         """The card of a run that ended before its end."""
         return replace(self, state="failed", error=error, ended=now())
+
+    def stopped(self, reason: str) -> Card:
+        """The card of a run that was not to go on; it keeps when it ended, if it had ended so."""
+        if self.state == "stopped" and self.error == reason:
+            return self
+        return replace(self, state="stopped", error=reason, ended=now())
 
     def with_epochs(self, reports: Sequence[Mapping[str, Any]]) -> Card:
         """The card with the epochs that it does not have yet."""

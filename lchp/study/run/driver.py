@@ -55,6 +55,8 @@ class Driver:
         """Trials that have failed by themselves."""
         self._ended: dict[str, Fault] = {}
         """Why attempts were ended from here."""
+        self._pruned: dict[str, str] = {}
+        """Why a search stops attempts."""
         self._trained: list[ResolvedTrial] = []
         """Trials whose own stages are done, and of whose references one is not."""
 
@@ -76,15 +78,23 @@ class Driver:
         times.began = times.heard = self._clock()
         self.recorder.start(self.queue.running(attempt).trial)
 
-    def epochs(self, attempt: str, result: dict[str, Any]) -> None:
-        """A worker has finished an epoch; ``result`` is what its Trainable gave."""
+    def epochs(self, attempt: str, result: dict[str, Any]) -> bool:
+        """A worker has finished an epoch; ``result`` is what its Trainable gave. Gives whether it is to go on."""
         self._times[attempt].heard = self._clock()
-        trial = self.queue.running(attempt).trial
-        self.recorder.epochs(trial, int(result["global_epoch"]), result.get("reports", []), result.get("notes", []))
+        trial, reports = self.queue.running(attempt).trial, result.get("reports", [])
+        self.recorder.epochs(trial, int(result["global_epoch"]), reports, result.get("notes", []))
+        reason = None if self.search is None or result["done"] else self.search.stops(trial, reports)
+        if reason is not None:
+            self._pruned[attempt] = reason
+        return reason is None
 
     def completed(self, attempt: str, objective: float | None) -> None:
-        """A worker has finished its job, with this value of a search's objective."""
-        trial = self._end(attempt)
+        """A worker has finished its job, with this value of a search's objective, or was stopped."""
+        reason, trial = self._pruned.get(attempt), self._end(attempt)
+        if self.search and reason:
+            self.search.prune(trial)
+            self.recorder.prune(trial, reason)
+            return
         if self.search:
             self.search.tell(trial, objective)
         self._trained.append(trial)
@@ -159,6 +169,7 @@ class Driver:
 
     def _end(self, attempt: str) -> ResolvedTrial:
         self._ended.pop(attempt, None)
+        self._pruned.pop(attempt, None)
         trial, times = self.queue.end(attempt), self._times.pop(attempt)
         if times.began is not None:
             self._spent[trial.name] += self._clock() - times.began

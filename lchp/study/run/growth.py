@@ -7,7 +7,7 @@ another name, of a study that varies more keys, is found by it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,7 @@ class Growth:
     """What becomes of a study's folder with the study as it is now; trials by name."""
 
     count: int
-    """The trials that the study has now."""
+    """The trials that the study has now, those apart that a search has pruned."""
     changes: tuple[str, ...] = ()
     """The fields in which it is another than its folder holds."""
     reused: tuple[str, ...] = ()
@@ -83,20 +83,21 @@ def changes(study: Study, held: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(differences(held, json.loads(json.dumps(study.identity()))))
 
 
-def growth(study: Study, held: Mapping[str, Any], entries: Iterable[Entry], store: Path) -> Growth:
+def growth(study: Study, held: Mapping[str, Any], entries: Sequence[Entry], store: Path) -> Growth:
     """What becomes of a folder that holds a study of the identity ``held`` and the trials ``entries``, whose files are
     in ``store``.
     """
     changed = changes(study, held)
-    finished = [entry for entry in entries if entry.state == "finished"]
+    finished, pruned = ([entry for entry in entries if entry.state == state] for state in ("finished", "pruned"))
+    left = study.count - len(pruned)
     if not (changed and finished):
-        return Growth(study.count, changed, tuple(entry.name for entry in finished))
+        return Growth(left, changed, tuple(entry.name for entry in finished))
     # By what suggestions reached others were suggested: of a search nothing changes but how many they are.
-    more = study.search is not None and study.search.trials >= len(finished)
+    more = study.search is not None and study.search.trials >= len(finished) + len(pruned)
     refused = [line for line in changed if line.startswith(("search: ", "search."))]
     refused = [line for line in refused if not (more and line.startswith("search.trials: "))]
     if refused:
-        return Growth(study.count, changed, refused=tuple(refused))
+        return Growth(left, changed, refused=tuple(refused))
     configs: list[tuple[Entry, TrialConfig]] = []
     for entry in finished:
         try:
@@ -108,7 +109,7 @@ def growth(study: Study, held: Mapping[str, Any], entries: Iterable[Entry], stor
     refused += dict.fromkeys(line for _, fate in found if isinstance(fate, list) for line in fate)
     if not (reused or longer or refused):
         refused = [*changed, "no finished trial would stay"]
-    return Growth(study.count, changed, reused, longer, dropped, tuple(refused))
+    return Growth(left, changed, reused, longer, dropped, tuple(refused))
 
 
 _FATES = ("reused", "longer", "dropped")

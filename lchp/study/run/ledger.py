@@ -16,7 +16,9 @@ from lchp.store.study_folder import StudyFolder, store_of
 GONE = "its process is gone: the same command continues it"
 """What is said of a trial, or of its run, that no process is at work on and that was not ended."""
 
-State = Literal["waiting", "running", "finished", "failed", "stopped"]
+State = Literal["waiting", "running", "finished", "pruned", "failed", "stopped"]
+ENDED = ("finished", "pruned")
+"""The states of trials of which nothing is left to train."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count, product
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -20,7 +21,7 @@ from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.load import Study
-from lchp.study.spec.schema import Choice, Range, Search
+from lchp.study.spec.schema import Choice, Pruner, Range, Search
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.identity import trial_key
 
@@ -57,6 +58,12 @@ def completed(study: OptunaStudy) -> list[FrozenTrial]:
     return found
 
 
+def pruned(study: OptunaStudy) -> list[FrozenTrial]:
+    """The suggestions that were stopped before their end, by number."""
+    found: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    return found
+
+
 def best(study: OptunaStudy) -> FrozenTrial | None:
     """The suggestion with the highest objective, the first of equals; None before any is complete."""
     return max(completed(study), key=lambda trial: (trial.value, -trial.number), default=None)
@@ -78,7 +85,8 @@ class ContinuedSearch:
         self.stored = open_search(study.name, folder)
         self.space = distributions(study.search.space)
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self.missing = study.count - len(completed(self.stored))
+        self.missing = study.count - len(completed(self.stored)) - len(pruned(self.stored))
+        self.stored.pruner = _pruner(study.search.pruner)
         self._asked: dict[int, Trial] = {}
         self._known: set[str] = set()
         for trial in self.stored.get_trials(deepcopy=False):
@@ -153,10 +161,41 @@ class ContinuedSearch:
         self._known.add(key)
         return known
 
+    def stops(self, trial: ResolvedTrial, epochs: Sequence[Mapping[str, Any]]) -> str | None:
+        """Hear of some of a trial's epochs, each with its ``step`` over both stages and its ``metrics``; gives why the
+        trial is to be stopped, or None. Its rungs are kept on disk.
+        """
+        asked = self._asked[trial.number]
+        known = self.stored.get_trials(deepcopy=False)[trial.number].intermediate_values
+        for epoch in epochs:
+            value = self.search.objective.so_far(epoch["metrics"])
+            if value is not None and epoch["step"] not in known:
+                asked.report(value, epoch["step"])
+        if self.search.pruner is None or not asked.should_prune():
+            return None
+        values = self.stored.get_trials(deepcopy=False)[trial.number].intermediate_values
+        step = max(values)
+        return (
+            f"pruned by {self.search.pruner.kind} after epoch {step}: {self.search.objective.metric} "
+            f"{values[step]:.4f} on val, at best {max(values.values()):.4f}"
+        )
+
+    def prune(self, trial: ResolvedTrial) -> None:
+        """The trial was stopped."""
+        self.stored.tell(self._asked.pop(trial.number), state=TrialState.PRUNED)
+
     def tell(self, trial: ResolvedTrial, objective: float | None) -> None:
         """The trial is finished with this objective; None where it has failed."""
         state = TrialState.FAIL if objective is None else TrialState.COMPLETE
         self.stored.tell(self._asked.pop(trial.number), objective, state=state)
+
+
+def _pruner(pruner: Pruner | None) -> BasePruner:
+    if pruner is None:
+        return NopPruner()
+    if pruner.kind == "median":
+        return MedianPruner(n_startup_trials=pruner.startup, n_warmup_steps=pruner.grace)
+    return SuccessiveHalvingPruner(min_resource=pruner.grace, reduction_factor=pruner.reduction)
 
 
 def _sampler(search: Search, number: int) -> BaseSampler:

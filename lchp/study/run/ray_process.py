@@ -123,6 +123,13 @@ class Parent:
         """Send a message; nothing comes back."""
         self.requests.send((name, *arguments))
 
+    def stops(self, attempt: str, result: dict[str, Any]) -> bool:
+        """An epoch has ended; gives whether the attempt is to end."""
+        self.tell(
+            "epochs", attempt, {name: result.get(name, []) for name in ("global_epoch", "done", "reports", "notes")}
+        )
+        return not self.requests.recv()
+
     def next(self, attempt: str) -> Job | str | None:
         """The job of a new attempt; None where there is none now, :data:`FINISHED` where none will come."""
         self.tell("next", attempt)
@@ -164,6 +171,7 @@ def _fit(setup: Setup, slots: int, parent: Parent, attempts: dict[str, Any]) -> 
             storage_path=str(setup.folder / "tune"),
             name="study",
             verbose=0,
+            stop=_Deciding(parent),
             callbacks=[_Telling(parent, attempts)],
             # A trial goes on from its own files; Ray would ask for a checkpoint after its last step.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -203,6 +211,24 @@ class _Asking(Searcher):  # type: ignore[misc]
         """Nothing, as :meth:`save`."""
 
 
+class _Deciding(tune.Stopper):  # type: ignore[misc]
+    """Tells the driver of every epoch, and ends the trial where it says so."""
+
+    def __init__(self, parent: Parent) -> None:
+        self.parent = parent
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self.parent.stops(trial_id, result)
+
+    def stop_all(self) -> bool:
+        """Never: the driver has no more jobs then."""
+        return False
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """As those of searchers."""
+        return tune.stopper.NoopStopper, ()
+
+
 class _Telling(tune.Callback):  # type: ignore[misc]
     """Tells the driver what Ray reports of a trial."""
 
@@ -223,10 +249,6 @@ class _Telling(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self.attempts[trial.trial_id] = trial
         self.parent.tell("started", trial.trial_id)
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        told = {name: result.get(name, []) for name in ("global_epoch", "reports", "notes")}
-        self.parent.tell("epochs", trial.trial_id, told)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self.attempts.pop(trial.trial_id, None)

@@ -80,7 +80,7 @@ def _serve(cluster: Cluster, driver: Driver) -> None:
             case ("started", attempt):
                 driver.started(attempt)
             case ("epochs", attempt, result):
-                driver.epochs(attempt, result)
+                cluster.answer(driver.epochs(attempt, result))
             case ("completed", attempt, objective):
                 driver.completed(attempt, objective)
             case ("failed", attempt, names, text):

@@ -157,6 +157,17 @@ class Recorder:
         entry = self.entry(trial)
         self._say(entry, f"FAILED: {entry.message}")
 
+    def prune(self, trial: ResolvedTrial, reason: str) -> None:
+        """A search does not want a trial trained further."""
+        self.keep_pruned(trial, reason)
+        self._say(self.entry(trial), reason)
+
+    def keep_pruned(self, trial: ResolvedTrial, reason: str) -> None:
+        """Record a trial that a search has pruned, now or in an earlier run."""
+        entry, card = self.entry(trial), self._card_of(trial).stopped(reason)
+        self._write(card)
+        self._change(entry, state="pruned", epochs=card.epochs[-1]["step"] if card.epochs else 0, message=reason)
+
     def refuse(self, number: int, values: dict[str, Any], message: str) -> None:
         """A search suggested values that do not fit together: a failed trial without files."""
         entry = Entry(suggestion_name(number, values), 0, values, f"refused/{number}", 0, number, 0, "failed")

@@ -12,7 +12,7 @@ from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.tables import Table, TableSpec
 from lchp.reporting.writing import to_markdown
 from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.run.ledger import Entry, damaged, read
+from lchp.study.run.ledger import ENDED, Entry, damaged, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
 from lchp.vocabulary import TEST, VAL
@@ -52,10 +52,11 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
         if entry.state == "finished":
             references = tuple(store / place for place in entry.references.values())
             rows.append(TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references))
-        else:
+        elif entry.state not in ENDED:
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
-    unfinished += [Unfinished(f"#{number}", {}) for number in range(len(rows) + len(unfinished), study.count)]
+    pruned = sum(entry.state == "pruned" for entry in entries)
+    unfinished += [Unfinished(f"#{number}", {}) for number in range(len(rows) + len(unfinished) + pruned, study.count)]
     if not rows:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
     specs = table_specs(study)

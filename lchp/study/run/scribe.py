@@ -28,6 +28,7 @@ from lchp.tracking.runs import (
     log_history,
     log_result,
     set_tags,
+    stop_run,
 )
 from lchp.tracking.store import ensure_experiment
 
@@ -126,6 +127,8 @@ class Scribe:
             log_result(self.uri, written.run_id, folder, tags=tags, ended=card.ended)
         elif card.state == "failed":
             fail_run(self.uri, written.run_id, card.error or "", card.ended)
+        elif card.state == "stopped":
+            stop_run(self.uri, written.run_id, card.error or "", card.ended)
         return replace(written, state=card.state)
 
     def _complete(self, card: Card, folder: Path) -> str | None:

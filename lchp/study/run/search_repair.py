@@ -133,6 +133,8 @@ def _suggestion(study: Study, entry: Entry | None, objective: float | None) -> F
     if entry is None or entry.state == "failed" or not space.keys() <= entry.varied.keys():
         return create_trial(state=TrialState.FAIL)
     params = {key: entry.varied[key] for key in space}
+    if entry.state == "pruned":
+        return create_trial(state=TrialState.PRUNED, params=params, distributions=space)
     if objective is None:
         return create_trial(state=TrialState.RUNNING, params=params, distributions=space)
     return create_trial(state=TrialState.COMPLETE, params=params, distributions=space, value=objective)

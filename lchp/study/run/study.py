@@ -12,7 +12,7 @@ from lchp.reporting.tables import Table
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
-from lchp.study.run.ledger import Entry, Ledger, earlier
+from lchp.study.run.ledger import ENDED, Entry, Ledger, earlier
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, claim, require_continuable
@@ -117,12 +117,14 @@ def _grid(study: Study, recorder: Recorder) -> None:
 
 def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     """Train the suggestions that are missing; ``entries`` are the trials of earlier runs."""
-    from lchp.study.run.optuna_search import completed
+    from lchp.study.run.optuna_search import completed, pruned
     from lchp.study.run.search_repair import restored_search
 
     assert study.search is not None, "a grid suggests nothing"
     folder = recorder.ledger.folder
-    finished = completed(restored_search(study, folder, entries, recorder.store, recorder.say))
+    stored = restored_search(study, folder, entries, recorder.store, recorder.say)
+    finished, stopped = completed(stored), pruned(stored)
+    reasons = {entry.number: entry.message for entry in entries if entry.state == "pruned"}
     lost: list[ResolvedTrial] = []
     with recorder.ledger.together():
         for suggestion in finished:
@@ -131,10 +133,13 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
                 recorder.keep(trial)
             else:
                 lost.append(trial)
+        for suggestion in stopped:
+            trial = study.suggested(suggestion.number, suggestion.params)
+            recorder.keep_pruned(trial, reasons.get(suggestion.number) or "pruned")
     if lost:
         recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
         _train(study, lost, recorder)
-    missing = study.count - len(finished)
+    missing = study.count - len(finished) - len(stopped)
     if missing > 0:
         recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
         _train(study, [], recorder)
@@ -180,9 +185,9 @@ def _end(study: Study, output: Path, recorder: Recorder) -> int:
     recorder.settle()
     files = _best(study, recorder)
     entries = list(recorder.ledger.entries.values())
-    unfinished = [entry for entry in entries if entry.state != "finished"]
+    unfinished = [entry for entry in entries if entry.state not in ENDED]
     tags: dict[str, str | None] = {}
-    if len(unfinished) < len(entries):
+    if any(entry.state == "finished" for entry in entries):
         # Trials that were trained now may look other without another number.
         made = make_tables(study, output, redraw=recorder.trained)
         recorder.say(as_text(made, output / study.name))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from lchp.data.config import Config
-from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, REFERENCES, VAL, Score
+from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, REFERENCES, VAL, Score, predicting
 
 if TYPE_CHECKING:
     Method: TypeAlias = str
@@ -59,6 +59,28 @@ class Objective(Config):
         """The objective among the metrics of an epoch: `<method>/val/<metric>`."""
         return Score(self.method, VAL, self.metric).key
 
+    def so_far(self, metrics: Mapping[str, float]) -> float | None:
+        """The metric among those of an epoch, of the method or of the last one before it that the epoch measures."""
+        methods = list(predicting())
+        until = methods[: methods.index(self.method) + 1]
+        keys = (Score(method, VAL, self.metric).key for method in reversed(until))
+        return next((metrics[key] for key in keys if key in metrics), None)
+
+
+class Pruner(Config):
+    """When a search stops a suggestion before its end: by what the objective's metric is on val after an epoch, counted
+    over both stages. Until a stage measures the objective's method, the best method before it stands for it.
+    """
+
+    kind: Literal["asha", "median"] = Field(
+        "asha", description="asynchronous successive halving (Li et al. 2020), or the median of the others so far"
+    )
+    grace: int = Field(1, ge=1, le=200_000, description="epochs that every suggestion gets")
+    reduction: int = Field(
+        3, ge=2, le=1_000, description="asha: one in so many goes on at a rung; the next lies so many times as far"
+    )
+    startup: int = Field(5, ge=0, le=10_000, description="median: suggestions that are trained to their end before")
+
 
 class Search(Config):
     """An Optuna search over dotted keys of the trial."""
@@ -78,6 +100,7 @@ class Search(Config):
         (), description="keys with choices whose combinations are gone through in turn; the others are the sampler's"
     )
     objective: Objective = Objective()
+    pruner: Pruner | None = Field(None, description="stops suggestions before their end; unset: none is")
 
     @property
     def size(self) -> int | None:

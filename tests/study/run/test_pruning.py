@@ -1,0 +1,171 @@
+"""Searches that stop suggestions before their end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+import tests.study.small as small
+from lchp.study.run.ledger import read
+from lchp.study.run.optuna_search import ContinuedSearch, open_search
+from lchp.study.spec.schema import Objective
+from lchp.study.spec.trials import ResolvedTrial
+from lchp.tracking.runs import PRUNED_TAG
+from lchp.tracking.store import client
+
+ASHA = "{kind: asha, grace: 1, reduction: 2}"
+ORDER = [0.5, 0.1, 0.9, 0.3]
+"""What the suggestions are worth, by number: the second and the fourth are not in the better half until them."""
+
+
+def written(pruner: str = ASHA) -> str:
+    """A search with that pruner."""
+    space = "{delta: {low: 0.3, high: 0.6}}"
+    return small.TINY + f"search: {{trials: 4, sampler: random, space: {space}, pruner: {pruner}}}\n"
+
+
+def search(folder: Path, pruner: str) -> ContinuedSearch:
+    """The search over a study's folder, which is ``folder``."""
+    return ContinuedSearch(small.load(folder, written(pruner)), folder, lambda *told: None)
+
+
+def epoch(step: int, value: float | None, method: str = "lchp_r") -> dict[str, object]:
+    metrics = {} if value is None else {f"{method}/val/gt_known": value}
+    return {"step": step, "metrics": metrics}
+
+
+def test_pruner_asha_stops_at_a_rung_all_but_the_best_share(tmp_path: Path) -> None:
+    searcher = search(tmp_path, ASHA)
+    reasons = []
+    for value in ORDER:
+        trial = searcher.next()
+        assert trial is not None
+        reasons.append(searcher.stops(trial, [epoch(1, value)]))
+    assert [reason is None for reason in reasons] == [True, False, True, False]
+    assert reasons[1] == "pruned by asha after epoch 1: gt_known 0.1000 on val, at best 0.1000"
+
+
+def test_pruner_median_stops_what_is_below_the_others_after_its_grace(tmp_path: Path) -> None:
+    searcher = search(tmp_path, "{kind: median, grace: 2, startup: 2}")
+    for value in (0.4, 0.6):
+        trial = searcher.next()
+        assert trial is not None
+        for step in (1, 2, 3):
+            assert searcher.stops(trial, [epoch(step, value)]) is None
+        searcher.tell(trial, value)
+    third = searcher.next()
+    assert third is not None
+    assert searcher.stops(third, [epoch(1, 0.1)]) is None
+    assert searcher.stops(third, [epoch(2, 0.1)]) is not None
+
+
+def test_pruner_rungs_are_found_again_after_a_restart(tmp_path: Path) -> None:
+    killed = search(tmp_path, ASHA)
+    first, second = killed.next(), killed.next()
+    assert first is not None
+    assert second is not None
+    killed.stops(first, [epoch(1, 0.9)])
+    again = search(tmp_path, ASHA)
+    assert [again.next(), again.next()] == [first, second]
+    assert again.stops(first, [epoch(1, 0.9), epoch(2, 0.9)]) is None
+    assert again.stops(second, [epoch(1, 0.1)]) is not None
+
+
+@pytest.mark.parametrize(
+    ("metrics", "value"),
+    [
+        ({"pseudo_label/val/gt_known": 0.3}, 0.3),
+        ({"pseudo_label/val/gt_known": 0.3, "lchp_i/val/gt_known": 0.2}, 0.2),
+        ({"lchp_r/val/gt_known": 0.1, "lchp_r/val/mean_iou": 0.4}, 0.1),
+        ({"train/initialization/loss": 1.0}, None),
+    ],
+)
+def test_objective_so_far_is_of_the_last_method_that_the_epoch_measures(
+    metrics: Mapping[str, float], value: float | None
+) -> None:
+    assert Objective().so_far(metrics) == value
+
+
+def test_objective_so_far_of_an_earlier_method_is_its_own_alone() -> None:
+    metrics = {"pseudo_label/val/gt_known": 0.3, "lchp_r/val/gt_known": 0.1}
+    assert Objective(method="pseudo_label").so_far(metrics) == 0.3
+    assert Objective(method="lchp_i").so_far({"lchp_r/val/gt_known": 0.1}) is None
+
+
+def planted(searcher: ContinuedSearch, trial: ResolvedTrial, epochs: Sequence[Mapping[str, object]]) -> str | None:
+    """What a search makes of epochs whose objective is what the suggestion is worth."""
+    worth = {"lchp_r/val/gt_known": ORDER[trial.number]}
+    return STOPS(searcher, trial, [{**one, "metrics": worth} for one in epochs])
+
+
+STOPS = ContinuedSearch.stops
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder in which a search is finished that stopped two of four suggestions, and what it said."""
+    folder, said = tmp_path_factory.mktemp("pruned"), list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
+        patch.setattr(ContinuedSearch, "stops", planted)
+        assert small.run(small.load(folder, written()), folder, said) == 0
+    return folder, said
+
+
+def states(folder: Path) -> dict[int, str]:
+    return {entry.number: entry.state for entry in read(folder / "out/tiny")}
+
+
+def runs(folder: Path) -> dict[str, tuple[str, str | None, int]]:
+    """Of every trial's run, by the number of its suggestion: status, why it was stopped, and its epochs."""
+    mlflow_client = client(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = mlflow_client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    found = mlflow_client.search_runs([experiment.experiment_id], "tags.mlflow.runName LIKE '#%'")
+    loss = "train/initialization/loss"
+    return {
+        run.info.run_name.split()[0]: (
+            run.info.status,
+            run.data.tags.get(PRUNED_TAG),
+            len(mlflow_client.get_metric_history(run.info.run_id, loss)),
+        )
+        for run in found
+    }
+
+
+STATES = {0: "finished", 1: "pruned", 2: "finished", 3: "pruned"}
+
+
+def test_search_that_prunes_ends_with_what_it_finished(searched: tuple[Path, list[str]]) -> None:
+    folder, said = searched
+    assert states(folder) == STATES
+    reason = "pruned by asha after epoch 1: gt_known 0.1000 on val, at best 0.1000"
+    assert [line.endswith(reason) for line in said if ": pruned" in line] == [True, False]
+    found = runs(folder)
+    assert found["#0"] == ("FINISHED", None, 2)
+    assert found["#1"] == ("KILLED", reason, 1)
+    assert "2 of 2 trials." in (folder / "out/tiny/table.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "out/tiny/best.json").read_text(encoding="utf-8"))["number"] in (0, 2)
+
+
+def test_search_that_prunes_again_trains_nothing_and_keeps_who_was_stopped(
+    searched: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(searched[0], tmp_path, dirs_exist_ok=True)
+    before = runs(tmp_path)
+
+    def train(*_: object) -> None:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
+    (tmp_path / "out/tiny/optuna.journal").unlink()
+    for _ in range(2):
+        assert small.run(small.load(tmp_path, written()), tmp_path) == 0
+        assert states(tmp_path) == STATES
+        assert runs(tmp_path) == before
+    found = [trial.state.name for trial in open_search("tiny", tmp_path / "out/tiny").get_trials()]
+    assert found == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED"]
