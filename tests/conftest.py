@@ -19,12 +19,14 @@ settings.load_profile("lchp")
 LONGEST = (
     "tests/test_studies.py",
     "tests/study/run/test_ray_tune.py",
+    "tests/test_quickstart.py",
     "tests/training/test_trial.py",
     "tests/study/run/test_study.py",
-    "tests/test_quickstart.py",
+    "tests/method/test_backbones.py",
     "tests/method/test_networks.py",
+    "tests/study/run/test_sync.py",
 )
-"""Files of minutes. Each runs on one worker: begun first, none is left over for one worker alone at the end."""
+"""Files of half a minute and more. Each runs on one worker: begun first, none is left over for one alone at the end."""
 
 
 @pytest.hookimpl(trylast=True)

@@ -29,6 +29,7 @@ from lchp.tracking.store import client
 from lchp.training.weights import imagenet_weights
 from lchp.vocabulary import METHODS, METRICS
 from tests.data.layouts import draw_cub, draw_imagenet, draw_tiny_imagenet
+from tests.tracking.empty import put_empty_store
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "analysis/paper"
@@ -119,10 +120,10 @@ SIZES = {
 
 SMALL = (
     "seeds=[0]",
-    "initialization.batch_size=3",
+    "initialization.batch_size=4",
     "initialization.attention_maps=2",
     "refinement.epochs=1",
-    "refinement.batch_size=3",
+    "refinement.batch_size=4",
 )
 SMALL_SYNTHETIC = (
     "dataset.train_per_class=3",
@@ -134,7 +135,7 @@ SMALL_SYNTHETIC = (
     "initialization.batch_size=8",
     "refinement.batch_size=8",
 )
-SMALL_REAL = ("view.resize=88", "view.crop=80")
+SMALL_REAL = ("view.resize=80", "view.crop=76")
 
 OWN = [name for name, method in METHODS.items() if not method.reference]
 """The methods of every trial."""
@@ -231,10 +232,10 @@ def test_preset_has_the_numbers_of_the_papers_section_4_3(
 
 @pytest.fixture(scope="session")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two classes of each original dataset in its layout, three training and two test images each."""
+    """Two classes of each original dataset in its layout, three training images and a test image each."""
     folder = tmp_path_factory.mktemp("datasets")
     drawn = {"cub": draw_cub, "tiny-imagenet": draw_tiny_imagenet, "imagenet": draw_imagenet}
-    return {kind: draw(folder / kind, train=3, test=2) for kind, draw in drawn.items()}
+    return {kind: draw(folder / kind, train=3, test=1) for kind, draw in drawn.items()}
 
 
 @pytest.fixture(scope="session")
@@ -269,6 +270,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     them, do not outlive the tests.
     """
     place = tmp_path_factory.mktemp("studies")
+    put_empty_store(place)
     yield place
     shutil.rmtree(place / "out/.store", ignore_errors=True)
 
