@@ -58,7 +58,7 @@ class Network:
 
 
 SMALL = ((24, 2), (48, 2), (64, 2), (64, 1), (64, 1), (128, 2), (128, 2))
-FINE = ((16, 2), (32, 2), (48, 1), (48, 1), (64, 2), (96, 2), (128, 1))
+FINE = ((16, 2), (32, 2), (32, 1), (32, 1), (64, 2), (96, 2), (128, 1))
 """Channels and strides of the blocks of small_cnn and fine_cnn."""
 
 NETWORKS = {
@@ -140,8 +140,8 @@ NETWORKS = {
     # Its maps have a cell every 4 pixels, so that they show how large an object is. The classifier has the first four
     # of seven blocks.
     "fine_cnn": Network(
-        classifier=Trunk(lambda: _plain_cnn(FINE[:4]), channels=48, stride=4, gflop=1.10),
-        regressor=Trunk(lambda: _plain_cnn(FINE), channels=128, stride=16, gflop=1.46),
+        classifier=Trunk(lambda: _plain_cnn(FINE[:4]), channels=32, stride=4, gflop=0.673),
+        regressor=Trunk(lambda: _plain_cnn(FINE), channels=128, stride=16, gflop=0.997),
         first_cell=0,
         smallest_view=16,
         imagenet=None,
