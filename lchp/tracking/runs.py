@@ -180,15 +180,17 @@ def log_result(
     extra_files: Sequence[Path] = (),
     tags: Mapping[str, str | None] | None = None,
     ended: int | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> None:
     """Complete the run of a finished trial from its folder: history, scores, ``best_...``, ``tags`` as
-    :func:`set_tags`, artifacts, then FINISHED as :func:`finish_run`.
+    :func:`set_tags`, artifacts, then FINISHED as :func:`finish_run`; ``metrics`` are what its folder does not say.
 
     Raises:
         ValueError: the folder lacks a file of a finished trial, or one is damaged.
     """
     trial = StageFolder(folder)
     files, final = trial.records(), _final(trial)
+    final |= {name: (value, final["epoch"][1]) for name, value in (metrics or {}).items()}
     mlflow_client = client(uri)
     run = mlflow_client.get_run(run_id)
     known = dict(run.data.metrics)

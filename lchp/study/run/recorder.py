@@ -28,6 +28,9 @@ from lchp.vocabulary import METHODS
 WEIGHTS_TAG = "lchp.weights."
 """Before a role: the tag that holds the sha256 of its weight file."""
 
+INITIALIZATION_TAG = "lchp.initialization"
+"""The tag that trials have alike which share an initialization: the name of its folder in the store."""
+
 STOPPED = "stopped before its end: the same command continues it"
 LEFT = "the study was changed, and has this trial no more"
 _EPOCH_SECONDS = 2.0
@@ -212,7 +215,12 @@ class Recorder:
         """The trial's card, as it is or new."""
         entry, material = self.entry(trial), self.materials.of(trial.config)
         key = Path(entry.folder).name
-        tags = {"lchp.dataset": material.digest.total, "lchp.seed": str(trial.config.seed), **weight_tags(material)}
+        tags = {
+            "lchp.dataset": material.digest.total,
+            "lchp.seed": str(trial.config.seed),
+            INITIALIZATION_TAG: material.initialization_folder(trial.config).name,
+            **weight_tags(material),
+        }
         card = self._card(key) or Card(key, entry.name, {}, {}, entry.folder)
         return replace(card, name=entry.name, params=trial.config.model_dump(mode="json"), tags=tags)
 

@@ -124,7 +124,7 @@ class Scribe:
             written = replace(written, last=card.epochs[-1]["step"])
         if card.state == "finished":
             tags = environment_tags(folder) if REFERENCE_TAG in card.tags else final_tags(folder)
-            log_result(self.uri, written.run_id, folder, tags=tags, ended=card.ended)
+            log_result(self.uri, written.run_id, folder, tags=tags, ended=card.ended, metrics=costs(card))
         elif card.state == "failed":
             fail_run(self.uri, written.run_id, card.error or "", card.ended)
         elif card.state == "stopped":
@@ -143,6 +143,16 @@ class Scribe:
             return known.run_id
         assert self._experiment is not None, "a run lies in an experiment"
         return find_run(self.uri, self._experiment, self.parent) or self.write(self.parent)
+
+
+def costs(card: Card) -> dict[str, float]:
+    """What a trial cost, and what it would have cost alone, in seconds of its epochs: those that it found trained by
+    another cost it nothing. Empty where no epoch is known.
+    """
+    if not card.epochs:
+        return {}
+    own = sum(epoch["seconds"] for epoch in card.epochs if not epoch["reused"])
+    return {"cost/seconds": own, "cost/seconds_alone": sum(epoch["seconds"] for epoch in card.epochs)}
 
 
 def final_tags(folder: Path) -> dict[str, str | None]:

@@ -127,6 +127,18 @@ def test_run_study_mlflow_has_one_finished_nested_run_per_trial(finished: Path) 
         assert {"lchp.commit", "lchp.dataset", "lchp.seed", "lchp.version.torch"} <= set(run["tags"])  # type: ignore[call-overload]
 
 
+def test_run_study_mlflow_says_what_a_trial_cost_and_what_it_would_have_cost_alone(finished: Path) -> None:
+    costs: dict[object, list[tuple[float, float]]] = {}
+    for run in nested(finished):
+        tags, metrics = run["tags"], run["metrics"]
+        cost = metrics["cost/seconds"], metrics["cost/seconds_alone"]  # type: ignore[index]
+        costs.setdefault(tags["lchp.initialization"], []).append(cost)  # type: ignore[index]
+    assert len(costs) == 2
+    for sharing in costs.values():
+        assert sorted(own < alone for own, alone in sharing) == [False, True]
+        assert all(own <= alone for own, alone in sharing)
+
+
 def test_run_study_degenerate_training_is_told_in_log_table_and_mlflow(finished: Path) -> None:
     log = (finished / "out/tiny/log.txt").read_text(encoding="utf-8")
     table = (finished / "out/tiny/table.md").read_text(encoding="utf-8")
