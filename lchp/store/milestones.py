@@ -31,6 +31,9 @@ class Milestones:
             try:
                 return load_tensors(self.after(length))
             except Damaged as damage:
+                # Another training may have found it damaged at the same time, or somebody has removed it.
+                if not self.after(length).exists():
+                    continue
                 aside = set_aside(self.after(length)).name
                 say(f"{self.path}: {damage.fault}: set aside as {aside}, what it spared is trained again")
         return None

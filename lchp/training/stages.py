@@ -107,6 +107,7 @@ def train_stage(
     history = _continued(stage, folder, say)
     if not history and (checkpoint := begun()) is not None:
         history = _from(stage, checkpoint)
+        folder.save_checkpoint(checkpoint)
     yield from history
     while stage.epoch < stage.epochs:
         started = time.monotonic()

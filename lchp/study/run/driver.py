@@ -55,8 +55,8 @@ class Driver:
         """Trials that have failed by themselves."""
         self._ended: dict[str, Fault] = {}
         """Why attempts were ended from here."""
-        self._pruned: dict[str, str] = {}
-        """Why a search stops attempts."""
+        self._pruned: set[str] = set()
+        """Attempts that a search has stopped, whose workers have not ended yet."""
         self._trained: list[ResolvedTrial] = []
         """Trials whose own stages are done, and of whose references one is not."""
 
@@ -84,16 +84,16 @@ class Driver:
         trial, reports = self.queue.running(attempt).trial, result.get("reports", [])
         self.recorder.epochs(trial, int(result["global_epoch"]), reports, result.get("notes", []))
         reason = None if self.search is None or result["done"] else self.search.stops(trial, reports)
-        if reason is not None:
-            self._pruned[attempt] = reason
+        if self.search and reason is not None:
+            self.search.prune(trial)
+            self.recorder.prune(trial, reason)
+            self._pruned.add(attempt)
         return reason is None
 
     def completed(self, attempt: str, objective: float | None) -> None:
         """A worker has finished its job, with this value of a search's objective, or was stopped."""
-        reason, trial = self._pruned.get(attempt), self._end(attempt)
-        if self.search and reason:
-            self.search.prune(trial)
-            self.recorder.prune(trial, reason)
+        pruned, trial = attempt in self._pruned, self._end(attempt)
+        if pruned:
             return
         if self.search:
             self.search.tell(trial, objective)
@@ -104,7 +104,10 @@ class Driver:
 
     def failed(self, attempt: str, names: Sequence[str], text: str) -> None:
         """A worker could not finish its job: the names and the text of the error, as for :func:`fault_of`."""
-        fault, trial = self._ended.get(attempt) or fault_of(names, text), self._end(attempt)
+        fault, pruned = self._ended.get(attempt) or fault_of(names, text), attempt in self._pruned
+        trial = self._end(attempt)
+        if pruned:
+            return
         if not fault.of_machine:
             self._give_up(trial, fault)
         elif self._retried[trial.name] < self.policy.retries:
@@ -143,7 +146,9 @@ class Driver:
         """All workers are gone: their trials wait again; gives how many had begun."""
         begun = sum(times.began is not None for times in self._times.values())
         for attempt in reversed(self.queue.attempts):
-            self.queue.again(self._end(attempt))
+            pruned, trial = attempt in self._pruned, self._end(attempt)
+            if not pruned:
+                self.queue.again(trial)
         return begun
 
     def close(self) -> None:
@@ -169,7 +174,7 @@ class Driver:
 
     def _end(self, attempt: str) -> ResolvedTrial:
         self._ended.pop(attempt, None)
-        self._pruned.pop(attempt, None)
+        self._pruned.discard(attempt)
         trial, times = self.queue.end(attempt), self._times.pop(attempt)
         if times.began is not None:
             self._spent[trial.name] += self._clock() - times.began

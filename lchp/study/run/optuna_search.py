@@ -116,15 +116,16 @@ class ContinuedSearch:
     def _ask(self) -> Trial | None:
         """Optuna's next trial that is no other's twin; None where every combination was suggested."""
         for attempt in count():
-            number = len(self.stored.get_trials(deepcopy=False))
+            waiting = self.stored.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            number = waiting[0].number if waiting else len(self.stored.get_trials(deepcopy=False))
             given = self._given(number)
-            if attempt >= _PATIENCE and self.search.size is not None:
-                untried = self._untried()
+            if attempt >= _PATIENCE:
+                untried = None if self.search.size is None else self._untried()
                 if untried is None:
                     return None
                 given = untried
             # A kill may have come between the two; then what waits is asked for first.
-            if given and not self.stored.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            if given and not waiting:
                 self.stored.enqueue_trial(given)
             self.stored.sampler = _sampler(self.search, number)
             trial = self.stored.ask(self.space)
@@ -167,17 +168,22 @@ class ContinuedSearch:
         """
         asked = self._asked[trial.number]
         known = self.stored.get_trials(deepcopy=False)[trial.number].intermediate_values
+        # One after the other: each rung is for the epoch at which it lies, whoever trained that.
         for epoch in epochs:
             value = self.search.objective.so_far(epoch["metrics"])
-            if value is not None and epoch["step"] not in known:
-                asked.report(value, epoch["step"])
-        if self.search.pruner is None or not asked.should_prune():
-            return None
+            if value is None or epoch["step"] in known:
+                continue
+            asked.report(value, epoch["step"])
+            if self.search.pruner is not None and asked.should_prune():
+                return self._reason(trial, self.search.pruner.kind)
+        return None
+
+    def _reason(self, trial: ResolvedTrial, kind: str) -> str:
         values = self.stored.get_trials(deepcopy=False)[trial.number].intermediate_values
         step = max(values)
         return (
-            f"pruned by {self.search.pruner.kind} after epoch {step}: {self.search.objective.metric} "
-            f"{values[step]:.4f} on val, at best {max(values.values()):.4f}"
+            f"pruned by {kind} after epoch {step}: {self.search.objective.metric} {values[step]:.4f} on val, "
+            f"at best {max(values.values()):.4f}"
         )
 
     def prune(self, trial: ResolvedTrial) -> None:

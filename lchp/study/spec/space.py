@@ -15,6 +15,7 @@ from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.study.spec.vary import check_keys
 from lchp.training.config import TrialConfig
+from lchp.training.identity import unread
 
 _MOST_COMBINATIONS = 2_000
 _SHOWN = 5
@@ -109,6 +110,8 @@ def _combined(
     """
     read_back: dict[tuple[str, int], Any] = {}
     mistakes: dict[str, str] = {}
+    reasons = dict.fromkeys(space, "")
+    """Why a key is not read, of those that no combination reads."""
     for positions in _combinations([len(_ends(values)) for values in space.values()]):
         trial, suggested = base, {}
         for (key, values), position in zip(space.items(), positions, strict=True):
@@ -118,11 +121,17 @@ def _combined(
         built, complaints = check(TrialConfig, trial)
         if built is not None:
             read_back.update({(key, i): config_value(built, key) for key, i in zip(space, positions, strict=True)})
+            found = unread(built)
+            reasons = {key: f"{found[key]} = {config_value(built, found[key])}" for key in reasons if key in found}
         for line in complaints:
             # Both ends of a range outside what is allowed are one mistake.
             of_range = [key for key, values in space.items() if isinstance(values, Range) and f": {key} = " in line]
             mistakes.setdefault(of_range[0] if of_range else line, line + _together(line, suggested))
-    lines = list(mistakes.values())
+    lines = list(mistakes.values()) or [
+        f"{source.place(('search', 'space', key))}: search.space.{key}: is not read with {reason}: leave it out, or "
+        "search what reads it, too"
+        for key, reason in reasons.items()
+    ]
     return read_back, lines[:_SHOWN] + ([f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])
 
 

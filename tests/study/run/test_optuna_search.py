@@ -141,9 +141,23 @@ def test_continued_search_does_not_try_again_what_has_failed(tmp_path: Path) -> 
 
 def test_continued_search_values_that_make_the_same_trial_are_suggested_once(tmp_path: Path) -> None:
     """What confidence.shrink says is read by the score `contrast` alone."""
-    searcher = search(tmp_path, space="{confidence.score: [max_softmax], confidence.shrink: [0.5, 0.6, 0.7]}")
-    suggested(searcher)
+    searcher = search(tmp_path, space="{confidence.score: [max_softmax, contrast], confidence.shrink: [0.5, 0.6, 0.7]}")
+    found = [suggested(searcher).varied["confidence.score"] for _ in range(4)]
+    assert sorted(found) == ["contrast"] * 3 + ["max_softmax"]
     assert searcher.next() is None
+
+
+def test_continued_search_killed_between_a_given_suggestion_and_its_values_proposes_the_same(tmp_path: Path) -> None:
+    through, killed = tmp_path / "through", tmp_path / "killed"
+    for folder in (through, killed):
+        folder.mkdir()
+    first = ", first: [{augmentation: flip}]"
+    expected = [
+        suggestion.varied for searcher in [search(through, more=first)] for suggestion in map(suggested, [searcher] * 3)
+    ]
+    search(killed, more=first).stored.enqueue_trial({"augmentation": "flip"})
+    again = search(killed, more=first)
+    assert [suggested(again).varied for _ in range(3)] == expected
 
 
 def test_continued_search_begins_with_the_given_suggestions_and_samples_what_they_leave_open(tmp_path: Path) -> None:

@@ -49,6 +49,16 @@ def test_pruner_asha_stops_at_a_rung_all_but_the_best_share(tmp_path: Path) -> N
     assert reasons[1] == "pruned by asha after epoch 1: gt_known 0.1000 on val, at best 0.1000"
 
 
+def test_pruner_rungs_of_epochs_that_were_found_trained_are_those_of_their_epochs(tmp_path: Path) -> None:
+    """The first suggestion finds its initialization trained, and hands over six epochs at once."""
+    searcher = search(tmp_path, ASHA)
+    first, second = searcher.next(), searcher.next()
+    assert first is not None
+    assert second is not None
+    assert searcher.stops(first, [epoch(step, step / 10) for step in range(1, 7)]) is None
+    assert searcher.stops(second, [epoch(1, 0.2)]) is None
+
+
 def test_pruner_median_stops_what_is_below_the_others_after_its_grace(tmp_path: Path) -> None:
     searcher = search(tmp_path, "{kind: median, grace: 2, startup: 2}")
     for value in (0.4, 0.6):

@@ -313,6 +313,10 @@ def test_load_study_search_counts_no_more_trials_than_its_space_holds(tmp_path: 
             "    augmentation: [scale+flip, none]\n  first: [{augmentation: none}, {augmentation: none}]\n",
             "study.yaml:6: search.first: is there twice",
         ),
+        (
+            "    confidence.shrink: {low: 0.5, high: 0.9}\n",
+            "search.space.confidence.shrink: is not read with confidence.score = max_softmax: leave it out, or",
+        ),
     ],
 )
 def test_load_study_search_mistake_is_refused(tmp_path: Path, text: str, message: str) -> None:
