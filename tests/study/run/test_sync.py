@@ -100,7 +100,7 @@ def everything(folder: Path) -> dict[str, dict[str, Any]]:
             "tags": {name: value for name, value in one.data.tags.items() if name not in OF_A_MACHINE},
             "below": names.get(one.data.tags.get("mlflow.parentRunId", "")),
             "metrics": {
-                name: [step for step, _ in points] if name.startswith("seconds") else points
+                name: [step for step, _ in points] if name.startswith(("seconds", "cost/")) else points
                 for name, points in histories.items()
             },
             "files": {
