@@ -92,8 +92,8 @@ class Driver:
 
     def completed(self, attempt: str, objective: float | None) -> None:
         """A worker has finished its job, with this value of a search's objective, or was stopped."""
-        pruned, trial = attempt in self._pruned, self._end(attempt)
-        if pruned:
+        trial = self._end(attempt)
+        if trial is None:
             return
         if self.search:
             self.search.tell(trial, objective)
@@ -104,9 +104,8 @@ class Driver:
 
     def failed(self, attempt: str, names: Sequence[str], text: str) -> None:
         """A worker could not finish its job: the names and the text of the error, as for :func:`fault_of`."""
-        fault, pruned = self._ended.get(attempt) or fault_of(names, text), attempt in self._pruned
-        trial = self._end(attempt)
-        if pruned:
+        fault, trial = self._ended.get(attempt) or fault_of(names, text), self._end(attempt)
+        if trial is None:
             return
         if not fault.of_machine:
             self._give_up(trial, fault)
@@ -146,8 +145,8 @@ class Driver:
         """All workers are gone: their trials wait again; gives how many had begun."""
         begun = sum(times.began is not None for times in self._times.values())
         for attempt in reversed(self.queue.attempts):
-            pruned, trial = attempt in self._pruned, self._end(attempt)
-            if not pruned:
+            trial = self._end(attempt)
+            if trial is not None:
                 self.queue.again(trial)
         return begun
 
@@ -172,12 +171,17 @@ class Driver:
                 "one is started; see the errors above, then run the same command again"
             )
 
-    def _end(self, attempt: str) -> ResolvedTrial:
+    def _end(self, attempt: str) -> ResolvedTrial | None:
+        """The trial of an attempt that has ended, whatever is to become of it; None of one that a search has stopped,
+        of which all is told.
+        """
         self._ended.pop(attempt, None)
-        self._pruned.discard(attempt)
         trial, times = self.queue.end(attempt), self._times.pop(attempt)
         if times.began is not None:
             self._spent[trial.name] += self._clock() - times.began
+        if attempt in self._pruned:
+            self._pruned.remove(attempt)
+            return None
         return trial
 
     def _places(self, trial: ResolvedTrial) -> Places:

@@ -166,6 +166,8 @@ class ContinuedSearch:
         """Hear of some of a trial's epochs, each with its ``step`` over both stages and its ``metrics``; gives why the
         trial is to be stopped, or None. Its rungs are kept on disk.
         """
+        if self.search.pruner is None:
+            return None
         asked = self._asked[trial.number]
         known = self.stored.get_trials(deepcopy=False)[trial.number].intermediate_values
         # One after the other: each rung is for the epoch at which it lies, whoever trained that.
@@ -174,7 +176,7 @@ class ContinuedSearch:
             if value is None or epoch["step"] in known:
                 continue
             asked.report(value, epoch["step"])
-            if self.search.pruner is not None and asked.should_prune():
+            if asked.should_prune():
                 return self._reason(trial, self.search.pruner.kind)
         return None
 

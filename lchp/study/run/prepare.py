@@ -74,7 +74,8 @@ class Materials:
         material = self.of(config)
         stages = {material.initialization_folder(config): material.initialization_course(config).path}
         if config.confidence.out_of_fold:
-            stages |= {folder: folder for folder in [material.out_of_fold_folder(config)]}
+            judges = material.out_of_fold_folder(config)
+            stages[judges] = judges
         return {**stages, material.trial_folder(config): material.trial_course(config).path}
 
     def reference(self, config: TrialConfig, method: str) -> str:

@@ -60,7 +60,7 @@ class Study:
         """How many trials the study trains; a search no more than its space holds."""
         if self.search is None:
             return len(self.trials)
-        return min([self.search.trials, *([] if self.search.size is None else [self.search.size])])
+        return min(self.search.trials, self.search.size or self.search.trials)
 
     @cached_property
     def searched(self) -> TrialConfig:
