@@ -22,7 +22,8 @@ def plant(
     Those of a search are ``suggestions``.
     """
     folder = output / study.name
-    trials = study.trials or [study.suggested(number, values) for number, values in enumerate(suggestions)]
+    of_search = (study.suggested(number, values) for number, values in enumerate(suggestions))
+    trials = study.trials or [trial for several in of_search for trial in several]
     ledger = Ledger(folder)
     with ledger.together():
         for trial in trials:

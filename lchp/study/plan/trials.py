@@ -106,7 +106,7 @@ def _planned_search(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]
     """A search: at most so many initializations, at the cost of the configuration below the suggestions."""
     count, config = study.count, study.searched
     shares = all(key.split(".")[0] in REFINEMENT_ONLY for key in study.varied)
-    return [config] * count, [config] * (1 if shares else count)
+    return [config] * count, [config] * (study.repeats if shares else count)
 
 
 def _sets_of_classifiers(
@@ -149,7 +149,8 @@ def as_text(planned: Plan) -> str:
     study = planned.study
     lines = [f"study {study.name}" + (f": {study.question}" if study.question else "")]
     at_most = "at most " if study.search else ""
-    lines.append(f"{study.count} trials, {at_most}{planned.initializations} distinct initializations")
+    several = f" ({study.suggestions} suggestions with {study.repeats} seeds each)" if study.repeats > 1 else ""
+    lines.append(f"{study.count} trials{several}, {at_most}{planned.initializations} distinct initializations")
     if planned.continued:
         lines.append(
             f"{planned.continued} stages go on from where a shorter one ends, as if trained from their beginning"

@@ -93,8 +93,9 @@ def growth(study: Study, held: Mapping[str, Any], entries: Sequence[Entry], stor
     if not (changed and finished):
         return Growth(left, changed, tuple(entry.name for entry in finished))
     # By what suggestions reached others were suggested: of a search nothing changes but how many they are.
-    more = study.search is not None and study.search.trials >= len(finished) + len(pruned)
+    more = study.search is not None and study.search.trials >= len({entry.number for entry in [*finished, *pruned]})
     refused = [line for line in changed if line.startswith(("search: ", "search."))]
+    refused += [line for line in changed if study.search is not None and line.startswith("seeds")]
     refused = [line for line in refused if not (more and line.startswith("search.trials: "))]
     if refused:
         return Growth(left, changed, refused=tuple(refused))
@@ -146,7 +147,8 @@ def _planned(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Ite
 def _suggestions(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Iterator[_Fate]:
     """What becomes of the finished trials of a search, of which none is trained longer."""
     for entry, config in finished:
-        trial = study.suggested(entry.number, entry.varied)
+        trials = study.suggested(entry.number, entry.varied)
+        trial = next((trial for trial in trials if trial.config.seed == entry.seed), trials[0])
         yield trial.name, _lines(_form(config), _form(trial.config)) or "reused"
 
 

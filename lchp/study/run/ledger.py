@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,8 @@ class Entry:
     """One trial.
 
     ``folder`` is its place in the store, which its configuration and data determine; ``run_id`` is MLflow's; ``epochs``
-    counts finished epochs over both stages, of ``of``; ``number`` is its place in the plan or in the search.
+    counts finished epochs over both stages, of ``of``; ``number`` is its place in the plan or that of its suggestion in
+    the search.
     """
 
     name: str
@@ -116,6 +118,15 @@ def _parse(file: Path) -> list[Entry]:
     except TypeError as error:
         raise ValueError(f"{file} is no list of trials ({error}): {remedy}") from error
     return sorted(entries, key=lambda entry: entry.number)
+
+
+def finished(entries: Iterable[Entry], repeats: int) -> list[Entry]:
+    """The finished trials, without those of a suggestion of which ``repeats`` others are wanted that are not finished:
+    one trial alone says nothing of it.
+    """
+    entries = [entry for entry in entries if entry.state == "finished"]
+    counts = Counter(entry.number for entry in entries)
+    return [entry for entry in entries if counts[entry.number] == repeats]
 
 
 def damaged(entries: Iterable[Entry], store: Path) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count, product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -76,6 +77,9 @@ class ContinuedSearch:
     ever and their checkpoints are used. The sampler of each new suggestion is seeded by the search's seed and the
     suggestion's number: a search that was stopped proposes what it would have proposed. What was suggested before is
     not suggested again: such a trial of Optuna fails at once, and the next is asked for.
+
+    A suggestion is trained with each seed, and Optuna hears of their mean; where one fails, the suggestion has failed,
+    and what of it has not begun is not trained.
     """
 
     def __init__(self, study: Study, folder: Path, refused: Callable[[int, dict[str, Any], str], None]) -> None:
@@ -85,9 +89,13 @@ class ContinuedSearch:
         self.stored = open_search(study.name, folder)
         self.space = distributions(study.search.space)
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self.missing = study.count - len(completed(self.stored)) - len(pruned(self.stored))
+        self.missing = study.suggestions - len(completed(self.stored)) - len(pruned(self.stored))
         self.stored.pruner = _pruner(study.search.pruner)
         self._asked: dict[int, Trial] = {}
+        self._waiting: list[ResolvedTrial] = []
+        """The last suggestion's trials that have not begun."""
+        self._reached: dict[int, list[float]] = {}
+        """The objectives of a suggestion's trials that are finished, by its number."""
         self._known: set[str] = set()
         for trial in self.stored.get_trials(deepcopy=False):
             if trial.params.keys() == self.space.keys():
@@ -96,21 +104,23 @@ class ContinuedSearch:
     def next(self) -> ResolvedTrial | None:
         """The next trial; None where there are as many as the study asks for, or all that the space holds.
 
-        Values that do not fit together are a failed trial, and the next are asked for.
+        Values that do not fit together are a failed suggestion, and the next are asked for.
         """
+        if self._waiting:
+            return self._waiting.pop(0)
         while self.missing > 0:
             self.missing -= 1
             trial = Trial(self.stored, self.unfinished.pop(0)._trial_id) if self.unfinished else self._ask()
             if trial is None:
                 break
             try:
-                resolved = self.study.suggested(trial.number, trial.params)
+                first, *self._waiting = self.study.suggested(trial.number, trial.params)
             except Refusal as error:
                 self.stored.tell(trial, state=TrialState.FAIL)
                 self.refused(trial.number, dict(trial.params), str(error))
                 continue
-            self._asked[resolved.number] = trial
-            return resolved
+            self._asked[trial.number] = trial
+            return first
         return None
 
     def _ask(self) -> Trial | None:
@@ -151,7 +161,7 @@ class ContinuedSearch:
     def _key(self, number: int, values: dict[str, Any]) -> str:
         """What is trained with these values, where they fit together."""
         try:
-            return canonical(trial_key(self.study.suggested(number, values).config))
+            return canonical(trial_key(self.study.suggested(number, values)[0].config))
         except Refusal:
             return canonical(values)
 
@@ -194,8 +204,16 @@ class ContinuedSearch:
 
     def tell(self, trial: ResolvedTrial, objective: float | None) -> None:
         """The trial is finished with this objective; None where it has failed."""
-        state = TrialState.FAIL if objective is None else TrialState.COMPLETE
-        self.stored.tell(self._asked.pop(trial.number), objective, state=state)
+        if trial.number not in self._asked:  # another of the suggestion's trials has failed
+            return
+        if objective is None:
+            self._waiting = [other for other in self._waiting if other.number != trial.number]
+            self.stored.tell(self._asked.pop(trial.number), state=TrialState.FAIL)
+            return
+        reached = self._reached.setdefault(trial.number, [])
+        reached.append(objective)
+        if len(reached) == self.study.repeats:
+            self.stored.tell(self._asked.pop(trial.number), fmean(reached))
 
 
 def _pruner(pruner: Pruner | None) -> BasePruner:

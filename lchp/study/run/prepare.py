@@ -230,7 +230,7 @@ def _suggested(study: Study) -> list[TrialConfig]:
     for values in product(*choices.values()):
         # Together with other keys of the search they may be legal: the study's file was checked for that.
         with suppress(Refusal):
-            configs.append(study.suggested(0, dict(zip(choices, values, strict=True))).config)
+            configs.append(study.suggested(0, dict(zip(choices, values, strict=True)))[0].config)
     return configs
 
 

@@ -12,7 +12,7 @@ from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.tables import Table, TableSpec
 from lchp.reporting.writing import to_markdown
 from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.run.ledger import ENDED, Entry, damaged, read
+from lchp.study.run.ledger import Entry, damaged, finished, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
 from lchp.vocabulary import TEST, VAL
@@ -47,16 +47,17 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     lines = damaged(entries, store)
     if lines:
         raise Refusal("\n".join(lines))
-    rows, unfinished = [], []
+    rows, unfinished, whole = [], [], {entry.folder for entry in finished(entries, study.repeats)}
     for entry in entries:
-        if entry.state == "finished":
+        if entry.folder in whole:
             references = tuple(store / place for place in entry.references.values())
             rows.append(TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references))
-        elif entry.state not in ENDED:
+        elif entry.state != "pruned":
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
     pruned = sum(entry.state == "pruned" for entry in entries)
-    unfinished += [Unfinished(f"#{number}", {}) for number in range(len(rows) + len(unfinished) + pruned, study.count)]
+    missing = range(len(rows) + len(unfinished) + pruned, study.count)
+    unfinished += [Unfinished(f"#{number // study.repeats}", {}) for number in missing]
     if not rows:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
     specs = table_specs(study)

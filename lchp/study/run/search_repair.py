@@ -7,8 +7,10 @@ last line that a kill has cut is normal, but Optuna would append the next to it.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import Study as OptunaStudy
@@ -18,7 +20,7 @@ from lchp.data.files import replacing, set_aside
 from lchp.data.fingerprint import canonical
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
-from lchp.study.run.ledger import Entry
+from lchp.study.run.ledger import Entry, finished
 from lchp.study.run.optuna_search import completed, distributions, open_search
 from lchp.study.spec.load import Study
 
@@ -52,14 +54,14 @@ def restored_search(
 
 
 def _objectives(study: Study, entries: Sequence[Entry], store: Path) -> dict[int, float]:
-    """The objective of every finished trial whose files are whole, by number."""
+    """The objective of every suggestion whose trials are all finished and whole, by number."""
     assert study.search is not None, "only a search has an objective"
-    key, objectives = study.search.objective.key, {}
-    for entry in entries:
+    key, reached = study.search.objective.key, defaultdict[int, list[float]](list)
+    for entry in finished(entries, study.repeats):
         folder = StageFolder(store / entry.folder)
-        if entry.state == "finished" and folder.whole and key in (scores := folder.scores()):
-            objectives[entry.number] = scores[key]
-    return objectives
+        if folder.whole and key in (scores := folder.scores()):
+            reached[entry.number].append(scores[key])
+    return {number: fmean(values) for number, values in reached.items() if len(values) == study.repeats}
 
 
 def _lines(journal: Path) -> list[bytes]:
@@ -108,14 +110,15 @@ def _contradict(study: Study, stored: OptunaStudy, entries: Sequence[Entry], obj
     varied = {entry.number: entry.varied for entry in entries}
     for trial in completed(stored):
         if trial.number in objectives:
-            suggested = json.loads(canonical(study.suggested(trial.number, trial.params).varied))
+            suggested = json.loads(canonical(study.suggested(trial.number, trial.params)[0].varied))
             if trial.value != objectives[trial.number] or suggested != varied[trial.number]:
                 raise ValueError(f"suggestion {trial.number} is not what its trial's files say")
 
 
 def _complete(stored: OptunaStudy, study: Study, entries: Sequence[Entry], objectives: Mapping[int, float]) -> int:
     """Adds the suggestions that the journal lacks, under their numbers; gives how many."""
-    known = {entry.number: entry for entry in entries}
+    # Where one trial of a suggestion has failed, all of it has.
+    known = {entry.number: entry for entry in sorted(entries, key=lambda entry: entry.state == "failed")}
     lacking = range(len(stored.get_trials(deepcopy=False)), max(known, default=-1) + 1)
     for number in lacking:
         entry = known.get(number)

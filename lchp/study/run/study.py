@@ -23,7 +23,7 @@ from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
 from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
-from lchp.study.spec.trials import ResolvedTrial
+from lchp.study.spec.trials import ResolvedTrial, suggestion_name
 from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG
 from lchp.tracking.store import ensure_experiment, impatient, open_store
 
@@ -128,18 +128,18 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     lost: list[ResolvedTrial] = []
     with recorder.ledger.together():
         for suggestion in finished:
-            trial = study.suggested(suggestion.number, suggestion.params)
-            if recorder.is_finished(trial):
-                recorder.keep(trial)
-            else:
-                lost.append(trial)
+            for trial in study.suggested(suggestion.number, suggestion.params):
+                if recorder.is_finished(trial):
+                    recorder.keep(trial)
+                else:
+                    lost.append(trial)
         for suggestion in stopped:
-            trial = study.suggested(suggestion.number, suggestion.params)
+            (trial,) = study.suggested(suggestion.number, suggestion.params)
             recorder.keep_pruned(trial, reasons.get(suggestion.number) or "pruned")
     if lost:
         recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
         _train(study, lost, recorder)
-    missing = study.count - len(finished) - len(stopped)
+    missing = study.repeats * (study.suggestions - len(finished) - len(stopped))
     if missing > 0:
         recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
         _train(study, [], recorder)
@@ -157,19 +157,22 @@ def _best(study: Study, recorder: Recorder) -> list[Path]:
     chosen = best(open_search(study.name, folder))
     if chosen is None:
         return []
-    entry = recorder.entry(study.suggested(chosen.number, chosen.params))
-    objective = study.search.objective.key
+    entries = [recorder.entry(trial) for trial in study.suggested(chosen.number, chosen.params)]
+    objective, first = study.search.objective.key, entries[0]
     named = {
-        "name": entry.name,
+        "name": first.name if study.repeats == 1 else suggestion_name(chosen.number, first.varied),
         "number": chosen.number,
         "values": chosen.params,
         "objective": objective,
         "value": chosen.value,
-        "run_id": run_or_key(entry),
+        "run_id": run_or_key(first),
     }
+    if study.repeats > 1:
+        named["run_ids"] = {str(entry.seed): run_or_key(entry) for entry in entries}
     file = StudyFolder(folder).best
     write_json(file, named)
-    recorder.say(f"best by {objective}: {entry.name} with {chosen.value:.4f}")
+    mean = "" if study.repeats == 1 else f", the mean of {study.repeats} seeds"
+    recorder.say(f"best by {objective}: {named['name']} with {chosen.value:.4f}{mean}")
     return [file]
 
 

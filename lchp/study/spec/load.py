@@ -57,25 +57,41 @@ class Study:
 
     @property
     def count(self) -> int:
-        """How many trials the study trains; a search no more than its space holds."""
-        if self.search is None:
-            return len(self.trials)
-        return min(self.search.trials, self.search.size or self.search.trials)
+        """How many trials the study trains; a search each suggestion with each seed."""
+        return self.suggestions * self.repeats if self.search else len(self.trials)
+
+    @property
+    def suggestions(self) -> int:
+        """How many suggestions a search makes, no more than its space holds; of a grid none."""
+        return min(self.search.trials, self.search.size or self.search.trials) if self.search else 0
+
+    @property
+    def repeats(self) -> int:
+        """How many trials have one number in common: a search's suggestion is trained with each seed."""
+        return len(self.seeds) if self.search else 1
 
     @cached_property
     def searched(self) -> TrialConfig:
         """The configuration that a search lays its suggestions over, with its seed and absolute paths."""
         return with_absolute_paths(self.base.model_copy(update={"seed": self.seeds[0]}))
 
-    def suggested(self, number: int, values: Mapping[str, Any]) -> ResolvedTrial:
-        """The trial of a search's suggestion.
+    def suggested(self, number: int, values: Mapping[str, Any]) -> tuple[ResolvedTrial, ...]:
+        """The trials of a search's suggestion, one for each seed.
 
         Raises:
             Refusal: the values do not fit together, or are out of their ranges.
         """
         config = with_values(self.searched, values)
         varied = varied_values(config, self.varied)
-        return ResolvedTrial(suggestion_name(number, varied), config, varied, number)
+        return tuple(
+            ResolvedTrial(
+                suggestion_name(number, varied, seed if self.repeats > 1 else None),
+                config.model_copy(update={"seed": seed}),
+                varied,
+                number,
+            )
+            for seed in self.seeds
+        )
 
     def identity(self) -> dict[str, Any]:
         """What the results in the study's folder depend on, in its normal form: nothing of paths, machines, tables."""

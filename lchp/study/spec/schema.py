@@ -49,7 +49,7 @@ class Range(Config):
 
 
 class Objective(Config):
-    """What the search makes as large as it can, always on the val split."""
+    """What the search makes as large as it can, always on the val split; of several seeds their mean."""
 
     method: Method = Field(LCHP_R, description="whose boxes are judged")
     metric: Judge = Field(GT_KNOWN, description="the metric that judges them")
@@ -85,7 +85,7 @@ class Pruner(Config):
 class Search(Config):
     """An Optuna search over dotted keys of the trial."""
 
-    trials: int = Field(ge=1, le=10_000, description="number of suggestions")
+    trials: int = Field(ge=1, le=10_000, description="number of suggestions, each trained with every seed")
     sampler: Literal["tpe", "random", "gp"] = Field(
         "tpe", description="Optuna's: tree-structured Parzen estimator, at random, or Gaussian process, for few trials"
     )
@@ -178,7 +178,7 @@ class StudyKeys(Config):
     vary: Any = Field(None, description="a grid (dotted key to list of values), or a list of grids")
     search: Search | None = Field(None, description="an Optuna search instead of `vary`")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = Field(
-        (0,), description="seeds; every configuration is trained with each"
+        (0,), description="seeds; every configuration, of a search every suggestion, is trained with each"
     )
     references: tuple[Reference, ...] = Field(
         (), description=f"what the regressor reaches on true boxes, beside the results: {', '.join(REFERENCES)}"

@@ -13,7 +13,7 @@ from lchp.study.spec.parse import Location
 from lchp.study.spec.schema import Choice, Range, Search, StudyKeys
 from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
-from lchp.study.spec.vary import check_keys
+from lchp.study.spec.vary import MOST_TRIALS, check_keys
 from lchp.training.config import TrialConfig
 from lchp.training.identity import unread
 
@@ -39,8 +39,7 @@ def searched(
         mistakes.append(
             f"{source.place(('split', 'val_per_class'))}: split.val_per_class = 0: a search chooses on val: set it to 5"
         )
-    if len(keys.seeds) > 1:
-        mistakes.append(f"{source.place(('seeds',))}: seeds: a search trains every suggestion with one seed: give one")
+    mistakes += _check_seeds(search, keys, source)
     if mistakes:
         return search, mistakes
     read_back, mistakes = _combined(search.space, base, source)
@@ -62,6 +61,22 @@ def searched(
     alike = [index for index, (values, _) in enumerate(points) if values in [other for other, _ in points[:index]]]
     mistakes += [f"{source.place(('search', 'first', index))}: search.first: is there twice" for index in alike]
     return search.model_copy(update={"first": tuple(values for values, _ in points)}), mistakes
+
+
+def _check_seeds(search: Search, keys: StudyKeys, source: Source) -> list[str]:
+    """Several seeds that no pruner could judge, or that make too many trials."""
+    place, mistakes = source.place(("seeds",)), []
+    if len(keys.seeds) > 1 and search.pruner:
+        mistakes.append(
+            f"{place}: seeds = {list(keys.seeds)}: search.pruner judges the one training of a suggestion by its "
+            "epochs, and with several seeds a suggestion is judged by their mean: give one seed, or leave `pruner` out"
+        )
+    if search.trials * len(keys.seeds) > MOST_TRIALS:
+        mistakes.append(
+            f"{place}: seeds: {search.trials} suggestions with {len(keys.seeds)} seeds are "
+            f"{search.trials * len(keys.seeds)} trials: plan at most {MOST_TRIALS}"
+        )
+    return mistakes
 
 
 def _point(search: Search, index: int, base: Source, source: Source) -> tuple[dict[str, Choice], list[str]]:

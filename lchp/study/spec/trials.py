@@ -17,13 +17,13 @@ class ResolvedTrial:
     """One trial: what Ray carries, what a worker trains, what the recorder writes down."""
 
     name: str
-    """What varies, and the seed; of a search's suggestion its number and what varies."""
+    """What varies, and the seed; of a search's suggestion its number and what varies, and the seed of several."""
     config: TrialConfig
     """Final: the seed is in it, and its paths are absolute, because workers stand in other folders."""
     varied: dict[str, Any]
     """The plain values of the varied keys."""
     number: int
-    """Its place in the plan, or in the search."""
+    """Its place in the plan, or that of its suggestion in the search."""
 
 
 def resolve(grid: Iterable[TrialConfig], seeds: Sequence[int], varied: Sequence[str]) -> tuple[ResolvedTrial, ...]:
@@ -48,10 +48,11 @@ def trial_name(varied: Mapping[str, Any], seed: int) -> str:
     return " ".join(f"{key}={_word(value)}" for key, value in {**varied, "seed": seed}.items())
 
 
-def suggestion_name(number: int, varied: Mapping[str, Any]) -> str:
-    """A search's suggestion: its number and its values, shortened."""
+def suggestion_name(number: int, varied: Mapping[str, Any], seed: int | None = None) -> str:
+    """A search's suggestion: its number and its values, shortened, and the seed where it is trained with several."""
+    seeds = {} if seed is None else {"seed": seed}
     short = {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in varied.items()}
-    return " ".join([f"#{number}", *(f"{key}={_word(value)}" for key, value in short.items())])
+    return " ".join([f"#{number}", *(f"{key}={_word(value)}" for key, value in {**short, **seeds}.items())])
 
 
 def _word(value: Any) -> str:

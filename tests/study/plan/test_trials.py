@@ -190,6 +190,14 @@ def test_plan_cost_is_told_in_the_unit_that_fits(tmp_path: Path, images: int, un
     assert unit in as_text(planned(tmp_path, PAPER_CUB, images=Counts(images, images, 1, "as counted")))
 
 
+def test_plan_search_with_seeds_counts_trials_and_names_suggestions(tmp_path: Path) -> None:
+    text = "name: s\nseeds: [0, 1]\nsearch: {trials: 7, space: {tau: {low: 0, high: 1}}}\n"
+    found = planned(tmp_path, text)
+    assert found.initializations == 2
+    assert "14 trials (7 suggestions with 2 seeds each), at most 2 distinct initializations" in as_text(found)
+    assert planned(tmp_path, text.replace("tau", "delta").replace("low: 0", "low: 0.1")).initializations == 14
+
+
 def test_plan_search_counts_its_trials_and_at_most_as_many_initializations(tmp_path: Path) -> None:
     text = "name: s\nsearch: {trials: 7, space: {tau: {low: 0, high: 1}, augmentation: [none, flip]}}\n"
     found = planned(tmp_path, text)

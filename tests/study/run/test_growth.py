@@ -142,6 +142,7 @@ def test_growth_search_may_have_more_trials_or_fewer_than_were_planned(tmp_path:
     [
         ("search.sampler=tpe", ('search.sampler: "random" -> "tpe"',)),
         ("search.seed=1", ("search.seed: 0 -> 1",)),
+        ("seeds=[0, 1]", ("seeds: [0] -> [0,1]",)),
         ("alpha=3", ("base.alpha: 20.0 -> 3.0",)),
         ("refinement.epochs=3", ("base.refinement.epochs: 2 -> 3",)),
         ("tau=0.7", ()),

@@ -9,7 +9,7 @@ import pytest
 import tests.study.small as small
 from lchp.cli import run
 from lchp.store.folder import StageFolder, StageResult
-from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.results import as_text, make_tables
 from lchp.study.spec.load import Study
 from tests.reporting.test_evidence import CONFIG, history_of, rows_of, spread
@@ -20,12 +20,13 @@ SEARCH = small.TINY + "search: {trials: 5, space: {tau: {low: 0.0, high: 0.9}}}\
 def _write(study: Study, folder: Path, finished: int) -> Path:
     """The output folder of a study of which only the first trials were finished."""
     ledger = Ledger(folder / "out" / study.name)
-    trials = study.trials or [study.suggested(number, {"tau": 0.5}) for number in range(finished + 1)]
+    trials = study.trials or [trial for at in range(finished + 1) for trial in study.suggested(at, {"tau": 0.5})]
     for number, trial in enumerate(trials):
         here = folder / "out" / ".store" / "trial" / str(number)
-        state = "finished" if number < finished else "running"
+        state: State = "finished" if number < finished else "running"
+        place, run_id = f"trial/{number}", f"run{number}"
         ledger.put(
-            Entry(trial.name, 0, trial.varied, f"trial/{number}", 4, number, state=state, run_id=f"run{number}")  # type: ignore[arg-type]
+            Entry(trial.name, trial.config.seed, trial.varied, place, 4, trial.number, state=state, run_id=run_id)
         )
         if number < finished:
             StageFolder(here).finish(
@@ -61,6 +62,12 @@ def test_make_tables_of_a_stopped_search_count_what_is_not_suggested_yet(tmp_pat
     (table,) = make_tables(study, _write(study, tmp_path, 2))
     assert table.counts[-1].startswith("2 of 5 trials; not finished: #2 ")
     assert table.counts[-1].endswith(", #3, #4.")
+
+
+def test_make_tables_of_a_search_leave_out_suggestions_of_which_a_seed_is_not_finished(tmp_path: Path) -> None:
+    study = small.load(tmp_path, SEARCH + "seeds: [3, 4]\n")
+    (table,) = make_tables(study, _write(study, tmp_path, 3))
+    assert table.counts[-1].startswith("2 of 10 trials; not finished: #1 tau=0.5 seed=3, #1 tau=0.5 seed=4, ")
 
 
 def test_study_table_of_a_stopped_study_prints_how_many_trials_it_shows(
