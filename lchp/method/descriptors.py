@@ -24,13 +24,13 @@ varies is the rounding of float32."""
 
 
 class PrincipalAxes(NamedTuple):
-    """The first principal axis of each of g groups, float64 on the CPU."""
+    """The principal axis that is taken of each of g groups, float64 on the CPU."""
 
     mean: Tensor
     """(g, C): the mean descriptor; zeros for a group without images."""
     axis: Tensor
-    """(g, C): the unit eigenvector of the covariance's largest eigenvalue; zeros for a group without images and for
-    one whose descriptors are all the same, so that nothing of it stands out."""
+    """(g, C): a unit eigenvector of the covariance, that of its largest eigenvalue unless several are looked at; zeros
+    for a group without images and for one whose descriptors are all the same, so that nothing of it stands out."""
 
 
 class DescriptorMoments:
@@ -47,41 +47,57 @@ class DescriptorMoments:
         """(g, C): the sum of f."""
         self.second = torch.zeros(groups, channels, channels, dtype=torch.float64, device=device)
         """(g, C, C): the sum of f f^T."""
+        self.strength = torch.zeros(groups, dtype=torch.float64, device=device)
+        """(g,): the sum of how strong a place is, s."""
         self.energy = torch.zeros(groups, channels, dtype=torch.float64, device=device)
-        """(g, C): the sum of |f|^2 f, from which the sign of the axis follows."""
+        """(g, C): the sum of s f, from which the axis and its sign follow."""
 
-    def add(self, descriptors: Tensor, groups: Tensor) -> None:
-        """Adds the maps (n, C, h, w) of n images, of any floating type; image i belongs to group ``groups[i]`` (n,)."""
+    def add(self, descriptors: Tensor, groups: Tensor, strength: Tensor | None = None) -> None:
+        """Adds the maps (n, C, h, w) of n images, of any floating type; image i belongs to group ``groups[i]`` (n,).
+
+        ``strength`` (n, h, w) is s = |f|^2 of every place before its descriptor was brought to another norm; None where
+        it was not.
+        """
         for group in sorted(set(groups.tolist())):
-            flat = descriptors[groups == group].movedim(1, -1).flatten(0, 2).to(self.total)
+            own = groups == group
+            flat = descriptors[own].movedim(1, -1).flatten(0, 2).to(self.total)
+            strong = flat.square().sum(1) if strength is None else strength[own].flatten().to(self.total)
             self.count[group] += len(flat)
             self.total[group] += flat.sum(0)
             self.second[group] += flat.T @ flat
-            self.energy[group] += flat.square().sum(1) @ flat
+            self.strength[group] += strong.sum()
+            self.energy[group] += strong @ flat
 
-    def principal_axes(self) -> PrincipalAxes:
-        """The first principal axis of the centred descriptors of every group (DDT, Eq. 1 to 3).
+    def principal_axes(self, candidates: int = 1) -> PrincipalAxes:
+        """One of the first principal axes of the centred descriptors of every group (DDT, Eq. 1 to 3).
 
-        An axis has no sign of its own. Its positive side is the one where descriptors are larger: the covariance of
-        (f - mean) . axis and |f|^2 is positive. Where that is 0, the axis's entry of largest magnitude is positive, the
-        first of several. A group of one image has the axis of that image's own places.
+        Of the first ``candidates`` axes it is the one with which strength goes most: the largest magnitude of the
+        correlation of h = (f - mean) . axis and s = |f|^2. With 1 it is the first, as in DDT and PSOL; but what varies
+        most among descriptors need not be the object.
+
+        An axis has no sign of its own. Its positive side is the one where descriptors are larger: that correlation is
+        positive. Where it is 0, the axis's entry of largest magnitude is positive, the first of several. A group of one
+        image has the axis of that image's own places.
         """
         mean = self.total / self.count.clamp(min=1).unsqueeze(1)
-        axes = [self._axis(group, mean[group]) for group in range(len(mean))]
+        axes = [self._axis(group, mean[group], candidates) for group in range(len(mean))]
         return PrincipalAxes(mean.cpu(), torch.stack(axes))
 
-    def _axis(self, group: int, mean: Tensor) -> Tensor:
+    def _axis(self, group: int, mean: Tensor, candidates: int) -> Tensor:
         channels, count = len(mean), float(self.count[group])
         if count == 0:
             return torch.zeros(channels, dtype=torch.float64)
         second = self.second[group] / count
         covariance = (second - torch.outer(mean, mean)).cpu().numpy()
-        values, vectors = linalg.eigh(covariance, subset_by_index=[channels - 1, channels - 1])
-        axis = torch.from_numpy(vectors[:, 0].copy())
-        power = float(second.trace())
-        if values[0] <= _FLAT * power:
-            return torch.zeros_like(axis)
-        leaning = float(axis @ (self.energy[group] / count - power * mean).cpu())
+        values, vectors = linalg.eigh(covariance, subset_by_index=[max(0, channels - candidates), channels - 1])
+        varying = values > _FLAT * float(second.trace())
+        if not varying.any():
+            return torch.zeros(channels, dtype=torch.float64)
+        with_strength = ((self.energy[group] - self.strength[group] * mean) / count).cpu()
+        axes = torch.from_numpy(vectors[:, varying].T.copy()).flip(0)
+        leanings = axes @ with_strength / torch.from_numpy(values[varying].copy()).flip(0).sqrt()
+        chosen = int(leanings.abs().argmax())
+        axis, leaning = axes[chosen], float(leanings[chosen])
         largest = float(axis[axis.abs().argmax()])
         return -axis if (leaning or largest) < 0 else axis
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from lchp.method.vit import check_transformer_view
 from lchp.training.network_config import NetworkName, TransformerName, WeightsFile
 
 KEPT = {
-    "ddt": ("source", "size", "weights", "network", "omit", "axis", "descriptors", "mirror"),
+    "ddt": ("source", "size", "further_sizes", "weights", "network", "omit", "axis", "axes", "descriptors", "mirror"),
     "tokencut": ("source", "size", "weights", "transformer", "similarity"),
     "lost": ("source", "size", "weights", "transformer", "patches"),
 }
@@ -65,6 +65,10 @@ class PseudoBoxConfig(Config):
     size: int = Field(
         448, ge=16, le=2048, description="side in pixels of the whole images that `ddt`, `tokencut` and `lost` see"
     )
+    further_sizes: tuple[Annotated[int, Field(ge=16, le=2048)], ...] = Field(
+        (),
+        description="of `ddt`: more such sides, whose h is averaged with that of `size`, each divided by its maximum",
+    )
     weights: Literal["pretrained", "none"] | WeightsFile = Field(
         "pretrained", description="of `network` (torchvision's ImageNet weights) or `transformer` (DINO's), or a file"
     )
@@ -73,6 +77,13 @@ class PseudoBoxConfig(Config):
         0, ge=0, le=100, description="of `ddt`: last blocks of that trunk that are left out, down to its stride"
     )
     axis: Literal["class", "all"] = Field("class", description="of `ddt`: images that share a principal axis")
+    axes: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="of `ddt`: first principal axes that are looked at; that one is taken with which the norm of "
+        "descriptors goes most (PSOL: 1, the first)",
+    )
     descriptors: Literal["raw", "unit"] = Field("raw", description="of `ddt`: as they are, or each of norm 1")
     threshold: float = Field(
         0.0, ge=0, lt=1, description="of `ddt` and `evidence`: the share of its maximum above which h is foreground"
@@ -85,6 +96,11 @@ class PseudoBoxConfig(Config):
     file: GivenPath | None = Field(
         None, description="boxes of `file`: a CSV with the columns path, x1, y1, x2, y2 in pixels"
     )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sides of the whole images that `ddt` sees, in pixels."""
+        return (self.size, *self.further_sizes)
 
     @property
     def fixed(self) -> bool:
@@ -113,7 +129,8 @@ class PseudoBoxConfig(Config):
                 "pseudo_boxes.source is file, but pseudo_boxes.file names none: give the CSV with the boxes"
             )
         if self.source == "ddt":
-            check_view(self.network, self.size)
+            for size in self.sizes:
+                check_view(self.network, size)
             if self.weights == "pretrained" and NETWORKS[self.network].imagenet is None:
                 raise ValueError(
                     f"pseudo_boxes.weights is pretrained, but {self.network} has no such weights: "

@@ -8,7 +8,7 @@ Label; a class's axis is chosen by their label, as GT-Known localization has it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lchp.method.backbones import find_network
 from lchp.method.descriptors import DescriptorMoments, PrincipalAxes, ddt_boxes, projection
 from lchp.method.lost import lost_boxes
 from lchp.method.networks import seeded
-from lchp.method.pseudo_boxes import Grid, Reading, enlarged
+from lchp.method.pseudo_boxes import Grid, Reading, enlarged, scaled
 from lchp.method.tokencut import tokencut_boxes
 from lchp.method.trunks import without_last
 from lchp.method.vit import last_keys, make_transformer
@@ -53,10 +53,16 @@ def frozen_boxes(config: TrialConfig, material: Material) -> dict[str, Tensor]:
     Raises:
         ValueError: weights that cannot be had or do not fit; names what, and the remedy.
     """
-    kept = _kept(config, material)
-    return (
-        {name: _ddt_boxes(config, maps) for name, maps in kept.items()} if config.pseudo_boxes.source == "ddt" else kept
-    )
+    if config.pseudo_boxes.source != "ddt":
+        return _kept(config, material)
+    of_sizes = [_kept(_with_size(config, size), material) for size in config.pseudo_boxes.sizes]
+    return {name: _ddt_boxes(config, [kept[name] for kept in of_sizes]) for name in of_sizes[0]}
+
+
+def _with_size(config: TrialConfig, size: int) -> TrialConfig:
+    """The configuration with one size alone."""
+    options = config.pseudo_boxes.model_copy(update={"size": size, "further_sizes": ()})
+    return config.model_copy(update={"pseudo_boxes": options})
 
 
 def reading_of(config: TrialConfig, network: str) -> Reading:
@@ -66,16 +72,37 @@ def reading_of(config: TrialConfig, network: str) -> Reading:
     return Reading(options.normalization, options.component, options.enlargement, grid, options.mirror)
 
 
-def _ddt_boxes(config: TrialConfig, maps: Tensor) -> Tensor:
-    """Boxes (n, 4) from projections (n, k, h, w): of the images and, where k is 2, of their mirror images."""
-    options = config.pseudo_boxes
-    reading = reading_of(config, options.network)
+def _ddt_boxes(config: TrialConfig, maps: Sequence[Tensor]) -> Tensor:
+    """Boxes (n, 4) from the projections (n, k, h, w) at every size: of the images and, where k is 2, of their mirror
+    images.
+    """
     boxes = []
-    for part in torch.split(maps, CHUNK):
-        values = torch.stack([enlarged(part[:, [view]], options.size, reading) for view in range(part.shape[1])], 1)
-        values[:, 1:] = values[:, 1:].flip(-1)
-        boxes.append(ddt_boxes(values.mean(1), options.threshold))
+    for parts in zip(*(torch.split(of_size, CHUNK) for of_size in maps), strict=True):
+        sized = zip(config.pseudo_boxes.sizes, parts, strict=True)
+        values = together([_enlarged_views(config, size, part) for size, part in sized])
+        boxes.append(ddt_boxes(values, config.pseudo_boxes.threshold))
     return torch.cat(boxes)
+
+
+def _enlarged_views(config: TrialConfig, size: int, maps: Tensor) -> Tensor:
+    """The mean of the projections (n, k, h, w) of an image and its mirror image, (n, size, size)."""
+    reading = reading_of(config, config.pseudo_boxes.network)
+    values = torch.stack([enlarged(maps[:, [view]], size, reading) for view in range(maps.shape[1])], 1)
+    values[:, 1:] = values[:, 1:].flip(-1)
+    return values.mean(1)
+
+
+def together(maps: Sequence[Tensor]) -> Tensor:
+    """The mean of maps (n, s, s) of several sizes s at the largest of them, each divided by its largest value first; a
+    map alone stays as it is.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    side = max(len(of_size[0]) for of_size in maps)
+    resized = [
+        functional.interpolate(scaled(of_size, "max")[:, None], (side, side), mode="bilinear") for of_size in maps
+    ]
+    return torch.cat(resized, 1).mean(1)
 
 
 def frozen_network(config: TrialConfig) -> nn.Module:
@@ -106,9 +133,17 @@ def _omitting(trunk: nn.Sequential, count: int, stride: int) -> nn.Sequential:
     return shorter
 
 
+_BEFORE = {"further_sizes": [], "axes": 1}
+"""Options that are younger than the files of some caches, with the values of those: left out of their names."""
+
+
 def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
     """DDT's projections (n, 1 or 2, h, w), float32, or another source's boxes (n, 4), by split."""
-    options = config.pseudo_boxes.model_dump(mode="json", include=set(KEPT[config.pseudo_boxes.source]))
+    plain = config.pseudo_boxes.model_dump(mode="json", include=set(KEPT[config.pseudo_boxes.source]))
+    options = {name: value for name, value in plain.items() if _BEFORE.get(name, ...) != value}
+    if options.get("descriptors") == "unit":
+        # Files of before hold axes whose sign was taken from the rounding of unit norms.
+        options["strength"] = "norms"
     digest = material.given_digests.get("pseudo_box_weights")
     key = fingerprint(
         {
@@ -148,15 +183,14 @@ def _ddt_projections(config: TrialConfig, material: Material) -> dict[str, Tenso
         for images, labels in _batches(config, material, source, torch.arange(len(source)), f"DDT boxes of {name}"):
             views = (images, images.flip(-1)) if config.pseudo_boxes.mirror else (images,)
             groups = _groups(config, labels)
-            seen = [projection(_descriptors(config, network, view), axes, groups).float().cpu() for view in views]
+            seen = [projection(_descriptors(config, network(view)), axes, groups).float().cpu() for view in views]
             maps.append(torch.stack(seen, 1))
         kept[name] = torch.cat(maps)
     return kept
 
 
-def _descriptors(config: TrialConfig, network: nn.Module, images: Tensor) -> Tensor:
+def _descriptors(config: TrialConfig, maps: Tensor) -> Tensor:
     """The trunk's maps (n, C, h, w), as they are or every place's of norm 1."""
-    maps: Tensor = network(images)
     return functional.normalize(maps) if config.pseudo_boxes.descriptors == "unit" else maps
 
 
@@ -186,8 +220,9 @@ def _axes(config: TrialConfig, material: Material, network: nn.Module, train: Im
         moments = DescriptorMoments(GROUPS, channels, material.runtime.device)
         wanted = ((groups >= start) & (groups < start + GROUPS)).nonzero().squeeze(1)
         for images, labels in _batches(config, material, train, wanted, "DDT axes"):
-            moments.add(_descriptors(config, network, images), _groups(config, labels) - start)
-        parts.append(moments.principal_axes())
+            maps = network(images)
+            moments.add(_descriptors(config, maps), _groups(config, labels) - start, maps.double().square().sum(1))
+        parts.append(moments.principal_axes(config.pseudo_boxes.axes))
     return PrincipalAxes(torch.cat([part.mean for part in parts]), torch.cat([part.axis for part in parts]))
 
 

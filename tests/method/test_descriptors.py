@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lchp.method.descriptors import DescriptorMoments, PrincipalAxes, ddt_boxes, projection
 
@@ -80,6 +81,50 @@ def test_ddt_the_side_of_larger_descriptors_is_positive_whatever_their_sign(turn
     h = projection(inverse, fitted(inverse, [0] * 4, 1), groups)
     assert bool((h[0, 0:3, 2:6] < 0).all())
     assert ddt_boxes(h, 0.0).tolist() == [[0.0, 0.0, 1.0, 1.0]] * 4
+
+
+def two_backgrounds() -> Tensor:
+    """Four images of 8 x 8 places with noise: left and right of column 4 lie two things of norm 3, between which places
+    differ most; upon both lies a small object of norm 4, three rows high.
+    """
+    maps = torch.zeros(4, 3, 8, 8)
+    maps[:, 0, :, :4] = maps[:, 1, :, 4:] = 3
+    for i in range(4):
+        maps[i, :, i : i + 3, 2:6] = torch.tensor([0.0, 0, 4])[:, None, None]
+    return maps + 0.01 * torch.randn(maps.shape, generator=generator(4))
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_ddt_of_several_axes_the_one_that_goes_with_strength_is_the_objects(unit: bool) -> None:
+    maps = two_backgrounds()
+    groups, strength = torch.zeros(4, dtype=torch.int64), maps.square().sum(1)
+    seen = functional.normalize(maps) if unit else maps
+    moments = DescriptorMoments(1, 3)
+    for batch in (slice(0, 3), slice(3, 4)):
+        moments.add(seen[batch], groups[batch], strength[batch])
+    expected = [[0.25, i / 8, 0.75, (i + 3) / 8] for i in range(4)]
+    assert ddt_boxes(projection(seen, moments.principal_axes(2), groups), 0.4).tolist() == expected
+    assert ddt_boxes(projection(seen, moments.principal_axes(1), groups), 0.4).tolist() != expected
+    # By definition: of the first two axes of singular values, the one with the larger correlation.
+    rows, strong = seen.movedim(1, -1).flatten(0, 2).double().numpy(), strength.flatten().double().numpy()
+    first = np.linalg.svd(rows - rows.mean(0))[2][:2]
+    correlations = [np.corrcoef((rows - rows.mean(0)) @ axis, strong)[0, 1] for axis in first]
+    best = int(np.argmax(np.abs(correlations)))
+    assert best == 1
+    axis = first[best] * np.sign(correlations[best])
+    np.testing.assert_allclose(moments.principal_axes(2).axis[0].numpy(), axis, rtol=0, atol=1e-9)
+    # More than there are channels, or than vary, are all there are.
+    np.testing.assert_allclose(moments.principal_axes(9).axis[0].numpy(), axis, rtol=0, atol=1e-9)
+
+
+def test_ddt_sign_of_unit_descriptors_follows_the_norms_they_had() -> None:
+    strong, weak = torch.tensor([3.0, 1, 0, 2, 4]), torch.tensor([1.0, 1, 1, 0, 0])
+    for inside, outside, side in ((strong, weak, 1), (weak, strong, -1)):
+        maps, groups = planted(inside, outside), torch.zeros(4, dtype=torch.int64)
+        moments = DescriptorMoments(1, 5)
+        moments.add(functional.normalize(maps), groups, maps.square().sum(1))
+        h = projection(functional.normalize(maps), moments.principal_axes(), groups)
+        assert bool((side * h[0, 0:3, 2:6] > 0).all())
 
 
 def test_principal_axes_sides_of_equal_size_largest_entry_is_positive() -> None:

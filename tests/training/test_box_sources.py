@@ -196,33 +196,49 @@ def by_ddt(table: Path, weights: Path, **options: Any) -> TrialConfig:
     return tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=boxes)
 
 
-def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarray:
-    """DDT by its definition, in float64, image by image."""
-    network = frozen.frozen_network(config)
+def numpy_maps(config: TrialConfig, material: Material, split: str, size: int) -> list[np.ndarray]:
+    """DDT's h of every image by its definition, in float64: at the map's resolution, or enlarged to ``size`` pixels."""
+    options, network = config.pseudo_boxes, frozen.frozen_network(config)
 
-    def descriptors(name: str, mirrored: bool = False) -> tuple[np.ndarray, list[int]]:
-        source = material.source(name, 48)
+    def descriptors(name: str, mirrored: bool = False) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        source = material.source(name, size)
         images = normalise(source.batch(torch.arange(len(source))))
         with torch.no_grad():
             maps = network(images.flip(3) if mirrored else images).double().numpy()
-        if config.pseudo_boxes.descriptors == "unit":
-            maps = maps / np.linalg.norm(maps, axis=1, keepdims=True)
-        return maps, source.labels.tolist()
+        norms = np.linalg.norm(maps, axis=1, keepdims=True)
+        return maps / norms if options.descriptors == "unit" else maps, norms[:, 0], source.labels.tolist()
 
-    (train, of_train), (maps, labels), (mirror, _) = descriptors("train"), descriptors(split), descriptors(split, True)
+    train, norms, of_train = descriptors("train")
+    (maps, _, labels), (mirror, *_) = descriptors(split), descriptors(split, True)
     found = []
     for image, mirrored, label in zip(maps, mirror, labels, strict=True):
-        of_class = [other == label or config.pseudo_boxes.axis == "all" for other in of_train]
+        of_class = [other == label or options.axis == "all" for other in of_train]
         flat = train[of_class].transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
-        mean = flat.mean(0)
-        axis = np.linalg.svd(flat - mean, full_matrices=False)[2][0]
-        if np.sum(((flat - mean) @ axis) * (flat**2).sum(1)) < 0:
-            axis = -axis
+        mean, strong = flat.mean(0), norms[of_class].reshape(-1) ** 2
+        axes = np.linalg.svd(flat - mean, full_matrices=False)[2][: options.axes]
+        correlations = [np.corrcoef((flat - mean) @ axis, strong)[0, 1] for axis in axes]
+        best = int(np.argmax(np.abs(correlations)))
+        axis = axes[best] * np.sign(correlations[best])
         h = np.tensordot(image - mean[:, None, None], axis, (0, 0))
-        if config.pseudo_boxes.mirror:
+        if options.mirror:
             h = (h + np.tensordot(mirrored - mean[:, None, None], axis, (0, 0))[:, ::-1]) / 2
-        if config.pseudo_boxes.enlargement == "tiled":
-            h = functional.interpolate(torch.from_numpy(h)[None, None], size=48, mode="bilinear")[0, 0].numpy()
+        if options.enlargement == "tiled":
+            h = functional.interpolate(torch.from_numpy(h)[None, None], size=size, mode="bilinear")[0, 0].numpy()
+        found.append(h)
+    return found
+
+
+def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarray:
+    """DDT by its definition, in float64, image by image."""
+    sizes = config.pseudo_boxes.sizes
+    by_size = [numpy_maps(config, material, split, size) for size in sizes]
+    found = []
+    for maps in zip(*by_size, strict=True):
+        h = maps[0]
+        if len(sizes) > 1:
+            shares = [torch.from_numpy(one / one.max() if one.max() > 0 else 0 * one)[None, None] for one in maps]
+            side = max(sizes)
+            h = sum(functional.interpolate(one, size=side, mode="bilinear")[0, 0].numpy() for one in shares)
         mask = h > config.pseudo_boxes.threshold * max(h.max(), 0)
         parts, count = ndimage.label(mask, np.ones((3, 3)))
         if count == 0:
@@ -240,10 +256,12 @@ def numpy_boxes(config: TrialConfig, material: Material, split: str) -> np.ndarr
         {},
         {"axis": "all"},
         {"threshold": 0.3},
-        {"descriptors": "unit"},
+        {"descriptors": "unit", "threshold": 0.4},
         {"mirror": True},
         {"enlargement": "tiled"},
         {"omit": 2},
+        {"descriptors": "unit", "axis": "all", "axes": 3},
+        {"enlargement": "tiled", "further_sizes": [64], "mirror": True, "threshold": 0.3},
     ],
 )
 def test_ddt_boxes_equal_their_definition_by_numpy(

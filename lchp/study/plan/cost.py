@@ -117,7 +117,7 @@ def _source_gflop(config: TrialConfig, images: Counts) -> float:
         return 0.0
     train, val = _splits(config, images)
     if options.source == "ddt":
-        one = NETWORKS[options.network].classifier.gflop * (options.size / 448) ** 2
+        one = NETWORKS[options.network].classifier.gflop * sum((size / 448) ** 2 for size in options.sizes)
         return (train + (train + val + images.test) * (2 if options.mirror else 1)) * one
     return (train + val + images.test) * transformer_gflop(options.transformer, options.size)
 
