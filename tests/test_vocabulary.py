@@ -86,7 +86,7 @@ from lchp.reporting.predictions import COLOURS
 from lchp.reporting.frame import TrialRow, collect, results_text
 from lchp.reporting.tables import TableSpec, make_table
 from lchp.reporting.writing import to_markdown
-from lchp.study.spec.schema import Objective
+from lchp.study.spec.search import Objective
 
 folder = Path(sys.argv[1])
 trials = []

@@ -22,28 +22,55 @@ from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.load import Study
-from lchp.study.spec.schema import Choice, Pruner, Range, Search
+from lchp.study.spec.search import Choice, PerChoice, Pruner, Range, Search, Values, word
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.identity import trial_key
 
-_SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler, "gp": GPSampler}
+
+def _gaussian(seed: int) -> BaseSampler:
+    """A key that depends on another's choice, which the process does not know, is drawn at random."""
+    return GPSampler(seed=seed, warn_independent_sampling=False)
+
+
+_SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler, "gp": _gaussian}
 """CMA-ES is not among them: Optuna keeps its state as a pickle, in a file that people pass on."""
 
 _PATIENCE = 20
 """So many suggestions in a row that were made before are one too many: what the space still holds is gone through."""
 
 
-def distributions(space: dict[str, Range | tuple[Choice, ...]]) -> dict[str, BaseDistribution]:
-    """Optuna's distribution of every key: integers where both ends of a range are integers."""
-    found: dict[str, BaseDistribution] = {}
-    for key, values in space.items():
-        if not isinstance(values, Range):
-            found[key] = CategoricalDistribution(values)
-        elif values.whole:
-            found[key] = IntDistribution(int(values.low), int(values.high), log=values.log)
-        else:
-            found[key] = FloatDistribution(float(values.low), float(values.high), log=values.log)
+def distributions(search: Search, decided: Mapping[str, Choice]) -> dict[str, BaseDistribution]:
+    """Optuna's parameters of a suggestion in which the keys that others depend on are as ``decided``."""
+    found = {}
+    for key, values in search.part(decided).items():
+        whole = search.space[key]  # of a key that decides the part has one choice alone
+        found[_parameter(search, key, decided)] = _distribution(values if isinstance(whole, PerChoice) else whole)
     return found
+
+
+def _parameter(search: Search, key: str, decided: Mapping[str, Choice]) -> str:
+    """Optuna's name of a key: to Optuna one that depends on another is several, one for each of its choices."""
+    values = search.space[key]
+    return f"{key} ({values.per}={word(decided[values.per])})" if isinstance(values, PerChoice) else key
+
+
+def _distribution(values: Values) -> BaseDistribution:
+    """Optuna's distribution: integers where both ends of a range are integers."""
+    if not isinstance(values, Range):
+        return CategoricalDistribution(values)
+    if values.whole:
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    return FloatDistribution(float(values.low), float(values.high), log=values.log)
+
+
+def values_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a suggestion, by key."""
+    return {name.partition(" (")[0]: value for name, value in params.items()}
+
+
+def is_whole(search: Search, params: Mapping[str, Any]) -> bool:
+    """Whether a suggestion has all its values, which Optuna writes one by one."""
+    return params.keys() >= set(search.deciding) and params.keys() == distributions(search, params).keys()
 
 
 def open_search(name: str, folder: Path) -> OptunaStudy:
@@ -87,7 +114,6 @@ class ContinuedSearch:
         assert study.search is not None, "only a search suggests"
         self.study, self.search, self.refused = study, study.search, refused
         self.stored = open_search(study.name, folder)
-        self.space = distributions(study.search.space)
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.missing = study.suggestions - len(completed(self.stored)) - len(pruned(self.stored))
         self.stored.pruner = _pruner(study.search.pruner)
@@ -98,8 +124,8 @@ class ContinuedSearch:
         """The objectives of a suggestion's trials that are finished, by its number."""
         self._known: set[str] = set()
         for trial in self.stored.get_trials(deepcopy=False):
-            if trial.params.keys() == self.space.keys():
-                self._is_known(trial.number, trial.params)
+            if is_whole(self.search, trial.params):
+                self._is_known(trial.number, values_of(trial.params))
 
     def next(self) -> ResolvedTrial | None:
         """The next trial; None where there are as many as the study asks for, or all that the space holds.
@@ -114,10 +140,10 @@ class ContinuedSearch:
             if trial is None:
                 break
             try:
-                first, *self._waiting = self.study.suggested(trial.number, trial.params)
+                first, *self._waiting = self.study.suggested(trial.number, values_of(trial.params))
             except Refusal as error:
                 self.stored.tell(trial, state=TrialState.FAIL)
-                self.refused(trial.number, dict(trial.params), str(error))
+                self.refused(trial.number, values_of(trial.params), str(error))
                 continue
             self._asked[trial.number] = trial
             return first
@@ -136,27 +162,41 @@ class ContinuedSearch:
                 given = untried
             # A kill may have come between the two; then what waits is asked for first.
             if given and not waiting:
-                self.stored.enqueue_trial(given)
+                self.stored.enqueue_trial({_parameter(self.search, key, given): value for key, value in given.items()})
             self.stored.sampler = _sampler(self.search, number)
-            trial = self.stored.ask(self.space)
-            if not self._is_known(trial.number, trial.params):
+            trial = self._suggest()
+            if not self._is_known(trial.number, values_of(trial.params)):
                 return trial
             self.stored.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _suggest(self) -> Trial:
+        """Optuna's next trial, with what others depend on before them."""
+        alone = {k: _distribution(v) for k, v in self.search.space.items() if not isinstance(v, PerChoice)}
+        trial = self.stored.ask(alone)
+        for name, distribution in distributions(self.search, trial.params).items():
+            match distribution:
+                case _ if name in trial.params:
+                    continue
+                case CategoricalDistribution():
+                    trial.suggest_categorical(name, distribution.choices)
+                case IntDistribution():
+                    trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+                case FloatDistribution():
+                    trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+        return trial
 
     def _given(self, number: int) -> dict[str, Any]:
         """The values of the suggestion of that number that are not the sampler's: of ``first``, then of ``grid``."""
         first = self.search.first
         if number < len(first):
             return dict(first[number])
-        combinations = list(product(*map(self.search.choices, self.search.grid)))
+        combinations = list(product(*(self.search.space[key] for key in self.search.grid)))
         return dict(zip(self.search.grid, combinations[(number - len(first)) % len(combinations)], strict=True))
 
     def _untried(self) -> dict[str, Any] | None:
         """The first combination of a space that holds finitely many which was not suggested."""
-        combinations = product(*map(self.search.choices, self.space))
-        points = (dict(zip(self.space, values, strict=True)) for values in combinations)
-        return next((point for point in points if self._key(-1, point) not in self._known), None)
+        return next((point for point in self.search.points() if self._key(-1, point) not in self._known), None)
 
     def _key(self, number: int, values: dict[str, Any]) -> str:
         """What is trained with these values, where they fit together."""

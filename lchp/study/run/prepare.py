@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from lchp.data.config import DatasetConfig
 from lchp.data.given_boxes import read_given_boxes
@@ -15,7 +16,7 @@ from lchp.errors import Refusal, refusing
 from lchp.store.datasets import keep_list
 from lchp.store.folder import StageFolder
 from lchp.study.spec.load import Study
-from lchp.study.spec.schema import Range
+from lchp.study.spec.search import Range
 from lchp.study.spec.values import with_values
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
@@ -221,27 +222,30 @@ def require_boxes(trials: Iterable[tuple[TrialConfig, Material]]) -> None:
 def _suggested(study: Study) -> list[TrialConfig]:
     """The configurations of a search that differ in networks, weights or the source of boxes."""
     assert study.search is not None, "only a search suggests"
-    choices = {
-        key: values
-        for key, values in study.search.space.items()
-        if key.split(".")[0] in {"classifier", "backbone", "weights", "pseudo_boxes"} and not isinstance(values, Range)
-    }
-    configs = []
-    for values in product(*choices.values()):
-        # Together with other keys of the search they may be legal: the study's file was checked for that.
-        with suppress(Refusal):
-            configs.append(study.suggested(0, dict(zip(choices, values, strict=True)))[0].config)
-    return configs
+    configs: dict[TrialConfig, None] = {}
+    for part in study.search.parts():
+        choices = {
+            key: values
+            for key, values in part.items()
+            if key.split(".")[0] in {"classifier", "backbone", "weights", "pseudo_boxes"}
+            and not isinstance(values, Range)
+        }
+        for values in product(*choices.values()):
+            # Together with other keys of the search they may be legal: the study's file was checked for that.
+            with suppress(Refusal):
+                configs[study.suggested(0, dict(zip(choices, values, strict=True)))[0].config] = None
+    return list(configs)
 
 
 def _largest(study: Study) -> list[TrialConfig]:
     """The configurations of a search with the largest batches that it may suggest."""
     assert study.search is not None, "only a search suggests"
-    sizes = {
-        key: values.high if isinstance(values, Range) else max(values)
-        for key, values in study.search.space.items()
-        if key in {f"{INITIALIZATION}.batch_size", f"{REFINEMENT}.batch_size"}
-    }
+    sizes: dict[str, Any] = {}
+    for part in study.search.parts():
+        for key in part.keys() & {f"{INITIALIZATION}.batch_size", f"{REFINEMENT}.batch_size"}:
+            values = part[key]
+            largest = values.high if isinstance(values, Range) else max(values)
+            sizes[key] = max(largest, sizes.get(key, largest))
     return [with_values(study.searched, sizes)]
 
 

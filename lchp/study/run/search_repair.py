@@ -21,7 +21,7 @@ from lchp.data.fingerprint import canonical
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
 from lchp.study.run.ledger import Entry, finished
-from lchp.study.run.optuna_search import completed, distributions, open_search
+from lchp.study.run.optuna_search import completed, distributions, is_whole, open_search, values_of
 from lchp.study.spec.load import Study
 
 
@@ -93,9 +93,7 @@ def _is_half_suggested(study: Study, stored: OptunaStudy) -> bool:
     """Whether a kill came between a suggestion and its values, which Optuna writes one by one."""
     assert study.search is not None, "only a search suggests"
     trials = stored.get_trials(deepcopy=False)
-    return bool(
-        trials and trials[-1].state == TrialState.RUNNING and trials[-1].params.keys() != study.search.space.keys()
-    )
+    return bool(trials and trials[-1].state == TrialState.RUNNING and not is_whole(study.search, trials[-1].params))
 
 
 def _cut_last_suggestion(journal: Path) -> None:
@@ -110,7 +108,7 @@ def _contradict(study: Study, stored: OptunaStudy, entries: Sequence[Entry], obj
     varied = {entry.number: entry.varied for entry in entries}
     for trial in completed(stored):
         if trial.number in objectives:
-            suggested = json.loads(canonical(study.suggested(trial.number, trial.params)[0].varied))
+            suggested = json.loads(canonical(study.suggested(trial.number, values_of(trial.params))[0].varied))
             if trial.value != objectives[trial.number] or suggested != varied[trial.number]:
                 raise ValueError(f"suggestion {trial.number} is not what its trial's files say")
 
@@ -132,10 +130,10 @@ def _complete(stored: OptunaStudy, study: Study, entries: Sequence[Entry], objec
 def _suggestion(study: Study, entry: Entry | None, objective: float | None) -> FrozenTrial:
     """A suggestion as Optuna keeps it; one of which nothing is known has failed."""
     assert study.search is not None, "only a search suggests"
-    space = distributions(study.search.space)
-    if entry is None or entry.state == "failed" or not space.keys() <= entry.varied.keys():
+    if entry is None or entry.state == "failed" or not study.search.space.keys() <= entry.varied.keys():
         return create_trial(state=TrialState.FAIL)
-    params = {key: entry.varied[key] for key in space}
+    space = distributions(study.search, entry.varied)
+    params = {name: entry.varied[key] for name, key in zip(space, values_of(space), strict=True)}
     if entry.state == "pruned":
         return create_trial(state=TrialState.PRUNED, params=params, distributions=space)
     if objective is None:

@@ -117,7 +117,7 @@ def _grid(study: Study, recorder: Recorder) -> None:
 
 def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     """Train the suggestions that are missing; ``entries`` are the trials of earlier runs."""
-    from lchp.study.run.optuna_search import completed, pruned
+    from lchp.study.run.optuna_search import completed, pruned, values_of
     from lchp.study.run.search_repair import restored_search
 
     assert study.search is not None, "a grid suggests nothing"
@@ -128,13 +128,13 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     lost: list[ResolvedTrial] = []
     with recorder.ledger.together():
         for suggestion in finished:
-            for trial in study.suggested(suggestion.number, suggestion.params):
+            for trial in study.suggested(suggestion.number, values_of(suggestion.params)):
                 if recorder.is_finished(trial):
                     recorder.keep(trial)
                 else:
                     lost.append(trial)
         for suggestion in stopped:
-            (trial,) = study.suggested(suggestion.number, suggestion.params)
+            (trial,) = study.suggested(suggestion.number, values_of(suggestion.params))
             recorder.keep_pruned(trial, reasons.get(suggestion.number) or "pruned")
     if lost:
         recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
@@ -151,18 +151,18 @@ def _best(study: Study, recorder: Recorder) -> list[Path]:
     """Name the best trial of a search by val; gives the file."""
     if study.search is None:
         return []
-    from lchp.study.run.optuna_search import best, open_search
+    from lchp.study.run.optuna_search import best, open_search, values_of
 
     folder = recorder.ledger.folder
     chosen = best(open_search(study.name, folder))
     if chosen is None:
         return []
-    entries = [recorder.entry(trial) for trial in study.suggested(chosen.number, chosen.params)]
+    entries = [recorder.entry(trial) for trial in study.suggested(chosen.number, values_of(chosen.params))]
     objective, first = study.search.objective.key, entries[0]
     named = {
         "name": first.name if study.repeats == 1 else suggestion_name(chosen.number, first.varied),
         "number": chosen.number,
-        "values": chosen.params,
+        "values": values_of(chosen.params),
         "objective": objective,
         "value": chosen.value,
         "run_id": run_or_key(first),

@@ -16,7 +16,8 @@ from lchp.errors import Refusal
 from lchp.study.spec.complaints import TRUTH, check, unknown_key
 from lchp.study.spec.parse import shortened
 from lchp.study.spec.presence import missing_files, require_files
-from lchp.study.spec.schema import Failures, Resources, Search, StudyKeys, Table, TrialKeys
+from lchp.study.spec.schema import Failures, Resources, StudyKeys, Table, TrialKeys
+from lchp.study.spec.search import Search
 from lchp.study.spec.source import Source, options, read
 from lchp.study.spec.space import searched
 from lchp.study.spec.tables import check_tables

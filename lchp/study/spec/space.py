@@ -10,7 +10,8 @@ from typing import Any
 
 from lchp.study.spec.complaints import check
 from lchp.study.spec.parse import Location
-from lchp.study.spec.schema import Choice, Range, Search, StudyKeys
+from lchp.study.spec.schema import StudyKeys
+from lchp.study.spec.search import Choice, PerChoice, Range, Search, Values, choices, word
 from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.study.spec.vary import MOST_TRIALS, check_keys
@@ -42,13 +43,13 @@ def searched(
     mistakes += _check_seeds(search, keys, source)
     if mistakes:
         return search, mistakes
-    read_back, mistakes = _combined(search.space, base, source)
+    mistakes = _dependences(search, source)
     if mistakes:
         return search, mistakes
-    space: dict[str, Range | tuple[Choice, ...]] = {}
-    for key, values in search.space.items():
-        typed = tuple(dict.fromkeys(read_back[key, index] for index in range(len(_ends(values)))))
-        space[key] = Range(low=typed[0], high=typed[1], log=values.log) if isinstance(values, Range) else typed
+    read_back, mistakes = _combined(search, base, source)
+    if mistakes:
+        return search, mistakes
+    space = {key: _typed((*at, key), values, read_back, search) for key, values in search.space.items()}
     search = search.model_copy(update={"space": space})
     mistakes = [
         f"{source.place(('search', 'grid', index))}: search.grid: {key}: is no key of `search.space` with a list of "
@@ -97,55 +98,139 @@ def _point(search: Search, index: int, base: Source, source: Source) -> tuple[di
         return values, [line for line in complaints if any(f": {key} = " in line for key in values)]
     typed = {key: config_value(config, key) for key in values}
     for key, value in typed.items():
-        if not _holds(search.space[key], value):
-            ends = search.space[key]
+        ends, unfit = _values_beside(search, key, typed)
+        if ends is None:
+            place = source.place(("search", "first", index, key))
+            mistakes.append(f"{place}: search.first.{key}: {unfit}")
+        elif not _holds(ends, value):
             allowed = f"{ends.low} to {ends.high}" if isinstance(ends, Range) else ", ".join(map(str, ends))
             place = source.place(("search", "first", index, key))
             mistakes.append(f"{place}: search.first.{key} = {value}: is not in the space: choose of {allowed}")
     return typed, mistakes
 
 
-def _holds(values: Range | tuple[Choice, ...], value: Any) -> bool:
+def _values_beside(search: Search, key: str, point: Mapping[str, Choice]) -> tuple[Values | None, str]:
+    """What a key may be beside the other values of a suggestion; None with the reason and remedy where it is not
+    searched there.
+    """
+    values = search.space[key]
+    if not isinstance(values, PerChoice):
+        return values, ""
+    if values.per not in point:
+        return None, f"depends on {values.per}: name that, too"
+    found = values.values.get(word(point[values.per]))
+    return found, f"is not searched with {values.per} = {point[values.per]}: leave it out"
+
+
+def _holds(values: Values, value: Any) -> bool:
     if not isinstance(values, Range):
         return value in values
     return values.low <= value <= values.high and (isinstance(value, int) or not values.whole)
 
 
-def _ends(values: Range | tuple[Choice, ...]) -> tuple[Choice, ...]:
-    return (values.low, values.high) if isinstance(values, Range) else values
+def _dependences(search: Search, source: Source) -> list[str]:
+    """Keys that depend on what is no list of choices, or on choices that it does not have."""
+    mistakes = []
+    for key, values in search.space.items():
+        if not isinstance(values, PerChoice):
+            continue
+        at, deciding = ("search", "space", key), search.space.get(values.per)
+        if not isinstance(deciding, tuple):
+            mistakes.append(
+                f"{source.place((*at, 'per'))}: search.space.{key}.per = {values.per}: is no key of `search.space` "
+                "with a list of choices: name one that is"
+            )
+            continue
+        known = list(map(word, deciding))
+        mistakes += [
+            f"{source.place((*at, 'values', name))}: search.space.{key}.values.{name}: is no choice of {values.per}: "
+            f"choose of {', '.join(known)}"
+            for name in values.values
+            if name not in known
+        ]
+    return mistakes
 
 
-def _combined(
-    space: Mapping[str, Range | tuple[Choice, ...]], base: Source, source: Source
-) -> tuple[dict[tuple[str, int], Any], list[str]]:
-    """What the choices and the ends of ranges are read as, by key and position, and the combinations that are illegal.
+def _slots(at: Location, values: Values) -> dict[Location, Choice]:
+    """The choices of a key, or the ends of its range, by their place in the file."""
+    if isinstance(values, Range):
+        return {(*at, "low"): values.low, (*at, "high"): values.high}
+    return {(*at, position): value for position, value in enumerate(values)}
+
+
+def _places(search: Search, part: Mapping[str, Values]) -> dict[str, tuple[Location, dict[Location, Choice]]]:
+    """Where in the file the values of each key of a part of the space stand, and its slots there."""
+    found = {}
+    for key, values in part.items():
+        at: Location = ("search", "space", key)
+        whole = search.space[key]
+        if isinstance(whole, PerChoice):
+            (decided,) = choices(part[whole.per])
+            at = (*at, "values", word(decided))
+            found[key] = at, _slots(at, values)
+        else:
+            # Of a deciding key the part has one choice of several.
+            kept = {
+                slot: value
+                for slot, value in _slots(at, whole).items()
+                if key not in search.deciding or value in choices(values)
+            }
+            found[key] = at, kept
+    return found
+
+
+def _typed(at: Location, values: Any, read_back: Mapping[Location, Any], search: Search) -> Any:
+    """The values of a key as the configuration read them, each once."""
+    if isinstance(values, PerChoice):
+        decided = search.space[values.per]
+        assert isinstance(decided, tuple), "checked before"
+        names = {word(choice): word(read_back["search", "space", values.per, i]) for i, choice in enumerate(decided)}
+        inner = {
+            names[name]: _typed((*at, "values", name), own, read_back, search) for name, own in values.values.items()
+        }
+        return values.model_copy(update={"values": inner})
+    typed = tuple(dict.fromkeys(read_back[slot] for slot in _slots(at, values)))
+    return Range(low=typed[0], high=typed[1], log=values.log) if isinstance(values, Range) else typed
+
+
+def _combined(search: Search, base: Source, source: Source) -> tuple[dict[Location, Any], list[str]]:
+    """What the choices and the ends of ranges are read as, by their place, and the combinations that are illegal.
 
     A value that the base configuration does not allow may be fine with every suggestion of another key: only whole
     combinations tell.
     """
-    read_back: dict[tuple[str, int], Any] = {}
+    read_back: dict[Location, Any] = {}
     mistakes: dict[str, str] = {}
-    reasons = dict.fromkeys(space, "")
-    """Why a key is not read, of those that no combination reads."""
-    for positions in _combinations([len(_ends(values)) for values in space.values()]):
-        trial, suggested = base, {}
-        for (key, values), position in zip(space.items(), positions, strict=True):
-            at: Location = ("search", "space", key) if isinstance(values, Range) else ("search", "space", key, position)
-            suggested[key] = _ends(values)[position]
-            trial = trial.put(tuple(key.split(".")), suggested[key], source.place(at))
-        built, complaints = check(TrialConfig, trial)
-        if built is not None:
-            read_back.update({(key, i): config_value(built, key) for key, i in zip(space, positions, strict=True)})
-            found = unread(built)
-            reasons = {key: f"{found[key]} = {config_value(built, found[key])}" for key in reasons if key in found}
-        for line in complaints:
-            # Both ends of a range outside what is allowed are one mistake.
-            of_range = [key for key, values in space.items() if isinstance(values, Range) and f": {key} = " in line]
-            mistakes.setdefault(of_range[0] if of_range else line, line + _together(line, suggested))
+    reasons: dict[Location, str] = {}
+    """Why the values at a place are not read, in some combination."""
+    read: set[Location] = set()
+    """The places of values that are, in some other."""
+    for part in search.parts():
+        places = _places(search, part)
+        ranges = [key for key, values in part.items() if isinstance(values, Range)]
+        for positions in _combinations([len(slots) for _, slots in places.values()]):
+            chosen = {key: list(slots)[at] for (key, (_, slots)), at in zip(places.items(), positions, strict=True)}
+            suggested = {key: places[key][1][slot] for key, slot in chosen.items()}
+            trial = base
+            for key, slot in chosen.items():
+                trial = trial.put(tuple(key.split(".")), suggested[key], source.place(slot))
+            built, complaints = check(TrialConfig, trial)
+            if built is not None:
+                read_back.update({slot: config_value(built, key) for key, slot in chosen.items()})
+                found = unread(built)
+                reasons.update(
+                    {places[k][0]: f"{found[k]} = {config_value(built, found[k])}" for k in part if k in found}
+                )
+                read.update(places[key][0] for key in part if key not in found)
+            for line in complaints:
+                # Both ends of a range outside what is allowed are one mistake.
+                of_range = [key for key in ranges if f": {key} = " in line]
+                mistakes.setdefault(of_range[0] if of_range else line, line + _together(line, suggested))
     lines = list(mistakes.values()) or [
-        f"{source.place(('search', 'space', key))}: search.space.{key}: is not read with {reason}: leave it out, or "
-        "search what reads it, too"
-        for key, reason in reasons.items()
+        f"{source.place(at)}: {'.'.join(map(str, at))}: is not read with {reason}: leave it out, or search what reads "
+        "it, too"
+        for at, reason in reasons.items()
+        if at not in read
     ]
     return read_back, lines[:_SHOWN] + ([f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])
 

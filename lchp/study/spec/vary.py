@@ -10,7 +10,8 @@ from typing import Any
 from lchp.data.fingerprint import canonical
 from lchp.study.spec.complaints import check
 from lchp.study.spec.parse import Location
-from lchp.study.spec.schema import Range, Search, StudyKeys
+from lchp.study.spec.schema import StudyKeys
+from lchp.study.spec.search import Range, Search
 from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.training.config import TrialConfig
@@ -107,8 +108,9 @@ def unread_tau(source: Source, search: Search | None, configs: Sequence[TrialCon
     """A tau that is written, varied or searched where boxes are selected by rank: it would change nothing."""
     keeping = [config for config in configs if config.confidence.keep is not None]
     if search:
-        shares = search.space.get("confidence.keep", (configs[0].confidence.keep,))
-        unread = "tau" in search.space and (isinstance(shares, Range) or None not in shares)
+        own: tuple[Any, ...] = (configs[0].confidence.keep,)
+        shares = [part.get("confidence.keep", own) for part in search.parts() if "tau" in part]
+        unread = bool(shares) and all(isinstance(share, Range) or None not in share for share in shares)
     else:
         alike = {config.model_copy(update={"tau": 0.0}) for config in keeping}
         unread = len(alike) < len(keeping) or ("tau" in source.values and len(keeping) == len(configs))

@@ -10,7 +10,7 @@ import tests.study.small as small
 from lchp.errors import Refusal
 from lchp.study.run.optuna_search import ContinuedSearch, best, completed, distributions, open_search
 from lchp.study.spec.load import Study
-from lchp.study.spec.schema import Range
+from lchp.study.spec.search import Range, Search
 from lchp.study.spec.trials import ResolvedTrial
 
 SPACE = "{tau: {low: 0.0, high: 1.0}, augmentation: [none, flip]}"
@@ -88,10 +88,8 @@ def test_best_of_equal_objectives_is_the_first(tmp_path: Path) -> None:
 
 
 def test_distributions_integers_floats_and_choices() -> None:
-    found = distributions(
-        {"epochs": Range(low=1, high=4), "alpha": Range(low=0.5, high=2.0, log=True), "backbone": ("resnet50",)}
-    )
-    assert found == {
+    space = {"epochs": Range(low=1, high=4), "alpha": Range(low=0.5, high=2.0, log=True), "backbone": ("resnet50",)}
+    assert distributions(Search(trials=1, space=space), {}) == {
         "epochs": optuna.distributions.IntDistribution(1, 4),
         "alpha": optuna.distributions.FloatDistribution(0.5, 2.0, log=True),
         "backbone": optuna.distributions.CategoricalDistribution(("resnet50",)),

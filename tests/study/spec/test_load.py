@@ -8,7 +8,7 @@ from lchp.errors import Refusal
 from lchp.method.backbones import NETWORKS
 from lchp.study.spec import load
 from lchp.study.spec.load import Study, load_dataset, load_study, load_trial
-from lchp.study.spec.schema import Range
+from lchp.study.spec.search import Range
 from lchp.study.spec.values import config_value, with_values
 from lchp.vocabulary import METRICS
 

@@ -8,7 +8,7 @@ import pytest
 
 from lchp.errors import Refusal
 from lchp.study.spec.load import load_study
-from lchp.study.spec.schema import Range, Search
+from lchp.study.spec.search import PerChoice, Range, Search
 
 SPACE = "name: s\nsearch:\n  trials: 4\n  space:\n"
 
@@ -155,6 +155,61 @@ def test_load_study_tau_in_one_trial_and_a_share_in_another_is_taken(tmp_path: P
     path = tmp_path / "study.yaml"
     path.write_text(f"name: s\npreset: quickstart\n{text}\n", encoding="utf-8")
     assert len(load_study(path).grid) >= 2
+
+
+PER = SPACE + "    augmentation: [none, [scale, flip]]\n    tau: {low: 0, high: 1}\n    alpha: "
+
+
+def test_searched_values_per_choice_are_read_in_their_one_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    per = "{per: augmentation, values: {none: [1, 1.0], scale+flip: {low: 1, high: 3}}}\n"
+    path.write_text(PER.replace("[scale, flip]", "scale+flip") + per, encoding="utf-8")
+    found = load_study(path).search
+    assert found is not None
+    assert found.space["alpha"] == PerChoice(
+        per="augmentation", values={"none": (1.0,), "scale+flip": Range(low=1.0, high=3.0)}
+    )
+    assert found.size is None
+
+
+@pytest.mark.parametrize(
+    ("per", "message"),
+    [
+        (
+            "{per: tau, values: {none: [1]}}",
+            "study.yaml:7: search.space.alpha.per = tau: is no key of `search.space` with a list of choices",
+        ),
+        (
+            "\n      per: augmentation\n      values:\n        flip: [1]",
+            "study.yaml:10: search.space.alpha.values.flip: is no choice of augmentation: choose of none, ",
+        ),
+        (
+            "\n      per: augmentation\n      values:\n        none: [1, -1]",
+            "study.yaml:10: alpha = -1: must be more than 0",
+        ),
+        ("{per: augmentation, values: {none: {low: 2, high: 1}}}", "low 2 is not below high 1"),
+        ("{per: augmentation}", "study.yaml:7: search.space.alpha.values: is missing: add it"),
+        (
+            "[1]\n    confidence.score: [max_softmax, contrast]\n    confidence.shrink: {per: confidence.score, "
+            "values: {max_softmax: [0.5, 0.6]}}",
+            "study.yaml:9: search.space.confidence.shrink.values.max_softmax: is not read with confidence.score = max",
+        ),
+        (
+            "{per: augmentation, values: {none: [1, 2]}}\n  first: [{alpha: 1}]",
+            "study.yaml:8: search.first.alpha: depends on augmentation: name that, too",
+        ),
+        (
+            "{per: augmentation, values: {none: [1, 2]}}\n  first: [{alpha: 3, augmentation: none}]",
+            "study.yaml:8: search.first.alpha = 3.0: is not in the space: choose of 1.0, 2.0",
+        ),
+        (
+            "{per: augmentation, values: {none: [1, 2]}}\n  first: [{alpha: 1, augmentation: scale+flip}]",
+            "search.first.alpha: is not searched with augmentation = scale+flip: leave it out",
+        ),
+    ],
+)
+def test_searched_values_per_choice_that_are_wrong_are_refused(tmp_path: Path, per: str, message: str) -> None:
+    assert message in refusal(tmp_path, f"{PER}{per}\n")
 
 
 @pytest.mark.parametrize(
