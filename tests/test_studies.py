@@ -370,10 +370,11 @@ def assert_tracked(study: Study, folder: Path, run_ids: set[str]) -> None:
     assert experiment is not None
     runs = mlflow_client.search_runs([experiment.experiment_id])
     parents = [one for one in runs if "mlflow.parentRunId" not in one.data.tags]
-    nested = [one for one in runs if "mlflow.parentRunId" in one.data.tags]
+    below = [one for one in runs if "mlflow.parentRunId" in one.data.tags]
+    nested = [one for one in below if one.data.tags["lchp.kind"] == "trial"]
     assert {one.info.status for one in runs} == {"FINISHED"}
     assert len(parents) == 1
-    assert {one.data.tags["mlflow.parentRunId"] for one in nested} == {parents[0].info.run_id}
+    assert {one.data.tags["mlflow.parentRunId"] for one in below} == {parents[0].info.run_id}
     assert len(nested) == len(run_ids)
     assert {one.info.run_id for one in nested} == run_ids
 

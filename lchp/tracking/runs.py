@@ -181,9 +181,11 @@ def log_result(
     tags: Mapping[str, str | None] | None = None,
     ended: int | None = None,
     metrics: Mapping[str, float] | None = None,
+    with_files: bool = True,
 ) -> None:
     """Complete the run of a finished trial from its folder: history, scores, ``best_...``, ``tags`` as
-    :func:`set_tags`, artifacts, then FINISHED as :func:`finish_run`; ``metrics`` are what its folder does not say.
+    :func:`set_tags`, artifacts unless ``with_files`` is false, then FINISHED as :func:`finish_run`; ``metrics`` are
+    what its folder does not say.
 
     Raises:
         ValueError: the folder lacks a file of a finished trial, or one is damaged.
@@ -205,7 +207,7 @@ def log_result(
             points.append(Metric(name, value, now, max([step, *later])))
     _log(mlflow_client, run_id, [*epochs, *([point] for point in points)])
     _change_tags(mlflow_client, run, tags or {})
-    finish_run(uri, run_id, [*files, *extra_files], ended)
+    finish_run(uri, run_id, [*(files if with_files else ()), *extra_files], ended)
 
 
 def set_tags(uri: str, run_id: str, tags: Mapping[str, str | None], name: str | None = None) -> None:
@@ -268,8 +270,9 @@ def stop_run(uri: str, run_id: str, reason: str, ended: int | None = None) -> No
     mlflow_client.set_terminated(run_id, status="KILLED", end_time=ended)
 
 
-def is_complete(uri: str, run_id: str, folder: Path) -> bool:
-    """Whether the run is there, not deleted, FINISHED and says what the files of the finished trial in ``folder`` say.
+def is_complete(uri: str, run_id: str, folder: Path, with_files: bool = True) -> bool:
+    """Whether the run is there, not deleted, FINISHED and says what the files of the finished trial in ``folder`` say;
+    whether it keeps these themselves is asked ``with_files`` only.
 
     What does not can be repaired by ``ensure_run`` and ``log_result``.
     """
@@ -285,6 +288,8 @@ def is_complete(uri: str, run_id: str, folder: Path) -> bool:
     trial = StageFolder(folder)
     if any(run.data.metrics.get(name) != value for name, (value, _) in _final(trial).items()):
         return False
+    if not with_files:
+        return True
     sizes = {file.path: file.file_size for file in mlflow_client.list_artifacts(run_id)}
     return all(_is_kept(file, sizes, str(run.info.artifact_uri)) for file in trial.records())
 

@@ -52,8 +52,8 @@ def _finished_trial(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
     missing = lacking([file.path for file in mlflow_client.list_artifacts(run_id)])
     if missing:
         raise ValueError(
-            f"{where} is no finished trial, its artifacts lack {', '.join(missing)}: take a nested, finished run of a "
-            "study, or run the study again to complete it"
+            f"{where} is no finished trial, its artifacts lack {', '.join(missing)}: take the finished run of a "
+            "trial, or run the study again to complete it"
         )
     return run
 

@@ -19,8 +19,7 @@ from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.prepare import require_readable
-from lchp.study.run.recorder import WEIGHTS_TAG
-from lchp.study.run.scribe import REFERENCE_TAG
+from lchp.study.run.run_cards import REFERENCE_TAG, WEIGHTS_TAG
 from lchp.study.spec.moved import Moved
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source

@@ -41,6 +41,8 @@ class Entry:
     state: State = "waiting"
     run_id: str | None = None
     message: str | None = None
+    initialization: str | None = None
+    """The place in the store of its initialization; None where its record does not say."""
     references: dict[str, str] = field(default_factory=dict)
     """The places in the store of what the study measures beside it, by method."""
 

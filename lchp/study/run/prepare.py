@@ -68,6 +68,10 @@ class Materials:
         """The trial's folder in the store, relative to it."""
         return self.of(config).trial_folder(config).relative_to(self.runtime.store).as_posix()
 
+    def initialization(self, config: TrialConfig) -> str:
+        """The folder of the trial's initialization in the store, relative to it."""
+        return self.of(config).initialization_folder(config).relative_to(self.runtime.store).as_posix()
+
     def stages(self, config: TrialConfig) -> dict[Path, Path]:
         """The folders of the stages that the trial trains or finds done, each with that of its course; others may share
         all but the last, its own.

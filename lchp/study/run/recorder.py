@@ -18,18 +18,10 @@ from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.prepare import Materials
-from lchp.study.run.scribe import REFERENCE_TAG
+from lchp.study.run.run_cards import KIND_TAG, STUDY, initialization_card, reference_card, trial_card
 from lchp.study.run.writer import Writer
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
-from lchp.training.identity import reference_key
-from lchp.training.material import Material
-from lchp.vocabulary import METHODS
-
-WEIGHTS_TAG = "lchp.weights."
-"""Before a role: the tag that holds the sha256 of its weight file."""
-
-INITIALIZATION_TAG = "lchp.initialization"
-"""The tag that trials have alike which share an initialization: the name of its folder in the store."""
+from lchp.vocabulary import INITIALIZATION
 
 STOPPED = "stopped before its end: the same command continues it"
 LEFT = "the study was changed, and has this trial no more"
@@ -37,11 +29,6 @@ _EPOCH_SECONDS = 2.0
 """Epochs that end within so much time go to the tracking store together: each call costs it 20 ms."""
 _LAST_SECONDS = 10.0
 """How long a study that ends early waits for the tracking store."""
-
-
-def weight_tags(material: Material) -> dict[str, str]:
-    """The tags that say which weight files a trial started from."""
-    return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.given_digests.items() if digest is not None}
 
 
 class Recorder:
@@ -63,13 +50,15 @@ class Recorder:
         """Whether a trial was trained to its end by this process."""
         self._cards = Cards(ledger.folder)
         self._folders: dict[str, str] = {}
+        self._initialized: set[str] = set()
+        """The places of initializations whose runs are finished."""
 
     def begin(self, name: str, params: Mapping[str, Any]) -> None:
         """Open the study's own run, which holds the lists of the images of its datasets."""
         key = self.writer.scribe.parent
         lists = [file.relative_to(self.store).as_posix() for file in self.materials.lists()]
         card = self._card(key) or Card(key, name, params, {})
-        self._write(replace(card.running(), lists=lists))
+        self._write(replace(card.running(), lists=lists, tags={**card.tags, KIND_TAG: STUDY}))
 
     def leave(self, entries: Iterable[Entry]) -> None:
         """End what runs that a killed process left of trials which the study has no more."""
@@ -77,13 +66,14 @@ class Recorder:
             card = self._card(Path(entry.folder).name)
             if card is not None and card.state == "running":
                 self._write(card.failed(LEFT))
+            self._end_initialization(entry, lambda card: card.failed(LEFT))
 
     def close(self, tags: Mapping[str, str | None], files: Sequence[Path], error: str | None) -> None:
         """Complete the study's own run, with some of the files of its folder; ``error`` says what is not finished."""
         card = self._cards.read(self.writer.scribe.parent)
         card = card.finished() if error is None else card.failed(error)
         names = [file.relative_to(self.ledger.folder).as_posix() for file in files]
-        self._write(replace(card, tags=tags, files=names))
+        self._write(replace(card, tags={KIND_TAG: STUDY, **tags}, files=names))
 
     def entry(self, trial: ResolvedTrial) -> Entry:
         """The ledger's entry of a trial, added if the search has just suggested it."""
@@ -92,6 +82,7 @@ class Recorder:
         folder = self._folders[trial.name]
         if folder not in self.ledger.entries:
             entry = Entry(trial.name, trial.config.seed, trial.varied, folder, total_epochs(trial.config), trial.number)
+            entry = replace(entry, initialization=self.materials.initialization(trial.config))
             beside = {method: self.materials.reference(trial.config, method) for method in self.references}
             self.ledger.put(replace(entry, references=beside))
         return self.ledger.entries[folder]
@@ -113,12 +104,14 @@ class Recorder:
         keep_picture(self.materials.of(trial.config), self.store / entry.folder)
         for method, place in entry.references.items():
             self._write(self._card_of_reference(trial, method, place).finished())
+        self._keep_initialization(trial)
         self._write(self._card_of(trial).finished())
         self._change(entry, state="finished", epochs=entry.of)
 
     def start(self, trial: ResolvedTrial) -> None:
         """Open the trial's run."""
         entry = self.entry(trial)
+        self._follow_initialization(trial, [])
         self._write(self._card_of(trial).running())
         self._change(entry, state="running", message=None)
 
@@ -128,6 +121,7 @@ class Recorder:
         """Some epochs ended, the last of them being ``step`` over both stages; ``notes`` tell of damaged files."""
         entry = self.entry(trial)
         if reports:
+            self._follow_initialization(trial, reports)
             self._write(self._card_of(trial).with_epochs(reports), _EPOCH_SECONDS)
         self._change(entry, epochs=step)
         for note in notes:
@@ -168,6 +162,7 @@ class Recorder:
     def keep_pruned(self, trial: ResolvedTrial, reason: str) -> None:
         """Record a trial that a search has pruned, now or in an earlier run."""
         entry, card = self.entry(trial), self._card_of(trial).stopped(reason)
+        self._end_initialization(entry, lambda card: card.stopped(reason))
         self._write(card)
         self._change(entry, state="pruned", epochs=card.epochs[-1]["step"] if card.epochs else 0, message=reason)
 
@@ -184,6 +179,8 @@ class Recorder:
         running = [entry for entry in self.ledger.entries.values() if entry.state == "running"]
         for entry in running:
             self.ledger.change(entry.folder, state=state, message=_last_line(reason))
+        for entry in running:
+            self._end_initialization(entry, lambda card: card.failed(reason))
         for key in [*(Path(entry.folder).name for entry in running), self.writer.scribe.parent]:
             card = self._card(key)
             if card is not None:
@@ -199,6 +196,7 @@ class Recorder:
 
     def _end(self, entry: Entry, message: str, state: State) -> None:
         self._change(entry, state=state, message=_last_line(message))
+        self._end_initialization(entry, lambda card: card.failed(message))
         card = self._card(Path(entry.folder).name)
         if card is not None:
             self._write(card.failed(message))
@@ -213,27 +211,53 @@ class Recorder:
 
     def _card_of(self, trial: ResolvedTrial) -> Card:
         """The trial's card, as it is or new."""
-        entry, material = self.entry(trial), self.materials.of(trial.config)
-        key = Path(entry.folder).name
-        tags = {
-            "lchp.dataset": material.digest.total,
-            "lchp.seed": str(trial.config.seed),
-            INITIALIZATION_TAG: material.initialization_folder(trial.config).name,
-            **weight_tags(material),
-        }
-        card = self._card(key) or Card(key, entry.name, {}, {}, entry.folder)
-        return replace(card, name=entry.name, params=trial.config.model_dump(mode="json"), tags=tags)
+        new = trial_card(trial, self.entry(trial), self.materials.of(trial.config))
+        card = self._card(new.key)
+        return replace(card, name=new.name, params=new.params, tags=new.tags) if card else new
 
     def _card_of_reference(self, trial: ResolvedTrial, method: str, place: str) -> Card:
-        """The card of a reference, one however many trials share it."""
-        key, seed = Path(place).name, str(trial.config.seed)
-        tags = {
-            "lchp.dataset": self.materials.of(trial.config).digest.total,
-            "lchp.seed": seed,
-            REFERENCE_TAG: method,
-        }
-        name = f"{METHODS[method].title} seed={seed}"
-        return self._card(key) or Card(key, name, reference_key(trial.config, method), tags, place)
+        new = reference_card(trial, method, place, self.materials.of(trial.config))
+        card = self._card(new.key)
+        return replace(card, tags=new.tags) if card else new
+
+    def _card_of_initialization(self, trial: ResolvedTrial, place: str) -> Card:
+        new = initialization_card(trial, place, self.materials.of(trial.config))
+        card = self._card(new.key)
+        return replace(card, name=new.name, tags=new.tags) if card else new
+
+    def _follow_initialization(self, trial: ResolvedTrial, reports: Sequence[dict[str, Any]]) -> None:
+        """Give the run of the trial's initialization the epochs that are its own, until it is finished."""
+        place = self.entry(trial).initialization
+        if place is None or place in self._initialized:
+            return
+        own = [report for report in reports if report["stage"] == INITIALIZATION]
+        is_done = StageFolder(self.store / place).whole
+        # Who begins opens the run of what is to be trained, and who goes on from it closes it: of what another study
+        # has trained, only the first report says what it spared this one.
+        if not own and is_done == (not reports):
+            return
+        card = self._card_of_initialization(trial, place).with_epochs(own)
+        self._write(card.finished() if is_done else card.running(), _EPOCH_SECONDS)
+        if is_done:
+            self._initialized.add(place)
+
+    def _keep_initialization(self, trial: ResolvedTrial) -> None:
+        """The run of a finished trial's initialization is finished, unless its files are gone."""
+        entry = self.entry(trial)
+        if entry.initialization is None or entry.initialization in self._initialized:
+            return
+        folder = StageFolder(self.store / entry.initialization)
+        if folder.done and folder.fault(networks=False) is None:
+            self._write(self._card_of_initialization(trial, entry.initialization).finished())
+            self._initialized.add(entry.initialization)
+        else:
+            self._end_initialization(entry, lambda card: card.failed("its files are damaged or gone"))
+
+    def _end_initialization(self, entry: Entry, ended: Callable[[Card], Card]) -> None:
+        """A trial has ended before its end, and with it its initialization unless that is finished."""
+        card = self._card(Path(entry.initialization).name) if entry.initialization else None
+        if card is not None and card.state == "running" and card.folder:
+            self._write(card.finished() if StageFolder(self.store / card.folder).whole else ended(card))
 
     def _write(self, card: Card, within: float = 0.0) -> None:
         self._cards.write(card)

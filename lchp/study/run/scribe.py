@@ -15,6 +15,7 @@ from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.cards import Card, Cards, State
 from lchp.study.run.ledger import GONE
+from lchp.study.run.run_cards import INITIALIZATION_TAG, KIND_TAG, REFERENCE_TAG
 from lchp.tracking.runs import (
     COUNTS_TAG,
     PARENT_TAG,
@@ -31,9 +32,10 @@ from lchp.tracking.runs import (
     stop_run,
 )
 from lchp.tracking.store import ensure_experiment
+from lchp.vocabulary import INITIALIZATION
 
-REFERENCE_TAG = "lchp.reference"
-"""The tag that says which method the run of a reference measured."""
+INITIALIZATION_RUN_TAG = "lchp.initialization_run"
+"""The tag of a trial's run that says which run is its initialization's."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,13 @@ class Scribe:
         return replace(written, state=card.state)
 
     def _trial(self, card: Card, before: _Written | None) -> _Written:
-        """A trial's or a reference's run."""
+        """A trial's run, or one of what stands beside trials."""
         assert card.folder is not None, "the run of a study is another matter"
-        folder, parent = self.store / card.folder, self._run_of_study()
+        folder, parent = self.store / card.folder, self._run_of(self.parent)
+        card = replace(card, tags={**card.tags, **self._links(card)})
         if card.state == "finished" and before is None and (found := self._complete(card, folder)):
             # The parent that it had may have been deleted, and made anew; a study that varies more names it otherwise.
-            set_tags(self.uri, found, {**environment_tags(folder), PARENT_TAG: parent}, card.name)
+            set_tags(self.uri, found, {**card.tags, **environment_tags(folder), PARENT_TAG: parent}, card.name)
             return _Written(found, "finished", -1.0)
         written = self._opened(card, before, parent)
         if card.epochs and card.epochs[-1]["step"] > written.last:
@@ -123,8 +126,12 @@ class Scribe:
             log_history(self.uri, written.run_id, card.epochs, known)
             written = replace(written, last=card.epochs[-1]["step"])
         if card.state == "finished":
-            tags = environment_tags(folder) if REFERENCE_TAG in card.tags else final_tags(folder)
-            log_result(self.uri, written.run_id, folder, tags=tags, ended=card.ended, metrics=costs(card))
+            is_trial = REFERENCE_TAG not in card.tags and not _is_initialization(card)
+            tags = {**card.tags, **(final_tags(folder) if is_trial else environment_tags(folder))}
+            log_result(
+                self.uri, written.run_id, folder, tags=tags, ended=card.ended, metrics=costs(card),
+                with_files=not _is_initialization(card),
+            )  # fmt: skip
         elif card.state == "failed":
             fail_run(self.uri, written.run_id, card.error or "", card.ended)
         elif card.state == "stopped":
@@ -135,14 +142,26 @@ class Scribe:
         """The id of the finished run that says all that the files of its trial say; None where there is none."""
         assert self._experiment is not None, "a run lies in an experiment"
         run_id = find_run(self.uri, self._experiment, card.key)
-        return run_id if run_id is not None and is_complete(self.uri, run_id, folder) else None
+        is_there = run_id is not None and is_complete(self.uri, run_id, folder, not _is_initialization(card))
+        return run_id if is_there else None
 
-    def _run_of_study(self) -> str:
-        known = self._written.get(self.parent)
+    def _links(self, card: Card) -> dict[str, str]:
+        """The tag of a trial's run that leads to that of its initialization, where that has a card."""
+        key = card.tags.get(INITIALIZATION_TAG)
+        return {INITIALIZATION_RUN_TAG: self._run_of(key)} if key and self.cards.has(key) else {}
+
+    def _run_of(self, key: str) -> str:
+        """The id of a run to which others point; it is made where it is missing."""
+        known = self._written.get(key)
         if known is not None:
             return known.run_id
         assert self._experiment is not None, "a run lies in an experiment"
-        return find_run(self.uri, self._experiment, self.parent) or self.write(self.parent)
+        return find_run(self.uri, self._experiment, key) or self.write(key)
+
+
+def _is_initialization(card: Card) -> bool:
+    """Whether a card is of what its trials' runs keep the files of."""
+    return card.tags.get(KIND_TAG) == INITIALIZATION
 
 
 def costs(card: Card) -> dict[str, float]:

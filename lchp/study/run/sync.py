@@ -10,7 +10,7 @@ from pathlib import Path
 from lchp.errors import Refusal, refusing
 from lchp.store.study_folder import store_of
 from lchp.study.run.cards import Cards
-from lchp.study.run.ledger import Ledger, read
+from lchp.study.run.ledger import Entry, Ledger, read
 from lchp.study.run.log import StudyLog
 from lchp.study.run.ownership import alone
 from lchp.study.run.results import name_runs, run_or_key
@@ -25,6 +25,12 @@ def command(folder: Path, tracking_uri: str | None = None) -> str:
     words = ["lchp", "study", "sync", str(folder)]
     words += ["--tracking-uri", shown(tracking_uri)] if tracking_uri else []
     return f"`{shlex.join(words)}`"
+
+
+def _places(entry: Entry) -> list[str]:
+    """The places in the store of what a trial has runs for, its own last."""
+    before = [entry.initialization] if entry.initialization else []
+    return [*before, *entry.references.values(), entry.folder]
 
 
 def sync_study(folder: Path, tracking_uri: str | None, echo: Callable[[str], None]) -> int:
@@ -44,7 +50,7 @@ def sync_study(folder: Path, tracking_uri: str | None, echo: Callable[[str], Non
             ensure_experiment(uri, own.name)
         log = StudyLog(folder, echo)
         scribe = Scribe(uri, own.name, folder, store_of(folder.parent), own.key, at_work=False)
-        places = dict.fromkeys(place for entry in entries for place in (*entry.references.values(), entry.folder))
+        places = dict.fromkeys(place for entry in entries for place in _places(entry))
         keys = [Path(place).name for place in places if cards.has(Path(place).name)]
         with impatient(), Writer(scribe, log.say, log.failure) as writer:
             for key in keys:

@@ -80,7 +80,7 @@ def test_references_are_runs_of_their_own_and_are_not_reproduced(
     found = runs(folder)
     titles = ["Few-shot (1)", "Few-shot (5)", "Supervised"]
     names = [f"{title} seed=0" for title in titles]
-    assert found.keys() == {"tau=0.0 seed=0", "tau=0.5 seed=0", *names}
+    assert found.keys() == {"tau=0.0 seed=0", "tau=0.5 seed=0", "initialization seed=0", *names}
     assert [found[name]["lchp.reference"] for name in names] == METHODS
     assert {one["status"] for one in found.values()} == {"FINISHED"}
     uri = f"sqlite:///{folder / 'mlflow.db'}"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,8 +73,8 @@ def fresh(finished: Path, tmp_path: Path) -> Path:
 
 
 def nested(folder: Path) -> list[dict[str, object]]:
-    """The runs of the store but parents: name, status, metrics, files, tags."""
-    return [run for run in every_run(folder) if "mlflow.parentRunId" in run["tags"]]  # type: ignore[operator]
+    """The runs of trials in the store: name, status, metrics, files, tags."""
+    return [run for run in every_run(folder) if run["tags"]["lchp.kind"] == "trial"]  # type: ignore[index]
 
 
 def every_run(folder: Path) -> list[dict[str, object]]:
@@ -84,6 +85,7 @@ def every_run(folder: Path) -> list[dict[str, object]]:
     runs = mlflow_client.search_runs([experiment.experiment_id])
     return [
         {
+            "id": run.info.run_id,
             "name": run.info.run_name,
             "status": run.info.status,
             "metrics": run.data.metrics,
@@ -139,6 +141,40 @@ def test_run_study_mlflow_says_what_a_trial_cost_and_what_it_would_have_cost_alo
         assert all(own <= alone for own, alone in sharing)
 
 
+def test_run_study_mlflow_has_a_run_of_every_initialization_to_which_its_trials_lead(finished: Path) -> None:
+    stages = [run for run in every_run(finished) if run["tags"]["lchp.kind"] == "initialization"]  # type: ignore[index]
+    assert sorted(str(run["name"]) for run in stages) == [f"initialization delta={d} seed=0" for d in (0.4, 0.5)]
+    for stage in stages:
+        metrics: Any = stage["metrics"]
+        assert stage["status"] == "FINISHED"
+        assert metrics["epoch"] == 2
+        assert {"train/initialization/loss", "lchp_i/test/gt_known"} <= metrics.keys()
+        assert metrics["cost/seconds"] == metrics["cost/seconds_alone"] > 0
+        sharing = [run for run in nested(finished) if run["tags"]["lchp.initialization_run"] == stage["id"]]  # type: ignore[index]
+        assert len(sharing) == 2
+        assert all(run["tags"]["lchp.initialization"] == stage["tags"]["lchp.key"] for run in sharing)  # type: ignore[index]
+
+
+def test_run_study_of_a_store_without_runs_of_initializations_makes_them(own: Path) -> None:
+    before = sorted((str(run["id"]), str(run["name"])) for run in every_run(own))
+    mlflow_client = client(f"sqlite:///{own / 'mlflow.db'}")
+    for run in every_run(own):
+        mlflow_client.delete_tag(str(run["id"]), "lchp.kind")
+        if "lchp.initialization_run" in run["tags"]:  # type: ignore[operator]
+            mlflow_client.delete_tag(str(run["id"]), "lchp.initialization_run")
+        elif str(run["name"]).startswith("initialization "):
+            mlflow_client.delete_run(str(run["id"]))
+    for card in (own / "out/tiny/runs").glob("*.json"):
+        if json.loads(card.read_text(encoding="utf-8"))["name"].startswith("initialization "):
+            card.unlink()
+    assert small.run(small.load(own, small.GRID), own) == 0
+    after = every_run(own)
+    assert len(after) == len(before)
+    assert len({run["tags"]["lchp.initialization_run"] for run in nested(own)}) == 2  # type: ignore[index]
+    kept = {(str(run["id"]), str(run["name"])) for run in after}
+    assert len(kept - set(before)) == 2
+
+
 def test_run_study_degenerate_training_is_told_in_log_table_and_mlflow(finished: Path) -> None:
     log = (finished / "out/tiny/log.txt").read_text(encoding="utf-8")
     table = (finished / "out/tiny/table.md").read_text(encoding="utf-8")
@@ -146,13 +182,13 @@ def test_run_study_degenerate_training_is_told_in_log_table_and_mlflow(finished:
     assert "tau=0.0 seed=0: warning: LCHP-R, all selected: " in log
     rows = [line for line in table.splitlines() if line.startswith("| 0")]
     assert [("0 selected" in row, "all selected" in row) for row in rows] == [(False, True), (True, False)] * 2
-    for run in every_run(finished):
+    (parent,) = (run for run in every_run(finished) if run["tags"]["lchp.kind"] == "study")  # type: ignore[index]
+    for run in [parent, *nested(finished)]:
         warned = str(run["tags"]["lchp.warnings"])  # type: ignore[index]
         assert ("0 selected" in warned) == ("tau=0.0" not in str(run["name"]))
     for run in nested(finished):
         counts = "8 val images; one image is worth 12.50 points\n16 test images; one image is worth 6.25 points"
         assert run["tags"]["lchp.counts"] == counts  # type: ignore[index]
-    (parent,) = (run for run in every_run(finished) if "mlflow.parentRunId" not in run["tags"])  # type: ignore[operator]
     said = "16 test images; one image is worth 6.25 points.\n4 of 4 trials."
     assert parent["tags"]["lchp.counts"] == said  # type: ignore[index]
     assert said in table
@@ -384,7 +420,8 @@ def test_run_study_that_ends_early_leaves_true_states_everywhere(
         small.run(small.load(fresh, small.GRID), fresh)
     assert [entry.state for entry in read(fresh / "out/tiny")] == [state, "waiting", "waiting", "waiting"]
     runs = every_run(fresh)
-    assert {run["name"]: run["status"] for run in runs} == {"tiny": "FAILED", "delta=0.4 tau=0.0 seed=0": "FAILED"}
+    names = {"tiny", "initialization delta=0.4 seed=0", "delta=0.4 tau=0.0 seed=0"}
+    assert {run["name"]: run["status"] for run in runs} == dict.fromkeys(names, "FAILED")
     assert all(reason in run["tags"]["lchp.error"] for run in runs)  # type: ignore[index]
     kept = (fresh / "out/tiny/log.txt").read_text(encoding="utf-8")
     assert "4 of 4 trials to train" in kept
@@ -428,7 +465,7 @@ def test_run_study_that_ends_where_log_and_store_fail_still_marks_the_ledger(
     said: list[str] = []
     with pytest.raises(RuntimeError, match="what ended it"):
         small.run(small.load(fresh, small.GRID), fresh, said)
-    assert said[-1].startswith("2 runs are not written: tracking store 'sqlite:///")
+    assert said[-1].startswith("3 runs are not written: tracking store 'sqlite:///")
     assert f"cannot be written (no space is left): the same command, or `lchp study sync {fresh}" in said[-1]
     first = read(fresh / "out/tiny")[0]
     assert (first.state, first.message) == ("failed", "RuntimeError: what ended it")

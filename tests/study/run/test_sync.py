@@ -97,7 +97,9 @@ def everything(folder: Path) -> dict[str, dict[str, Any]]:
         found[str(one.info.run_name)] = {
             "status": one.info.status,
             "params": one.data.params,
-            "tags": {name: value for name, value in one.data.tags.items() if name not in OF_A_MACHINE},
+            "tags": {
+                name: names.get(value, value) for name, value in one.data.tags.items() if name not in OF_A_MACHINE
+            },
             "below": names.get(one.data.tags.get("mlflow.parentRunId", "")),
             "metrics": {
                 name: [step for step, _ in points] if name.startswith(("seconds", "cost/")) else points
@@ -172,7 +174,7 @@ def test_run_study_whose_store_stays_away_says_how_to_mend_it_and_that_does(
     assert small.run(study, disturbed, said) == 1
     folder = disturbed / "out/tiny"
     assert said[-1].endswith(f"`lchp study sync {folder} --tracking-uri {uri}` writes it, and so does the same command")
-    assert said[-1].startswith("4 runs are not written: tracking store ")
+    assert said[-1].startswith("5 runs are not written: tracking store ")
     assert [entry.state for entry in read(folder)] == ["finished"] * 2
     before = pd.read_csv(folder / "results.csv")
     assert set(before["run_id"]) == {entry.run_id or Path(entry.folder).name for entry in read(folder)}
@@ -181,7 +183,7 @@ def test_run_study_whose_store_stays_away_says_how_to_mend_it_and_that_does(
     if mended_by == "sync":
         lines: list[str] = []
         assert sync_study(folder, uri, lines.append) == 0
-        assert lines == [f"all 4 runs of tiny are in tracking store '{uri}'"]
+        assert lines == [f"all 5 runs of tiny are in tracking store '{uri}'"]
         after = pd.read_csv(folder / "results.csv")
         assert set(after["run_id"]) == {entry.run_id for entry in read(folder)}
         assert after.drop(columns="run_id").equals(before.drop(columns="run_id"))
@@ -208,7 +210,8 @@ def test_sync_of_a_study_whose_process_was_killed_says_so_of_what_ran(
     faults.clear()
     assert sync_study(disturbed / "out/tiny", f"sqlite:///{disturbed / 'mlflow.db'}", print) == 0
     runs = everything(disturbed)
-    assert {name: one["status"] for name, one in runs.items()} == {"tiny": "FAILED", "tau=0.0 seed=0": "FAILED"}
+    names = {"tiny", "initialization seed=0", "tau=0.0 seed=0"}
+    assert {name: one["status"] for name, one in runs.items()} == dict.fromkeys(names, "FAILED")
     assert {one["tags"]["lchp.error"] for one in runs.values()} == {
         "its process is gone: the same command continues it"
     }
@@ -233,7 +236,7 @@ def test_study_sync_takes_a_file_or_a_folder(calm: Path, capsys: pytest.CaptureF
     before = everything(calm)
     for named in ([str(calm / "study.yaml"), "--output", str(calm / "out")], [str(calm / "out/tiny")]):
         assert run(["study", "sync", *named, "--tracking-uri", f"sqlite:///{calm / 'mlflow.db'}"]) == 0
-        assert "all 4 runs of tiny are in tracking store" in capsys.readouterr().out
+        assert "all 5 runs of tiny are in tracking store" in capsys.readouterr().out
     assert everything(calm) == before
 
 

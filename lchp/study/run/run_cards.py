@@ -1,0 +1,64 @@
+"""What the runs of a study say from their first moment on: names, parameters and tags, by kind.
+
+The runs of a study's trials, initializations and references lie side by side below the study's own. The tag
+``lchp.kind`` tells them apart: ``tags.`lchp.kind` = 'trial'`` leaves the trials alone in the runs table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lchp.study.run.cards import Card
+from lchp.study.run.ledger import Entry
+from lchp.study.spec.trials import ResolvedTrial, trial_name
+from lchp.training.identity import REFINEMENT_ONLY, initialization_key, reference_key, without_paths
+from lchp.training.material import Material
+from lchp.vocabulary import INITIALIZATION, METHODS
+
+KIND_TAG = "lchp.kind"
+"""The tag that says what a run is of: ``study``, ``trial``, ``initialization`` or ``reference``."""
+STUDY, TRIAL, REFERENCE = "study", "trial", "reference"
+
+WEIGHTS_TAG = "lchp.weights."
+"""Before a role: the tag that holds the sha256 of its weight file."""
+INITIALIZATION_TAG = "lchp.initialization"
+"""The tag that trials have alike which share an initialization: the name of its folder in the store, and the key of its
+run.
+"""
+REFERENCE_TAG = "lchp.reference"
+"""The tag that says which method the run of a reference measured."""
+
+
+def weight_tags(material: Material) -> dict[str, str]:
+    """The tags that say which weight files a trial started from."""
+    return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.given_digests.items() if digest is not None}
+
+
+def trial_card(trial: ResolvedTrial, entry: Entry, material: Material) -> Card:
+    """The card of a trial."""
+    tags = {
+        **_tags(TRIAL, trial, material),
+        INITIALIZATION_TAG: material.initialization_folder(trial.config).name,
+        **weight_tags(material),
+    }
+    return Card(Path(entry.folder).name, entry.name, trial.config.model_dump(mode="json"), tags, entry.folder)
+
+
+def initialization_card(trial: ResolvedTrial, place: str, material: Material) -> Card:
+    """The card of the initialization of a trial, one however many trials share it."""
+    varied = {key: value for key, value in trial.varied.items() if key.split(".")[0] not in REFINEMENT_ONLY}
+    name = f"{INITIALIZATION} {trial_name(varied, trial.config.seed)}"
+    params = without_paths(initialization_key(trial.config))
+    tags = {**_tags(INITIALIZATION, trial, material), **weight_tags(material)}
+    return Card(Path(place).name, name, params, tags, place)
+
+
+def reference_card(trial: ResolvedTrial, method: str, place: str, material: Material) -> Card:
+    """The card of a reference beside a trial, one however many trials share it."""
+    name = f"{METHODS[method].title} seed={trial.config.seed}"
+    tags = {**_tags(REFERENCE, trial, material), REFERENCE_TAG: method}
+    return Card(Path(place).name, name, reference_key(trial.config, method), tags, place)
+
+
+def _tags(kind: str, trial: ResolvedTrial, material: Material) -> dict[str, str]:
+    return {KIND_TAG: kind, "lchp.dataset": material.digest.total, "lchp.seed": str(trial.config.seed)}
