@@ -1,10 +1,9 @@
-"""The shipped quickstart, shrunk, through Ray as a user starts it; and the MLflow UI that shows it as a person sees it:
-Debian's chromium, driven by Playwright, on a real ``lchp ui``.
+"""The shipped quickstart, shrunk, and the MLflow UI that shows it as a person sees it: Debian's chromium, driven by
+Playwright, on a real ``lchp ui``.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -19,9 +18,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from lchp.study.spec.load import load_study
+import tests.study.small as small
 from lchp.tracking.store import client
-from tests.test_studies import STUDIES, assert_complete, options, shrunk
+from tests.test_studies import assert_complete, shrunk
+from tests.tracking.empty import put_empty_store
 
 CHROMIUM = shutil.which("chromium")
 STORE = "sqlite:///mlflow.db"
@@ -41,19 +41,14 @@ def lchp(*arguments: str) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the shipped quickstart, shrunk by sizes alone, has run."""
     folder = tmp_path_factory.mktemp("quickstart")
-    places = ["--output", "out", "--cache", "cache", "--device", "cpu", "--tracking-uri", STORE]
-    sets = [word for option in options(load_study(STUDIES["quickstart"])) for word in ("--set", option)]
-    command = lchp("study", "run", str(STUDIES["quickstart"]), *places, *sets)
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    put_empty_store(folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lchp.study.run.ray_tune.train", small.train_serially)
+        assert small.run(shrunk("quickstart", {}), folder) == 0
     return folder
 
 
-def test_quickstart_shrunk_runs_through_ray_to_its_tables(folder: Path) -> None:
+def test_quickstart_shrunk_runs_to_its_tables(folder: Path) -> None:
     assert_complete(shrunk("quickstart", {}), folder)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 import tests.study.small as small
 from lchp.cli import run
 from lchp.data.fingerprint import differences
+from lchp.method.backbones import NETWORKS, Network
 from lchp.method.networks import make_regressor
 from lchp.method.vit import find_transformer, make_transformer
 from lchp.reporting.paper import PARAMETERS, load_paper
@@ -107,8 +109,6 @@ SIZES = {
     "base.pseudo_boxes.size",
     "base.compute.precision",
     "base.compute.maps_precision",
-    "base.classifier",
-    "base.backbone",
     "base.initialization.epochs",
     "base.initialization.regressor_start",
     "base.initialization.batch_size",
@@ -116,7 +116,7 @@ SIZES = {
     "base.refinement.epochs",
     "base.refinement.batch_size",
 }
-"""What a study is shrunk by. Of the networks the others train InceptionV3 enough, and bf16 is slow on most CPUs."""
+"""What a study is shrunk by. bf16 is slow on most CPUs."""
 
 SMALL = (
     "seeds=[0]",
@@ -136,6 +136,12 @@ SMALL_SYNTHETIC = (
     "refinement.batch_size=8",
 )
 SMALL_REAL = ("view.resize=80", "view.crop=76")
+
+PRETRAINED = ("inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2")
+REAL = ("table1-imagenet", "table5-backbone", "birds-sources", "birds-tokens")
+"""The studies that are trained with the networks that they name. What a study does with the scores of its trials does
+not depend on the network.
+"""
 
 OWN = [name for name, method in METHODS.items() if not method.reference]
 """The methods of every trial."""
@@ -238,16 +244,22 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: draw(folder / kind, train=3, test=1) for kind, draw in drawn.items()}
 
 
-@pytest.fixture(scope="session")
-def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which torchvision finds weights of every network of a study, as if they had been downloaded.
+@dataclass(frozen=True)
+class Place:
+    """Where studies run: their store, tracking store and cache, and the folder in which torchvision finds weights."""
+
+    folder: Path
+    torch_home: Path
+
+
+def put_weights(home: Path) -> None:
+    """Write weights of every network of a study as if they had been downloaded.
 
     They are random, their batch-norm statistics those of noise: without statistics the answers of a network of fifty
     layers overflow until it has been trained for some steps.
     """
-    home = tmp_path_factory.mktemp("torch")
     (home / "hub/checkpoints").mkdir(parents=True)
-    for name in ("inception_v3", "resnet50", "vgg19_bn", "mobilenet_v2"):
+    for name in PRETRAINED:
         weights = imagenet_weights(name)
         assert weights is not None
         trunk = make_regressor(name, "corners", seed=0).trunk
@@ -260,19 +272,38 @@ def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     url = find_transformer("dino_vits16").url
     assert url is not None
     torch.save(make_transformer("dino_vits16", 0).state_dict(), home / "hub/checkpoints" / url.rpartition("/")[2])
-    yield home
-    shutil.rmtree(home)
+
+
+def place_in(folder: Path) -> Place:
+    put_empty_store(folder)
+    put_weights(folder / "torch")
+    return Place(folder, folder / "torch")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One store for all studies, so that what several of them train is trained once. Its checkpoints, gigabytes of
     them, do not outlive the tests.
     """
-    place = tmp_path_factory.mktemp("studies")
-    put_empty_store(place)
-    yield place
-    shutil.rmtree(place / "out/.store", ignore_errors=True)
+    made = place_in(tmp_path_factory.mktemp("studies"))
+    yield made
+    shutil.rmtree(made.folder / "out/.store", ignore_errors=True)
+    shutil.rmtree(made.torch_home)
+
+
+@pytest.fixture(scope="module")
+def stand_ins() -> dict[str, Network]:
+    """A few convolutions under the name of every pretrained network."""
+    return {name: replace(NETWORKS["small_cnn"], imagenet=NETWORKS[name].imagenet) for name in PRETRAINED}
+
+
+@pytest.fixture(scope="module")
+def light_place(tmp_path_factory: pytest.TempPathFactory, stand_ins: dict[str, Network]) -> Place:
+    """One for the studies whose networks are stand-ins: stages of one name are of two networks."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, network in stand_ins.items():
+            patched.setitem(NETWORKS, name, network)
+        return place_in(tmp_path_factory.mktemp("light"))
 
 
 def options(shipped: Study) -> tuple[str, ...]:
@@ -287,10 +318,9 @@ def options(shipped: Study) -> tuple[str, ...]:
     folded = ("initialization.batch_size=2",) if any(c.confidence.out_of_fold for c in shipped.grid) else ()
     size = SMALL_SYNTHETIC if synthetic else SMALL_REAL
     exact = ("compute.precision=fp32",) if shipped.base.compute.precision == "bf16" else ()
-    light = ("classifier=mobilenet_v2", "backbone=mobilenet_v2") if shipped.name == "alpha-beta" else ()
     # It varies nothing but seeds, and is looked at in a browser.
     several = ("seeds=[0, 1]",) if shipped.name == "quickstart" else ()
-    return (*SMALL, *first, *searching, *choosing, *frozen, *size, *folded, *exact, *light, *several)
+    return (*SMALL, *first, *searching, *choosing, *frozen, *size, *folded, *exact, *several)
 
 
 def shrunk(name: str, datasets: dict[str, Path]) -> Study:
@@ -303,19 +333,27 @@ def shrunk(name: str, datasets: dict[str, Path]) -> Study:
     return study
 
 
-# tests/test_quickstart.py runs that study through Ray.
+# tests/test_quickstart.py runs that study, and looks at it in a browser.
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "quickstart"])
 def test_shipped_study_shrunk_runs_to_its_tables(
-    name: str, datasets: dict[str, Path], torch_home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    datasets: dict[str, Path],
+    request: pytest.FixtureRequest,
+    stand_ins: dict[str, Network],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(torch_home))
+    place: Place = request.getfixturevalue("place" if name in REAL else "light_place")
+    if name not in REAL:
+        for network, record in stand_ins.items():
+            monkeypatch.setitem(NETWORKS, network, record)
+    monkeypatch.setenv("TORCH_HOME", str(place.torch_home))
     monkeypatch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
     study = shrunk(name, datasets)
     said: list[str] = []
-    assert small.run(study, folder, said) == 0
-    assert_complete(study, folder)
+    assert small.run(study, place.folder, said) == 0
+    assert_complete(study, place.folder)
     if study.search:
-        best = json.loads((folder / f"out/{name}/best.json").read_text(encoding="utf-8"))
+        best = json.loads((place.folder / f"out/{name}/best.json").read_text(encoding="utf-8"))
         assert best["objective"] == "lchp_r/val/gt_known"
         assert any(line.startswith(f"best by lchp_r/val/gt_known: {best['name']} ") for line in said)
 
