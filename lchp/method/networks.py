@@ -110,17 +110,17 @@ class BapClassifier(nn.Module):
             logits: Tensor = self.head(pooled * self.scale)
         return ClassifierOutput(logits, features, attention)
 
-    def maps(self, images: Tensor, which: Maps) -> Tensor:
-        """The maps that Algorithm 1 averages (method notes 2), without the cost of the pooling: (n, C or M, h, w)."""
-        features: Tensor = self.trunk(images)
+    def maps(self, features: Tensor, which: Maps) -> Tensor:
+        """The maps that Algorithm 1 averages (method notes 2), of the trunk's ``features``: (n, C or M, h, w)."""
         if which == "features":
             return features
         attention: Tensor = self.attend(features)
         return attention
 
-    def class_activation(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The class activation of each image's label (n,), as maps for Algorithm 1: (n, 1, h, w), float32."""
-        features: Tensor = self.trunk(images)
+    def class_activation(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The class activation of each image's label (n,) in its trunk's ``features``, as maps for Algorithm 1:
+        (n, 1, h, w), float32.
+        """
         return class_activation(features, self.attend(features), self.head.weight[labels])
 
     def class_evidence(self, features: Tensor, labels: Tensor) -> Tensor:

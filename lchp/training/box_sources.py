@@ -10,7 +10,7 @@ that the momentum network sees in the raw view (Algorithm 1, lines 2 to 5), neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -77,27 +77,40 @@ def fixed_boxes(config: TrialConfig, material: Material) -> FixedBoxes | None:
     )
 
 
-def live_boxes(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> LiveBoxes:
+def live_boxes(
+    config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor, features: Tensor | None = None
+) -> LiveBoxes:
     """What a live source makes of views (n, 3, s, s) with labels (n,), by the maps of ``network``; of a fixed source
     the masked images of Eq. 1 alone count.
 
-    No gradient flows. Without host synchronisation, but for the largest component, which is found on the CPU.
+    ``features`` are those of the views by the network's trunk, where they are known. No gradient flows. Without host
+    synchronisation, but for the largest component, which is found on the CPU.
 
     Under ``compute.precision: bf16`` the maps are computed in fp32 all the same, unless ``compute.maps_precision`` says
     bf16, because bf16 moves boxes. What it costs: the two passes of Algorithm 1 are a sixth of the arithmetic of a step
     of initialization (43.8 of 253.7 GFLOP with InceptionV3 at 448 px), and that part no longer gains by bf16.
     """
     with maps_context(config.compute, views.device.type):
+        known = network.trunk(views) if features is None else features
+
+        def trunk(images: Tensor) -> Tensor:
+            return known if images is views else network.trunk(images)
+
         if config.pseudo_boxes.source in ("mask", "single"):
-            return _by_algorithm_1(config, network, views, labels)
-        return _by_evidence(config, network, views, labels)
+            return _by_algorithm_1(config, network, trunk, views, labels)
+        return _by_evidence(config, network, trunk, views, labels)
 
 
-def _by_algorithm_1(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> LiveBoxes:
+def _by_algorithm_1(
+    config: TrialConfig, network: BapClassifier, trunk: Callable[[Tensor], Tensor], views: Tensor, labels: Tensor
+) -> LiveBoxes:
     options, reading = config.pseudo_boxes, reading_of(config, config.classifier)
 
     def maps(images: Tensor) -> Tensor:
-        return network.class_activation(images, labels) if options.maps == "cam" else network.maps(images, options.maps)
+        features = trunk(images)
+        if options.maps == "cam":
+            return network.class_activation(features, labels)
+        return network.maps(features, options.maps)
 
     if options.source == "mask":
         found = pseudo_boxes(maps, views, config.delta, reading)
@@ -106,20 +119,21 @@ def _by_algorithm_1(config: TrialConfig, network: BapClassifier, views: Tensor, 
     return LiveBoxes(region, mask_out(views, region))
 
 
-def _by_evidence(config: TrialConfig, network: BapClassifier, views: Tensor, labels: Tensor) -> LiveBoxes:
+def _by_evidence(
+    config: TrialConfig, network: BapClassifier, trunk: Callable[[Tensor], Tensor], views: Tensor, labels: Tensor
+) -> LiveBoxes:
     """The boxes of ``evidence``, and those images that it and fixed sources mask: L_r as the paper has it, off the same
     pass of the network.
     """
     options = config.pseudo_boxes
-    features = network.trunk(views)
-    shown = network.attend(features) if options.maps == "attention" else features
+    shown = network.maps(trunk(views), "attention" if options.maps == "attention" else "features")
     region = single_boxes(lambda _: shown, views, config.delta, Reading(options.normalization))
     masked = mask_out(views, region)
     if options.fixed:
         return LiveBoxes(region, masked)
 
     def evidence(images: Tensor) -> Tensor:
-        return network.class_evidence(features if images is views else network.trunk(images), labels)
+        return network.class_evidence(trunk(images), labels)
 
     reading = replace(reading_of(config, config.classifier), normalization="max")
     return LiveBoxes(single_boxes(evidence, views, options.threshold, reading), masked)

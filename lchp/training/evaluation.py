@@ -29,10 +29,21 @@ Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 views.
 """
 
-Localizer = Callable[[Split], Tensor | None]
-"""The boxes (n, 4), corners in [0, 1] of the whole image, that a method gives for the images of a split; None where it
+Known = Callable[[Split], Tensor | None]
+"""The boxes (n, 4), corners in [0, 1] of the whole image, that a method has for the images of a split; None where it
 has none for some of them, and is not measured.
 """
+
+
+@dataclass(frozen=True)
+class Looking:
+    """A method whose boxes are found by looking at views."""
+
+    predict: Predict
+
+
+_CLASSES = "classes"
+"""The name of the logits among what one pass over a split gives, beside those of methods."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class Evaluator:
         self.config = config
         self.device = device
         self.workers = workers
+        self._last: tuple[BapClassifier, Tensor, Tensor] | None = None
 
     def views(self, source: ImageSource, predict: Predict, places: Tensor | None = None) -> Tensor:
         """``predict`` over the images of a source at ``places`` (n,), else over all in order, gathered on the CPU in
@@ -77,50 +89,99 @@ class Evaluator:
         Raises:
             FloatingPointError: a value is not finite; names the image.
         """
+        return self._views(source, {"": predict}, places)[""]
+
+    def _views(
+        self, source: ImageSource, predicts: Mapping[str, Predict], places: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Several of them in one pass: every image is read and normalised once."""
         order = torch.arange(len(source)) if places is None else places
         batch_size = self.config.evaluation.batch_size
-        gathered = []
+        gathered: dict[str, list[Tensor]] = {name: [] for name in predicts}
         with torch.inference_mode(), autocast(self.config.compute, self.device):
-            for batch in source.batches(order, batch_size, drop_last=False, workers=self.workers):
+            for batch in source.batches(order, batch_size, drop_last=False, workers=self.workers) if predicts else ():
                 images, labels, at = (part.to(self.device, non_blocking=True) for part in batch)
-                gathered.append(predict(evaluation_view(images, self.config.view), labels, at).float().cpu())
-        found = torch.cat(gathered)
-        require_finite(found, source, order)
+                views = evaluation_view(images, self.config.view)
+                for name, predict in predicts.items():
+                    gathered[name].append(predict(views, labels, at).float().cpu())
+        self._last = None
+        found = {name: torch.cat(parts) for name, parts in gathered.items()}
+        for answers in found.values():
+            require_finite(answers, source, order)
         return found
 
-    def pseudo_label(self, classifier: BapClassifier) -> Localizer:
+    def _features(self, classifier: BapClassifier, views: Tensor) -> Tensor | None:
+        """What the trunk of ``classifier`` made of these very views, if it was asked for their logits just now.
+
+        None where maps have a precision of their own.
+        """
+        compute = self.config.compute
+        if self._last is None or (compute.precision == "bf16" and compute.maps_precision != "bf16"):
+            return None
+        network, seen, features = self._last
+        return features if network is classifier and seen is views else None
+
+    def pseudo_label(self, classifier: BapClassifier) -> Looking:
         """The boxes of a live source by ``classifier``, whose mode is set to evaluation; of ``cam`` the label's."""
         classifier.eval()
-        return self._whole(lambda views, labels, _: live_boxes(self.config, classifier, views, labels).boxes)
 
-    def regressed(self, regressor: BoxRegressor) -> Localizer:
+        def predict(views: Tensor, labels: Tensor, _: Tensor) -> Tensor:
+            return live_boxes(self.config, classifier, views, labels, self._features(classifier, views)).boxes
+
+        return Looking(predict)
+
+    def regressed(self, regressor: BoxRegressor) -> Looking:
         """The boxes of ``regressor``, whose mode is set to evaluation."""
-        return self._whole(self.localizing(regressor))
+        return Looking(self.localizing(regressor))
 
     def localizing(self, regressor: BoxRegressor) -> Predict:
         """The boxes of ``regressor``, whose mode is set to evaluation, clipped to the view."""
         regressor.eval()
         return lambda views, *_: boxes.clip(as_corners(regressor(views).float(), self.config.box_format))
 
-    def _whole(self, predict: Predict) -> Localizer:
-        return lambda split: in_whole_image(self.views(split.source, predict), self.config.view)
-
     def logits(self, classifier: BapClassifier, source: ImageSource) -> Tensor:
         """Class logits of the whole view, (n, classes) (method notes 17)."""
+        return self.views(source, self._classifying(classifier))
+
+    def _classifying(self, classifier: BapClassifier) -> Predict:
         classifier.eval()
-        return self.views(source, lambda views, *_: classifier(views).logits)
+
+        def predict(views: Tensor, *_: Tensor) -> Tensor:
+            output = classifier(views)
+            self._last = (classifier, views, output.features)
+            logits: Tensor = output.logits
+            return logits
+
+        return predict
 
     def measure(
-        self, methods: Mapping[str, Localizer], classifier: BapClassifier | None, splits: list[Split]
+        self,
+        methods: Mapping[str, Looking | Known],
+        classifier: BapClassifier | None,
+        splits: list[Split],
+        frozen: dict[str, Tensor] | None = None,
     ) -> Measured:
-        """Scores and rows of several methods on every split. Classes are those of ``classifier``; None gives none."""
+        """Scores and rows of several methods on every split. Classes are those of ``classifier``; None gives none.
+
+        ``frozen`` keeps the logits of a classifier that does not change, by the split's name: read where they are
+        there, added where they are not.
+        """
         measured = Measured()
+        kept = {} if frozen is None else frozen
+        looking = {name: method.predict for name, method in methods.items() if isinstance(method, Looking)}
         for split in splits:
-            logits = None if classifier is None else self.logits(classifier, split.source)
-            for method, localize in methods.items():
-                found = localize(split)
+            asked = {} if classifier is None or split.name in kept else {_CLASSES: self._classifying(classifier)}
+            answers = self._views(split.source, {**asked, **looking})
+            logits = answers.get(_CLASSES, kept.get(split.name))
+            if frozen is not None and logits is not None:
+                frozen[split.name] = logits
+            for name, method in methods.items():
+                if isinstance(method, Looking):
+                    found: Tensor | None = in_whole_image(answers[name], self.config.view)
+                else:
+                    found = method(split)
                 if found is not None:
-                    measured.add(measure_boxes(method, found, split, logits))
+                    measured.add(measure_boxes(name, found, split, logits))
         return measured
 
 
@@ -197,7 +258,7 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor | Non
     return measured
 
 
-def floors(train: Split) -> dict[str, Localizer]:
+def floors(train: Split) -> dict[str, Known]:
     """The constant boxes that any result must beat: the whole image and the best centred box, fitted on the training
     images that have true boxes, where any has.
     """
@@ -208,5 +269,5 @@ def floors(train: Split) -> dict[str, Localizer]:
     return {method: _constant(box) for method, box in found.items()}
 
 
-def _constant(box: Tensor) -> Localizer:
+def _constant(box: Tensor) -> Known:
     return lambda split: box.expand(len(split.source), 4)

@@ -20,7 +20,7 @@ from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks
 from lchp.training.box_sources import FixedBoxes, live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.descent import ClassifierDescent, RegressorDescent
-from lchp.training.evaluation import Evaluator, Localizer, Measured
+from lchp.training.evaluation import Evaluator, Known, Looking, Measured
 from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.seeds import named_generator, named_seed
@@ -202,12 +202,11 @@ class Initialization:
             self.regressor_descent.step()
         return values.detach()
 
-    def measure(
-        self, evaluator: Evaluator, splits: list[Split], floors: Mapping[str, Localizer] | None = None
-    ) -> Measured:
+    def measure(self, evaluator: Evaluator, splits: list[Split], floors: Mapping[str, Known] | None = None) -> Measured:
         """Pseudo Label, LCHP-I once the regressor has learned, and ``floors`` on every split."""
-        pseudo_label = evaluator.pseudo_label(self.networks.momentum) if self.fixed is None else self.fixed.of
-        methods = {PSEUDO_LABEL: pseudo_label}
+        methods: dict[str, Looking | Known] = {
+            PSEUDO_LABEL: evaluator.pseudo_label(self.networks.momentum) if self.fixed is None else self.fixed.of
+        }
         if self.epoch > self.config.initialization.regressor_start:
             methods[LCHP_I] = evaluator.regressed(self.regressor_descent.reported)
         return evaluator.measure({**methods, **(floors or {})}, self.networks.judge, splits)

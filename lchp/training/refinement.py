@@ -53,6 +53,7 @@ class Refinement:
         for network in (self.classifier, self.regressor, self.teacher):
             place(network, config.compute, device)
         self.confidence = Confidence(config, self.classifier, judges)
+        self._logits: dict[str, Tensor] = {}
         stage = config.refinement
         self.descent = RegressorDescent(self.regressor, stage.rate, stage.epochs, stage.optimizer, stage)
         self.generators = {
@@ -104,7 +105,8 @@ class Refinement:
 
     def measure(self, evaluator: Evaluator, splits: list[Split]) -> Measured:
         """LCHP-R on every split."""
-        return evaluator.measure({LCHP_R: evaluator.regressed(self.descent.reported)}, self.classifier, splits)
+        methods = {LCHP_R: evaluator.regressed(self.descent.reported)}
+        return evaluator.measure(methods, self.classifier, splits, self._logits)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on, the classifier apart."""

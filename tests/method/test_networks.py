@@ -95,12 +95,13 @@ def test_class_activation_equals_the_sum_over_five_dimensions() -> None:
 def test_class_activation_of_each_label_sums_to_the_logit_before_rooting() -> None:
     classifier, images, labels = _classifier().eval(), _images(), torch.tensor([4, 1])
     with torch.no_grad():
-        output, maps = classifier(images), classifier.class_activation(images, labels)
+        output = classifier(images)
+        maps = classifier.class_activation(output.features, labels)
         pooled = torch.einsum("nmhw,nchw->nmc", output.attention, output.features).flatten(1)
         expected = (classifier.head.weight[labels] * pooled).sum(1)
     assert maps.shape == (2, 1, *output.features.shape[2:])
     torch.testing.assert_close(maps.sum((1, 2, 3)), expected, rtol=1e-4, atol=1e-4)
-    assert not torch.equal(maps, classifier.class_activation(images, labels.flip(0)))
+    assert not torch.equal(maps, classifier.class_activation(output.features, labels.flip(0)))
 
 
 def test_class_evidence_of_a_place_is_the_classifiers_answer_to_that_place_alone() -> None:
@@ -167,8 +168,9 @@ def test_classifier_maps_are_those_of_the_forward_pass() -> None:
     classifier = _classifier().eval()
     with torch.no_grad():
         output = classifier(_images())
-        assert torch.equal(classifier.maps(_images(), "features"), output.features)
-        assert torch.equal(classifier.maps(_images(), "attention"), output.attention)
+        features = classifier.trunk(_images())
+        assert torch.equal(classifier.maps(features, "features"), output.features)
+        assert torch.equal(classifier.maps(features, "attention"), output.attention)
     assert output.attention.min() >= 0
 
 

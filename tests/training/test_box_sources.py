@@ -130,7 +130,7 @@ def test_stage_losses_with_fixed_boxes_regress_those_and_mask_the_same_region() 
     assert found[1] == live[1], "Eq. 1 does not depend on the source"
     expected = (networks.regressor(images) - given).square().sum(1).mean()
     torch.testing.assert_close(found[2], expected, rtol=1e-5, atol=1e-7)
-    boxes = pseudo_boxes(lambda x: networks.momentum.maps(x, "features"), images, config.delta).merged
+    boxes = pseudo_boxes(networks.momentum.trunk, images, config.delta).merged
     assert not torch.allclose(boxes, given)
 
 
@@ -398,8 +398,8 @@ def test_config_of_a_transformer_whose_patches_do_not_fit_is_refused() -> None:
 
 def maps_by(config: TrialConfig, network: Any, images: torch.Tensor) -> torch.Tensor:
     if config.pseudo_boxes.maps == "cam":
-        return network.class_activation(images, LABELS)  # type: ignore[no-any-return]
-    return network.maps(images, config.pseudo_boxes.maps)  # type: ignore[no-any-return]
+        return network.class_activation(network.trunk(images), LABELS)  # type: ignore[no-any-return]
+    return network.maps(network.trunk(images), config.pseudo_boxes.maps)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("maps", ["features", "cam"])
@@ -434,7 +434,7 @@ def test_live_boxes_of_evidence_hold_the_label_and_mask_the_papers_region(mirror
     expected = single_boxes(lambda x: network.class_evidence(network.trunk(x), LABELS), images, 0.4, reading)
     found = live_boxes(config, network, images, LABELS)
     assert torch.equal(found.boxes, expected)
-    region = single_boxes(lambda x: network.maps(x, "features"), images, 0.7)
+    region = single_boxes(network.trunk, images, 0.7)
     assert torch.equal(found.masked, mask_out(images, region))
     assert not torch.equal(expected, region)
     assert not torch.equal(live_boxes(config, network, images, LABELS.roll(1)).boxes, expected)

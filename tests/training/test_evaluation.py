@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,7 +28,7 @@ from lchp.training.evaluation import (
     in_whole_image,
     measure_boxes,
 )
-from lchp.training.initialization import trained_networks
+from lchp.training.initialization import make_networks, trained_networks
 from lchp.training.material import Material, Runtime
 
 from ..data.layouts import draw_cub, draw_imagenet, draw_table
@@ -333,6 +333,32 @@ def test_views_at_places_are_those_images_and_named_when_not_finite(tmp_path: Pa
     broken = torch.tensor([[0.0], [float("inf")]])
     with pytest.raises(FloatingPointError, match=f"answer to {images.records[4].path} is not finite"):
         evaluator.views(images, lambda views, *_: broken, places)
+
+
+@pytest.mark.parametrize("judge", ["momentum", "classifier"])
+def test_measure_reads_every_image_once_and_gives_what_separate_passes_give(
+    judge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(view={"resize": 32, "crop": 32}, evaluation={"batch_size": 4}, classes_from=judge)
+    networks, images = make_networks(config, 2), source(tmp_path, 6)
+    evaluator, split = Evaluator(config, "cpu", 0), split_of("val", images, None)
+    live = evaluator.pseudo_label(networks.momentum)
+    boxes = evaluator.views(images, live.predict)
+    logits = evaluator.logits(networks.judge, images)
+    asked: Counter[str] = Counter()
+    networks.momentum.trunk.register_forward_hook(lambda *_: asked.update(["momentum"]))
+    networks.classifier.trunk.register_forward_hook(lambda *_: asked.update(["classifier"]))
+    batch = ImageSource.batch
+    monkeypatch.setattr(ImageSource, "batch", lambda self, part: (asked.update(["read"]), batch(self, part))[1])
+    frozen: dict[str, Tensor] = {}
+    measured = evaluator.measure({"pseudo_label": live}, networks.judge, [split], frozen)
+    # Two batches: the raw views, by whoever classifies them too, and the masked ones.
+    assert asked == {"read": 2, "momentum": 4} | ({"classifier": 2} if judge == "classifier" else {})
+    assert torch.equal(frozen["val"], logits)
+    assert measured == measure_boxes("pseudo_label", boxes, split, logits)
+    asked.clear()
+    assert evaluator.measure({"pseudo_label": live}, networks.judge, [split], frozen) == measured
+    assert asked == {"read": 2, "momentum": 4}, "frozen logits are not asked for again"
 
 
 def unannotated(kind: str, path: Path) -> set[str]:

@@ -54,7 +54,7 @@ def test_stage_losses_equal_equations_1_to_3_by_numpy(box_format: str, maps: Any
     config = config_of(box_format=box_format, alpha=7.0, pseudo_boxes={"maps": maps})
     networks, images = learning(config), views(1)
     classifier, regressor = copy.deepcopy(networks.classifier), copy.deepcopy(networks.regressor)
-    found = pseudo_boxes(lambda x: networks.momentum.maps(x, maps), images, config.delta)
+    found = pseudo_boxes(lambda x: networks.momentum.maps(networks.momentum.trunk(x), maps), images, config.delta)
     logits = classifier(torch.cat([images, found.masked])).logits
     first = (cross_entropy(logits[:8], LABELS) + cross_entropy(logits[8:], LABELS)) / 2
     target = found.merged.double().numpy()
