@@ -7,8 +7,10 @@ from pathlib import Path
 
 from lchp.data.files import write_text
 from lchp.data.fingerprint import flatten
+from lchp.reporting.differences import Differences, differences_csv, differences_markdown, differences_of
 from lchp.reporting.frame import TrialRow, Unfinished, collect, results_text
 from lchp.reporting.html import write_html
+from lchp.reporting.paired import Results
 from lchp.reporting.tables import Table, TableSpec, make_table
 from lchp.reporting.writing import table_texts
 from lchp.store.folder import StageFolder
@@ -25,7 +27,8 @@ def build_report(
     unfinished: Sequence[Unfinished] | None = None,
     redraw: bool = True,
 ) -> list[Table]:
-    """Write results.csv, every table (.csv, .md, .tex), a curve for each over a number, losses.png and report.html.
+    """Write results.csv, every table (.csv, .md, .tex), differences (.csv, .md), a curve for each table over a number,
+    losses.png and report.html.
 
     The losses and the picture of predictions (where its folder has one) are the first trial's.
 
@@ -49,13 +52,16 @@ def build_report(
     texts = {files.results: results_text(frame)}
     for table in tables:
         texts.update(table_texts(table, folder))
+    by_split = {split: Results(frame, split, trials) for split in {spec.split for spec in specs}}
+    judged = [differences_of(table, by_split[table.spec.split]) for table in tables]
+    texts.update(zip(files.differences, (differences_csv(judged), differences_markdown(judged)), strict=True))
     changed = [file for file, text in texts.items() if not file.exists() or file.read_bytes() != text.encode()]
     for file in changed:
         write_text(file, texts[file])
     pictures = [(table, files.curve(table.spec.name)) for table in tables if table.is_curve]
     drawn = (files.losses, files.report, *(picture for _, picture in pictures))
     if redraw or changed or not all(file.exists() for file in drawn):
-        _draw(study, question, trials[0], tables, pictures, files)
+        _draw(study, question, trials[0], tables, judged, pictures, files)
     return tables
 
 
@@ -64,6 +70,7 @@ def _draw(
     question: str | None,
     first: TrialRow,
     tables: Sequence[Table],
+    judged: Sequence[Differences],
     pictures: Sequence[tuple[Table, Path]],
     files: StudyFolder,
 ) -> None:
@@ -80,4 +87,4 @@ def _draw(
     figures[f"Training at {at}"] = files.losses
     if made.picture is not None:
         figures[f"Predictions at {at}"] = made.picture
-    write_html(files.report, study, question, tables, figures, flatten(made.environment()))
+    write_html(files.report, study, question, tables, judged, figures, flatten(made.environment()))

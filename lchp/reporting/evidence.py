@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lchp.reporting.per_image import ImageValues, image_values
 from lchp.store.folder import StageFolder
-from lchp.store.per_image import CORNERS, IOU, LABEL, METHOD, PATH, SPLIT, TOP1
+from lchp.store.per_image import CORNERS, IOU, LABEL, METHOD, PATH, SPLIT, TOP1, TOP5
 from lchp.vocabulary import LCHP_R, METHODS, REFINEMENT, SELECTED, SPLITS, TEST, WHOLE_IMAGE, predicting, training_key
 
 EVERYTHING = 0.99
@@ -90,10 +91,13 @@ class Degeneration:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a finished trial's numbers stand on. ``images`` is by split, empty where no image's boxes were kept."""
+    """What a finished trial's numbers stand on. ``images`` is by split, empty where no image's boxes were kept, as is
+    ``values``.
+    """
 
     images: Mapping[str, Images]
     degenerations: tuple[Degeneration, ...]
+    values: Mapping[str, ImageValues] = field(default_factory=dict)
 
     @property
     def counts(self) -> list[str]:
@@ -116,7 +120,7 @@ def read_evidence(folder: Path) -> Evidence:
     history = stored.history()
     if not stored.has_per_image:
         return Evidence({}, tuple(_of_selection(history)))
-    columns = [PATH, LABEL, SPLIT, METHOD, *CORNERS, IOU, TOP1]
+    columns = [PATH, LABEL, SPLIT, METHOD, *CORNERS, IOU, TOP1, TOP5]
     try:
         rows = pd.read_csv(io.StringIO(stored.per_image_text()), usecols=columns)
     except ValueError as error:
@@ -124,7 +128,8 @@ def read_evidence(folder: Path) -> Evidence:
         raise ValueError(
             f"{folder}: the boxes of its images cannot be read ({error}): run the study again, which makes them again"
         ) from error
-    return Evidence(count_images(rows), tuple(degenerations(history, rows, _view_side(stored.config()))))
+    found = tuple(degenerations(history, rows, _view_side(stored.config())))
+    return Evidence(count_images(rows), found, image_values(rows))
 
 
 def _view_side(config: Mapping[str, Any]) -> float:

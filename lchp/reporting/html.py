@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 from lchp.data.files import write_text
+from lchp.reporting.differences import TITLES, Differences
 from lchp.reporting.tables import Table
 from lchp.reporting.writing import show
 
-_PAGE = """<!doctype html>
+_PAGE = """{% macro left(column) %}{% if column < 3 %} class="label"{% endif %}{% endmacro %}
+<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -44,6 +47,19 @@ img { max-width: 100%; }
 <p class="small">Made with {{ table.made }}. {{ table.notes }}</p>
 {% for warning in table.warnings %}<p class="warning">{{ warning }}</p>
 {% endfor %}
+{% if table.differences %}
+<details><summary>Differences: {{ table.differences.counts }}</summary>
+<p>{{ table.differences.heading }}.</p>
+<table>
+<thead><tr>{% for title in titles %}<th{{ left(loop.index) }}>{{ title }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.differences.rows() %}
+<tr>{% for cell in row %}<td{{ left(loop.index) }}>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody>
+</table>
+<p class="small">{{ table.differences.notes | join(" ") }}</p>
+</details>
+{% endif %}
 {% endfor %}
 {% for title, data in figures %}
 <h2>{{ title }}</h2>
@@ -58,8 +74,9 @@ img { max-width: 100%; }
 """
 
 
-def _shown(table: Table) -> dict[str, Any]:
+def _shown(table: Table, differences: Differences | None) -> dict[str, Any]:
     return {
+        "differences": differences if differences and differences.lines else None,
         "name": table.spec.name,
         "heading": table.heading,
         "titles": [(column.kind, column.title) for column in table.columns],
@@ -78,16 +95,22 @@ def write_html(
     study: str,
     question: str | None,
     tables: Sequence[Table],
+    differences: Sequence[Differences],
     figures: Mapping[str, Path],
     environment: Mapping[str, Any],
 ) -> None:
-    """Write the report; ``figures`` maps titles to .png files, which are embedded, ``environment`` is flat."""
+    """Write the report.
+
+    ``differences`` are the tables', in their order; ``figures`` maps titles to .png files, which are embedded;
+    ``environment`` is flat.
+    """
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_PAGE)
     embedded = [(title, base64.b64encode(path.read_bytes()).decode("ascii")) for title, path in figures.items()]
     page = template.render(
         study=study,
         question=question,
-        tables=[_shown(table) for table in tables],
+        tables=[_shown(table, of_table) for table, of_table in zip_longest(tables, differences)],
+        titles=TITLES,
         figures=embedded,
         environment=environment,
     )

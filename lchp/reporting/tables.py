@@ -29,7 +29,7 @@ from lchp.reporting.footnotes import counts, images_of, row_warnings, table_warn
 from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.origin import Made, describe_origin, distinct
 from lchp.reporting.paper import PARAMETERS, SELECTION, PaperTable, load_paper
-from lchp.reporting.statistics import Summary, summarize
+from lchp.reporting.statistics import LEVEL, Summary, summarize
 from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, SELECTED, TEST
 
 
@@ -44,6 +44,7 @@ class TableSpec:
         split: ``test`` or ``val``.
         paper: a key of ``paper.PARAMETERS``, or None.
         fixed: only trials with these values of other varied parameters count.
+        own: the study's own values of ``by``, beside whose row others are judged; empty where it has none.
     """
 
     name: str = "table"
@@ -52,6 +53,7 @@ class TableSpec:
     split: str = TEST
     paper: str | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)
 
     @property
     def has_rows_of_methods(self) -> bool:
@@ -303,9 +305,10 @@ def make_table(
     make, scores = _over_methods if spec.has_rows_of_methods else _over_parameters, _Scores(frame, spec.split)
     columns, rows = _with_warnings(*make(spec, chosen, scores, numbers))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
-    heading = (
-        f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds (n seeds)"
-    )
+    heading = f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds"
+    if any(isinstance(cell, Summary) and cell.interval for row in rows for cell in row):
+        heading += f" [{LEVEL:.0%} interval of the mean over all seeds]"
+    heading += " (n seeds)"
     if not _has_boxes(spec, frame):
         heading += f"; {spec.split} has images without true boxes, so only classification is measured"
     fixed = [f"{key} = {value}" for key, value in spec.fixed.items() if key not in spec.by]

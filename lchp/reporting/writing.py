@@ -17,6 +17,7 @@ TEXT = ("label", "warnings")
 _PLACES = {"percent": 2, "number": 3, "count": 1}
 """Decimals of the kinds of columns that hold means."""
 
+_PARTS = ("mean", "std", "n", "low", "high")
 _EMPTY = "–"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -39,18 +40,27 @@ _LATEX = {
 
 
 def show(cell: Cell, column: Column) -> str:
-    """A cell as people read it: ``mean ± spread (n)``, or ``mean (1)``; percent with two decimals, counts with one,
-    other numbers with three.
+    """A cell as people read it: ``mean ± spread [interval] (n)``, or ``mean (1)``; percent with two decimals, counts
+    with one, other numbers with three.
     """
     if cell is None:
         return _EMPTY if column.kind != "label" else "none"
     if isinstance(cell, Summary):
-        return cell.text(_PLACES[column.kind])
+        return _summary(cell, column)
     if column.kind == "paper" and isinstance(cell, float):
         return f"{cell:.2f}"
     if column.kind == "paper_count" and isinstance(cell, float):
         return f"{cell:.0f}"
     return str(cell)
+
+
+def _summary(cell: Summary, column: Column) -> str:
+    text, places, interval = cell.text(_PLACES[column.kind]), _PLACES[column.kind], cell.interval
+    if interval is None:
+        return text
+    # No share lies beyond, however little two seeds say of it.
+    low, high = (min(max(end, 0.0), 100.0) if column.kind == "percent" else end for end in interval)
+    return text.replace(" (", f" [{low:.{places}f}, {high:.{places}f}] (")
 
 
 def escape_latex(text: str) -> str:
@@ -63,7 +73,8 @@ def _escape_markdown(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per row; a mean takes ``<key>_mean``, ``<key>_std`` and ``<key>_n``.
+    """One line per row; a mean takes ``<key>_mean``, ``<key>_std``, ``<key>_n``, and ``<key>_low`` and ``<key>_high``,
+    the ends of its interval.
 
     Last, in every line, what the table stands on: ``images`` of its split (the fewest, where trials differ), finished
     ``trials`` of ``planned`` ones, and what it was made with; empty where that is not known.
@@ -71,7 +82,7 @@ def to_csv(table: Table) -> str:
     head: list[str] = []
     for column in table.columns:
         summary = column.kind in _PLACES
-        head += [f"{column.key}_{part}" for part in ("mean", "std", "n")] if summary else [column.key]
+        head += [f"{column.key}_{part}" for part in _PARTS] if summary else [column.key]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*head, "images", "trials", "planned", "commit", "versions", "hardware"])
@@ -80,11 +91,18 @@ def to_csv(table: Table) -> str:
         cells: list[object] = []
         for cell, column in zip(row, table.columns, strict=True):
             if column.kind in _PLACES:
-                cells += [cell.mean, cell.std, cell.n] if isinstance(cell, Summary) else [None, None, 0]
+                cells += _numbers(cell)
             else:
                 cells.append(cell)
         writer.writerow([*cells, *stands, table.made.commit, table.made.versions, table.made.hardware])
     return text.getvalue()
+
+
+def _numbers(cell: Cell) -> list[object]:
+    """A mean in _PARTS."""
+    if not isinstance(cell, Summary):
+        return [None, None, 0, None, None]
+    return [cell.mean, cell.std, cell.n, *(cell.interval or (None, None))]
 
 
 def to_markdown(table: Table) -> str:

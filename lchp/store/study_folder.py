@@ -66,6 +66,11 @@ class StudyFolder:
         return self.path / "results.csv"
 
     @property
+    def differences(self) -> tuple[Path, Path]:
+        """What the differences in the tables are worth, as CSV and Markdown."""
+        return self.path / "differences.csv", self.path / "differences.md"
+
+    @property
     def losses(self) -> Path:
         """The picture of the first trial's losses."""
         return self.path / "losses.png"

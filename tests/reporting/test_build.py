@@ -19,7 +19,7 @@ def test_build_report_twice_writes_the_same_files(delta_trials: list[TrialRow], 
     assert [table.spec.name for table in tables] == ["table", "val"]
     assert set(first) == {
         *(f"{name}.{ending}" for name in ("table", "val") for ending in ("csv", "md", "tex", "png")),
-        *("results.csv", "losses.png", "report.html"),
+        *("results.csv", "losses.png", "report.html", "differences.csv", "differences.md"),
     }
     build_report("birds", "Which delta?", delta_trials, specs, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
@@ -44,7 +44,7 @@ def test_build_report_without_redrawing_draws_what_is_missing_or_has_changed(
 def test_build_report_page_holds_tables_pictures_and_environment(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     build_report("birds", "Which delta?", delta_trials, [TableSpec(by=("delta",))], tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert '<td class="percent">81.25 ± 8.84 (2)</td>' in page
+    assert '<td class="percent">81.25 ± 8.84 [1.84, 100.00] (2)</td>' in page
     assert page.count("data:image/png;base64,") == 2
     assert "versions.torch" in page
     assert "http" not in page
@@ -52,7 +52,7 @@ def test_build_report_page_holds_tables_pictures_and_environment(delta_trials: l
 
 def test_write_html_text_of_people_is_escaped(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     table = make_table(TableSpec(by=("delta",)), collect("s", delta_trials), delta_trials)
-    write_html(tmp_path / "report.html", "a<b", "<script>alert(1)</script>", [table], {}, {"k": "<i>"})
+    write_html(tmp_path / "report.html", "a<b", "<script>alert(1)</script>", [table], [], {}, {"k": "<i>"})
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "a&lt;b" in page

@@ -14,11 +14,12 @@ from lchp.reporting.writing import escape_latex, table_texts, to_csv, to_latex, 
 PAPER = Path(__file__).parents[2] / "analysis" / "paper"
 
 MARKDOWN = """\
-GT-Known on test, %: mean ± sample standard deviation over seeds (n seeds)
+GT-Known on test, %: mean ± sample standard deviation over seeds [95% interval of the mean over all seeds] (n seeds)
 
 | delta | Pseudo Label | LCHP-I | LCHP-R | Whole image | Best centred box |
 | --- | ---: | ---: | ---: | ---: | ---: |
-| 0.7 | 37.50 ± 17.68 (2) | 50.00 ± 0.00 (2) | 81.25 ± 8.84 (2) | 25.00 ± 0.00 (2) | 50.00 ± 0.00 (2) |
+| 0.7 | 37.50 ± 17.68 [0.00, 100.00] (2) | 50.00 ± 0.00 (2) | 81.25 ± 8.84 [1.84, 100.00] (2) \
+| 25.00 ± 0.00 (2) | 50.00 ± 0.00 (2) |
 | 0.5 | 37.50 (1) | 62.50 (1) | 62.50 (1) | 25.00 (1) | 50.00 (1) |
 
 Made with commit abc123; lchp 0.1.0, torch 2.15.0, torchvision 0.29.2; Some CPU_X.
@@ -36,8 +37,8 @@ def test_to_markdown_small_table_is_the_golden_text(table: Table) -> None:
 
 def test_to_latex_small_table_is_escaped_and_ruled(table: Table) -> None:
     lines = to_latex(table).splitlines()
-    assert (
-        r"0.7 & 37.50 $\pm$ 17.68 (2) & 50.00 $\pm$ 0.00 (2) & 81.25 $\pm$ 8.84 (2) & 25.00 $\pm$ 0.00 (2)" in lines[8]
+    assert lines[8].startswith(
+        r"0.7 & 37.50 $\pm$ 17.68 [0.00, 100.00] (2) & 50.00 $\pm$ 0.00 (2) & 81.25 $\pm$ 8.84 [1.84"
     )
     assert r"0.5 & 37.50 (1) & " in lines[9]
     assert r"on test, \%: mean $\pm$ sample" in lines[3]
@@ -56,17 +57,21 @@ def test_escape_latex_special_letters_are_printed_as_they_are() -> None:
 def test_to_csv_numbers_are_numeric_and_full(table: Table, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(to_csv(table), encoding="utf-8")
     read = pd.read_csv(tmp_path / "table.csv")
-    assert list(read.columns[:4]) == [
+    assert list(read.columns[:6]) == [
         "delta",
         "pseudo_label_gt_known_mean",
         "pseudo_label_gt_known_std",
         "pseudo_label_gt_known_n",
+        "pseudo_label_gt_known_low",
+        "pseudo_label_gt_known_high",
     ]
     assert list(read.columns[-3:]) == ["commit", "versions", "hardware"]
     assert read["lchp_r_gt_known_mean"].to_list() == [81.25, 62.5]
     assert read["pseudo_label_gt_known_std"][0] == pytest.approx(17.67766952966369, abs=0)
     assert pd.isna(read["pseudo_label_gt_known_std"][1])
     assert read["lchp_i_gt_known_n"].to_list() == [2, 1]
+    assert read["lchp_r_gt_known_low"][0] == pytest.approx(81.25 - 12.7062047361747 * 6.25)
+    assert pd.isna(read["lchp_r_gt_known_high"][1])
 
 
 def test_table_texts_paper_words_and_gaps_are_shown(delta_trials: list[TrialRow], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.ledger import Entry, damaged, finished, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
+from lchp.study.spec.values import config_value
 from lchp.vocabulary import TEST, VAL
 
 
@@ -27,9 +28,10 @@ def table_specs(study: Study) -> list[TableSpec]:
     for table in study.tables:
         by = study.varied if table.by is None else table.by
         split = table.split or (VAL if study.search else TEST)
-        specs.append(
-            TableSpec(table.name, by, table.metrics, split, table.paper, fixed_values(table, study.base, study.varied))
-        )
+        fixed = fixed_values(table, study.base, study.varied)
+        # The base of a search is none of its trials.
+        own = {} if study.search else {key: config_value(study.base, key) for key in by}
+        specs.append(TableSpec(table.name, by, table.metrics, split, table.paper, fixed, own))
     return specs
 
 
