@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lchp.data.files import read_json, read_or_set_aside, write_json
+from lchp.data.files import as_json, read_json, read_or_set_aside, write_text
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
@@ -54,11 +54,14 @@ class Ledger:
         self.folder = study
         self.file = StudyFolder(study).ledger
         self.entries: dict[str, Entry] = {}
+        self._texts: dict[str, str] = {}
+        """Of every entry that was written: 1,000 of them are not made anew for each change of one."""
         self._waits = False
 
     def put(self, entry: Entry) -> Entry:
         """Add or replace one entry."""
         self.entries[entry.folder] = entry
+        self._texts.pop(entry.folder, None)
         self.write()
         return entry
 
@@ -80,8 +83,12 @@ class Ledger:
 
     def write(self) -> None:
         """Write all entries."""
-        if not self._waits:
-            write_json(self.file, [vars(entry) for entry in self.entries.values()])
+        if self._waits:
+            return
+        for folder in self.entries.keys() - self._texts.keys():
+            self._texts[folder] = as_json([vars(self.entries[folder])])[len("[\n") : -len("\n]\n")]
+        texts = ",\n".join(self._texts[folder] for folder in self.entries)
+        write_text(self.file, f"[\n{texts}\n]\n" if texts else "[]\n")
 
 
 def read(study: Path) -> list[Entry]:

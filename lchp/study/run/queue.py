@@ -112,7 +112,8 @@ class TrialQueue:
             if folder not in taken and not self._is_done(folder)
         }
         wanted = set(free.values())
-        rivals = sum(not wanted.isdisjoint(self._places(other).references.values()) for other in self._waiting)
+        others = self._waiting if wanted else ()
+        rivals = sum(not wanted.isdisjoint(self._places(other).references.values()) for other in others)
         part = -(-len(free) // (1 + rivals))
         self._running[attempt] = job = Job(trial, tuple(free)[:part])
         return job

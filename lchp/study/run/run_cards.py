@@ -36,11 +36,8 @@ def weight_tags(material: Material) -> dict[str, str]:
 
 def trial_card(trial: ResolvedTrial, entry: Entry, material: Material) -> Card:
     """The card of a trial."""
-    tags = {
-        **_tags(TRIAL, trial, material),
-        INITIALIZATION_TAG: material.initialization_folder(trial.config).name,
-        **weight_tags(material),
-    }
+    shared = {INITIALIZATION_TAG: Path(entry.initialization).name} if entry.initialization else {}
+    tags = {**_tags(TRIAL, trial, material), **shared, **weight_tags(material)}
     return Card(Path(entry.folder).name, entry.name, trial.config.model_dump(mode="json"), tags, entry.folder)
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 import tests.study.small as small
 from lchp.data.config import SyntheticDataset
+from lchp.data.files import as_json
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
 from lchp.study.run.ledger import Entry, Ledger, as_text, read
@@ -480,7 +481,7 @@ def test_run_study_that_ends_where_the_ledger_fails_is_ended_by_what_ended_it(
 
     def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
         recorder.start(trials[0])
-        monkeypatch.setattr("lchp.study.run.ledger.write_json", gone)
+        monkeypatch.setattr("lchp.study.run.ledger.write_text", gone)
         raise RuntimeError("what ended it")
 
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
@@ -497,6 +498,20 @@ def test_ledger_together_writes_once_and_keeps_what_was_there(tmp_path: Path) ->
         ledger.change("trial/1", state="finished")
         assert [entry.name for entry in read(tmp_path)] == ["a"]
     assert [(entry.name, entry.state) for entry in read(tmp_path)] == [("a", "finished"), ("b", "waiting")]
+
+
+def test_ledger_of_many_entries_makes_the_text_of_the_changed_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, made = Ledger(tmp_path), list[Any]()
+    with ledger.together():
+        for number in range(50):
+            ledger.put(Entry(f"seed={number}", number, {"tau": [0.5, "é"]}, f"trial/{number}", 2, number))
+    monkeypatch.setattr("lchp.study.run.ledger.as_json", lambda value: made.append(value) or as_json(value))
+    ledger.change("trial/7", state="running")
+    assert [len(value) for value in made] == [1]
+    assert ledger.file.read_text(encoding="utf-8") == as_json([vars(entry) for entry in ledger.entries.values()])
+    assert read(tmp_path) == list(ledger.entries.values())
 
 
 def test_status_of_a_trial_whose_process_was_killed_is_not_running(tmp_path: Path) -> None:
