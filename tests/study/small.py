@@ -14,20 +14,11 @@ from lchp.study.run.queue import Job
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.study import run_study
 from lchp.study.run.trainable import Session, TrialTrainable
-from lchp.study.spec.load import Study, load_study
+from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
+from tests.study.written import GRID, TINY, load
 
-TINY = """
-name: tiny
-question: does a study of four trials train?
-preset: quickstart
-dataset: {kind: synthetic, train_per_class: 6, test_per_class: 2, size: 40}
-view: {resize: 40, crop: 32}
-split: {val_per_class: 1}
-initialization: {epochs: 2, regressor_start: 0, batch_size: 16, attention_maps: 2}
-refinement: {epochs: 2, batch_size: 16}
-"""
-GRID = TINY + "vary: {delta: [0.4, 0.5], tau: [0.0, 0.5]}\n"
+__all__ = ["GRID", "TINY", "load", "run", "session_of", "train_serially", "trainable_of"]
 
 
 def session_of(study: Study, recorder: Recorder) -> Session:
@@ -67,13 +58,6 @@ def trainable_of(job: Job, session: Session) -> TrialTrainable:
             super().setup(config, session=session)
 
     return Inner({"job": job})
-
-
-def load(folder: Path, text: str, *sets: str) -> Study:
-    """The study that a text writes."""
-    path = folder / "study.yaml"
-    path.write_text(text, encoding="utf-8")
-    return load_study(path, sets)
 
 
 def run(study: Study, folder: Path, lines: list[str] | None = None) -> int:

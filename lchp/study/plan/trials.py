@@ -177,6 +177,8 @@ def as_text(planned: Plan) -> str:
     if study.search:
         space = study.search.model_dump(mode="json")["space"]
         lines += [f"  {key}: {json.dumps(values)}" for key, values in space.items()]
+        if study.search.warm_start:
+            lines.append(f"begins with finished trials of {', '.join(study.search.warm_start)}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
@@ -21,8 +20,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.store.study_folder import StudyFolder
+from lchp.study.run.suggestions import is_whole, parameter, suggested, values_of
 from lchp.study.spec.load import Study
-from lchp.study.spec.search import Choice, PerChoice, Pruner, Range, Search, Values, word
+from lchp.study.spec.search import Pruner, Search
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.identity import trial_key
 
@@ -39,40 +39,6 @@ _PATIENCE = 20
 """So many suggestions in a row that were made before are one too many: what the space still holds is gone through."""
 
 
-def distributions(search: Search, decided: Mapping[str, Choice]) -> dict[str, BaseDistribution]:
-    """Optuna's parameters of a suggestion in which the keys that others depend on are as ``decided``."""
-    found = {}
-    for key, values in search.part(decided).items():
-        whole = search.space[key]  # of a key that decides the part has one choice alone
-        found[_parameter(search, key, decided)] = _distribution(values if isinstance(whole, PerChoice) else whole)
-    return found
-
-
-def _parameter(search: Search, key: str, decided: Mapping[str, Choice]) -> str:
-    """Optuna's name of a key: to Optuna one that depends on another is several, one for each of its choices."""
-    values = search.space[key]
-    return f"{key} ({values.per}={word(decided[values.per])})" if isinstance(values, PerChoice) else key
-
-
-def _distribution(values: Values) -> BaseDistribution:
-    """Optuna's distribution: integers where both ends of a range are integers."""
-    if not isinstance(values, Range):
-        return CategoricalDistribution(values)
-    if values.whole:
-        return IntDistribution(int(values.low), int(values.high), log=values.log)
-    return FloatDistribution(float(values.low), float(values.high), log=values.log)
-
-
-def values_of(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a suggestion, by key."""
-    return {name.partition(" (")[0]: value for name, value in params.items()}
-
-
-def is_whole(search: Search, params: Mapping[str, Any]) -> bool:
-    """Whether a suggestion has all its values, which Optuna writes one by one."""
-    return params.keys() >= set(search.deciding) and params.keys() == distributions(search, params).keys()
-
-
 def open_search(name: str, folder: Path) -> OptunaStudy:
     """The persistent Optuna study in a study's folder, created where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -80,10 +46,19 @@ def open_search(name: str, folder: Path) -> OptunaStudy:
     return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 
 
+EARLIER = "lchp.earlier"
+"""The attribute of those of Optuna's trials that are an earlier study's; it names them."""
+
+
+def earlier_of(study: OptunaStudy) -> list[FrozenTrial]:
+    """The trials of earlier studies with which the search began, which are none of its suggestions."""
+    return [trial for trial in study.get_trials(deepcopy=False) if EARLIER in trial.user_attrs]
+
+
 def completed(study: OptunaStudy) -> list[FrozenTrial]:
     """The suggestions that were trained to their end, by number."""
-    found: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return found
+    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in found if EARLIER not in trial.user_attrs]
 
 
 def pruned(study: OptunaStudy) -> list[FrozenTrial]:
@@ -114,6 +89,7 @@ class ContinuedSearch:
         assert study.search is not None, "only a search suggests"
         self.study, self.search, self.refused = study, study.search, refused
         self.stored = open_search(study.name, folder)
+        self._earlier = len(earlier_of(self.stored))
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.missing = study.suggestions - len(completed(self.stored)) - len(pruned(self.stored))
         self.stored.pruner = _pruner(study.search.pruner)
@@ -162,33 +138,17 @@ class ContinuedSearch:
                 given = untried
             # A kill may have come between the two; then what waits is asked for first.
             if given and not waiting:
-                self.stored.enqueue_trial({_parameter(self.search, key, given): value for key, value in given.items()})
+                self.stored.enqueue_trial({parameter(self.search, key, given): value for key, value in given.items()})
             self.stored.sampler = _sampler(self.search, number)
-            trial = self._suggest()
+            trial = suggested(self.stored, self.search)
             if not self._is_known(trial.number, values_of(trial.params)):
                 return trial
             self.stored.tell(trial, state=TrialState.FAIL)
         return None
 
-    def _suggest(self) -> Trial:
-        """Optuna's next trial, with what others depend on before them."""
-        alone = {k: _distribution(v) for k, v in self.search.space.items() if not isinstance(v, PerChoice)}
-        trial = self.stored.ask(alone)
-        for name, distribution in distributions(self.search, trial.params).items():
-            match distribution:
-                case _ if name in trial.params:
-                    continue
-                case CategoricalDistribution():
-                    trial.suggest_categorical(name, distribution.choices)
-                case IntDistribution():
-                    trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
-                case FloatDistribution():
-                    trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-        return trial
-
     def _given(self, number: int) -> dict[str, Any]:
         """The values of the suggestion of that number that are not the sampler's: of ``first``, then of ``grid``."""
-        first = self.search.first
+        first, number = self.search.first, number - self._earlier
         if number < len(first):
             return dict(first[number])
         combinations = list(product(*(self.search.space[key] for key in self.search.grid)))

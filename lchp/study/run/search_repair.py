@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import Study as OptunaStudy
@@ -21,16 +22,24 @@ from lchp.data.fingerprint import canonical
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
 from lchp.study.run.ledger import Entry, finished
-from lchp.study.run.optuna_search import completed, distributions, is_whole, open_search, values_of
+from lchp.study.run.optuna_search import EARLIER, completed, earlier_of, open_search
+from lchp.study.run.suggestions import distributions, is_whole, values_of
+from lchp.study.run.warm_start import Earlier
 from lchp.study.spec.load import Study
 
 
 def restored_search(
-    study: Study, folder: Path, entries: Sequence[Entry], store: Path, say: Callable[[str], None]
+    study: Study,
+    folder: Path,
+    entries: Sequence[Entry],
+    store: Path,
+    say: Callable[[str], None],
+    earlier: Callable[[], Sequence[Earlier]] = tuple,
 ) -> OptunaStudy:
     """The persistent Optuna study in a study's folder, with every suggestion that is known to have been made.
 
-    ``entries`` are the trials of earlier runs, whose objectives are in ``store``. A journal that is damaged, or says
+    ``entries`` are the trials of earlier runs, whose objectives are in ``store``; a search begins with
+    those of ``earlier`` studies. A journal that is damaged, or says
     something else than the trials, is told of, set aside and made again from them; one that was cut is completed.
     """
     journal, objectives = StudyFolder(folder).journal, _objectives(study, entries, store)
@@ -47,6 +56,7 @@ def restored_search(
         reason = str(error) or type(error).__name__
         say(f"{journal} is damaged ({reason}): set aside as {set_aside(journal).name}, made again from the trials")
         stored = open_search(study.name, folder)
+    _begin(stored, study, entries, earlier)
     added = _complete(stored, study, entries, objectives)
     if added:
         say(f"{journal} lacked {added} suggestions: completed from the trials")
@@ -113,6 +123,29 @@ def _contradict(study: Study, stored: OptunaStudy, entries: Sequence[Entry], obj
                 raise ValueError(f"suggestion {trial.number} is not what its trial's files say")
 
 
+def _begin(
+    stored: OptunaStudy, study: Study, entries: Sequence[Entry], earlier: Callable[[], Sequence[Earlier]]
+) -> None:
+    """Adds the trials of earlier studies to a search that has suggested nothing yet."""
+    there = len(earlier_of(stored))
+    if there < len(stored.get_trials(deepcopy=False)):
+        return
+    # Of one that is made again the numbers of its suggestions say how many there were.
+    most = min((entry.number for entry in entries), default=None)
+    for one in earlier()[there:most]:
+        stored.add_trial(_told(study, one.values, one.objective, {EARLIER: one.name}))
+
+
+def _told(study: Study, values: Mapping[str, Any], objective: float, attributes: dict[str, Any]) -> FrozenTrial:
+    """A complete suggestion; ``values`` are those of all keys."""
+    assert study.search is not None, "only a search suggests"
+    space = distributions(study.search, values)
+    params = {name: values[key] for name, key in zip(space, values_of(space), strict=True)}
+    return create_trial(
+        state=TrialState.COMPLETE, params=params, distributions=space, value=objective, user_attrs=attributes
+    )
+
+
 def _complete(stored: OptunaStudy, study: Study, entries: Sequence[Entry], objectives: Mapping[int, float]) -> int:
     """Adds the suggestions that the journal lacks, under their numbers; gives how many."""
     # Where one trial of a suggestion has failed, all of it has.
@@ -138,4 +171,4 @@ def _suggestion(study: Study, entry: Entry | None, objective: float | None) -> F
         return create_trial(state=TrialState.PRUNED, params=params, distributions=space)
     if objective is None:
         return create_trial(state=TrialState.RUNNING, params=params, distributions=space)
-    return create_trial(state=TrialState.COMPLETE, params=params, distributions=space, value=objective)
+    return _told(study, entry.varied, objective, {})

@@ -21,6 +21,7 @@ from lchp.study.run.recorder import STOPPED, Recorder
 from lchp.study.run.results import as_text, make_tables, run_or_key
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
+from lchp.study.run.warm_start import Earlier, earlier_trials, require_earlier
 from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
@@ -42,6 +43,8 @@ def run_study(
     """
     folder = output / study.name
     require_continuable(study, folder)
+    if study.search and study.search.warm_start:
+        require_earlier(study, output)
     runtime = machine.runtime(output)
     with alone(folder):
         sweep(runtime.store)
@@ -117,12 +120,18 @@ def _grid(study: Study, recorder: Recorder) -> None:
 
 def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     """Train the suggestions that are missing; ``entries`` are the trials of earlier runs."""
-    from lchp.study.run.optuna_search import completed, pruned, values_of
+    from lchp.study.run.optuna_search import completed, pruned
     from lchp.study.run.search_repair import restored_search
+    from lchp.study.run.suggestions import values_of
 
     assert study.search is not None, "a grid suggests nothing"
     folder = recorder.ledger.folder
-    stored = restored_search(study, folder, entries, recorder.store, recorder.say)
+
+    def earlier() -> list[Earlier]:
+        digest = recorder.materials.of(study.searched).digest
+        return earlier_trials(study, folder.parent, digest, recorder.say)
+
+    stored = restored_search(study, folder, entries, recorder.store, recorder.say, earlier)
     finished, stopped = completed(stored), pruned(stored)
     reasons = {entry.number: entry.message for entry in entries if entry.state == "pruned"}
     lost: list[ResolvedTrial] = []
@@ -151,10 +160,12 @@ def _best(study: Study, recorder: Recorder) -> list[Path]:
     """Name the best trial of a search by val; gives the file."""
     if study.search is None:
         return []
-    from lchp.study.run.optuna_search import best, open_search, values_of
+    from lchp.study.run.optuna_search import EARLIER, best, earlier_of, open_search
+    from lchp.study.run.suggestions import values_of
 
     folder = recorder.ledger.folder
-    chosen = best(open_search(study.name, folder))
+    stored = open_search(study.name, folder)
+    chosen = best(stored)
     if chosen is None:
         return []
     entries = [recorder.entry(trial) for trial in study.suggested(chosen.number, values_of(chosen.params))]
@@ -173,6 +184,9 @@ def _best(study: Study, recorder: Recorder) -> list[Path]:
     write_json(file, named)
     mean = "" if study.repeats == 1 else f", the mean of {study.repeats} seeds"
     recorder.say(f"best by {objective}: {named['name']} with {chosen.value:.4f}{mean}")
+    better = max(earlier_of(stored), key=lambda trial: trial.value, default=chosen)
+    if better.value > chosen.value:
+        recorder.say(f"an earlier study's {better.user_attrs[EARLIER]} had more, {better.value:.4f}")
     return [file]
 
 

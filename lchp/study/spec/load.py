@@ -97,6 +97,8 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """What the results in the study's folder depend on, in its normal form: nothing of paths, machines, tables."""
         search = {"search": self.search.model_dump(mode="json") if self.search else None}
+        if search["search"]:
+            search["search"]["warm_start"] = [Path(name).name for name in search["search"]["warm_start"]]
         return {
             "name": self.name,
             "base": trial_form(self.base),

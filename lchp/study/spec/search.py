@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -133,6 +133,11 @@ class Search(Config):
     grid: tuple[str, ...] = Field(
         (), description="keys with choices whose combinations are gone through in turn; the others are the sampler's"
     )
+    warm_start: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="earlier studies whose finished trials the sampler knows from the beginning, where they differ in "
+        "keys of the space alone: names of studies in the same --output, or paths of their folders",
+    )
     objective: Objective = Objective()
     pruner: Pruner | None = Field(None, description="stops suggestions before their end; unset: none is")
 
@@ -177,6 +182,14 @@ class Search(Config):
         values = self.space[key]
         assert not isinstance(values, PerChoice), "what depends on another key decides of none"
         return values
+
+
+def holds(values: Values, value: Any) -> bool:
+    """Whether a key may have a value."""
+    if not isinstance(values, Range):
+        return value in values
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and values.low <= value <= values.high and (isinstance(value, int) or not values.whole)
 
 
 def choices(values: Values) -> Sequence[Choice]:

@@ -11,7 +11,7 @@ from typing import Any
 from lchp.study.spec.complaints import check
 from lchp.study.spec.parse import Location
 from lchp.study.spec.schema import StudyKeys
-from lchp.study.spec.search import Choice, PerChoice, Range, Search, Values, choices, word
+from lchp.study.spec.search import Choice, PerChoice, Range, Search, Values, choices, holds, word
 from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.study.spec.vary import MOST_TRIALS, check_keys
@@ -41,6 +41,11 @@ def searched(
             f"{source.place(('split', 'val_per_class'))}: split.val_per_class = 0: a search chooses on val: set it to 5"
         )
     mistakes += _check_seeds(search, keys, source)
+    mistakes += [
+        f"{source.place(('search', 'warm_start', index))}: search.warm_start: {name}: is this study itself: name others"
+        for index, name in enumerate(search.warm_start)
+        if name == keys.name
+    ]
     if mistakes:
         return search, mistakes
     mistakes = _dependences(search, source)
@@ -102,7 +107,7 @@ def _point(search: Search, index: int, base: Source, source: Source) -> tuple[di
         if ends is None:
             place = source.place(("search", "first", index, key))
             mistakes.append(f"{place}: search.first.{key}: {unfit}")
-        elif not _holds(ends, value):
+        elif not holds(ends, value):
             allowed = f"{ends.low} to {ends.high}" if isinstance(ends, Range) else ", ".join(map(str, ends))
             place = source.place(("search", "first", index, key))
             mistakes.append(f"{place}: search.first.{key} = {value}: is not in the space: choose of {allowed}")
@@ -120,12 +125,6 @@ def _values_beside(search: Search, key: str, point: Mapping[str, Choice]) -> tup
         return None, f"depends on {values.per}: name that, too"
     found = values.values.get(word(point[values.per]))
     return found, f"is not searched with {values.per} = {point[values.per]}: leave it out"
-
-
-def _holds(values: Values, value: Any) -> bool:
-    if not isinstance(values, Range):
-        return value in values
-    return values.low <= value <= values.high and (isinstance(value, int) or not values.whole)
 
 
 def _dependences(search: Search, source: Source) -> list[str]:

@@ -6,9 +6,10 @@ from typing import Any
 import optuna
 import pytest
 
-import tests.study.small as small
+import tests.study.written as written
 from lchp.errors import Refusal
-from lchp.study.run.optuna_search import ContinuedSearch, best, completed, distributions, open_search
+from lchp.study.run.optuna_search import ContinuedSearch, best, completed, open_search
+from lchp.study.run.suggestions import distributions
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Range, Search
 from lchp.study.spec.trials import ResolvedTrial
@@ -21,7 +22,7 @@ def search(
 ) -> ContinuedSearch:
     """The search over a study's folder, which is ``folder``; ``more`` are further keys of it."""
     text = f"name: s\nsearch: {{trials: {trials}, sampler: {sampler}, space: {space}{more}}}\n"
-    return ContinuedSearch(small.load(folder, text), folder, refused)
+    return ContinuedSearch(written.load(folder, text), folder, refused)
 
 
 def refused(number: int, values: dict[str, Any], message: str) -> None:
@@ -101,7 +102,7 @@ def test_continued_search_values_that_do_not_fit_together_are_a_failed_trial_and
 ) -> None:
     said: list[str] = []
     text = "name: s\nsearch: {trials: 3, sampler: random, space: {tau: [0.1, 0.2, 0.3]}}\n"
-    searcher = ContinuedSearch(small.load(tmp_path, text), tmp_path, lambda *told: said.append(str(told)))
+    searcher = ContinuedSearch(written.load(tmp_path, text), tmp_path, lambda *told: said.append(str(told)))
     resolved = Study.suggested
 
     def picky(study: Study, number: int, values: dict[str, Any]) -> ResolvedTrial:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import tests.study.small as small
+import tests.study.written as written
 from lchp.study.run.optuna_search import ContinuedSearch, open_search
 from lchp.study.run.search_repair import restored_search
 from lchp.study.spec.trials import ResolvedTrial
@@ -26,8 +26,8 @@ FINITE = (
 
 def search(folder: Path, space: str = SPACE, sampler: str = "random", more: str = "") -> ContinuedSearch:
     """The search over a study's folder, which is ``folder``."""
-    text = small.TINY + f"search: {{trials: 99, sampler: {sampler}, space: {space}{more}}}\n"
-    return ContinuedSearch(small.load(folder, text), folder, lambda *told: pytest.fail(str(told)))
+    text = written.TINY + f"search: {{trials: 99, sampler: {sampler}, space: {space}{more}}}\n"
+    return ContinuedSearch(written.load(folder, text), folder, lambda *told: pytest.fail(str(told)))
 
 
 def suggested(searcher: ContinuedSearch) -> ResolvedTrial:

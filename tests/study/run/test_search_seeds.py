@@ -84,3 +84,8 @@ def test_run_study_search_with_seeds_has_a_row_a_suggestion_and_is_found_again(
     assert small.run(small.load(tmp_path, SEARCH, "search.trials=1"), tmp_path, again) == 0
     assert "all 2 trials of tiny are finished: nothing to train" in again
     assert states(folder) == [("COMPLETE", best["value"])]
+    # All that this one could suggest is known from the other.
+    twin = SEARCH.replace("name: tiny", "name: twin").replace("{low: 0.0, high: 1.0}", f"[{best['values']['tau']}]")
+    assert small.run(small.load(tmp_path, twin, "search.warm_start=[tiny]"), tmp_path, again) == 0
+    assert f"twin: the search begins with 2 of 2 finished trials of {tmp_path / 'out/tiny'}" in again
+    assert states(tmp_path / "out/twin", "twin")[0] == ("COMPLETE", best["value"])

@@ -300,6 +300,10 @@ def test_load_study_search_counts_no_more_trials_than_its_space_holds(tmp_path: 
             "study.yaml:7: seeds = [0, 1]: search.pruner judges the one training of a suggestion by its epochs",
         ),
         (f"    tau: [0.5]\nseeds: {list(range(2501))}\n", "10004 trials: plan at most 10000"),
+        (
+            "    tau: [0.5]\n  warm_start: [s]\n",
+            "study.yaml:6: search.warm_start: s: is this study itself",
+        ),
         ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe', 'random' or 'gp'"),
         (
             "    tau: [0.5]\n  grid: [alpha]\n",

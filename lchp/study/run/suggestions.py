@@ -1,0 +1,63 @@
+"""What a suggestion is to Optuna: parameters and their distributions, from a search's space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import Study as OptunaStudy
+from optuna.trial import Trial
+
+from lchp.study.spec.search import Choice, PerChoice, Range, Search, Values, word
+
+
+def distributions(search: Search, decided: Mapping[str, Choice]) -> dict[str, BaseDistribution]:
+    """Optuna's parameters of a suggestion in which the keys that others depend on are as ``decided``."""
+    found = {}
+    for key, values in search.part(decided).items():
+        whole = search.space[key]  # of a key that decides the part has one choice alone
+        found[parameter(search, key, decided)] = distribution(values if isinstance(whole, PerChoice) else whole)
+    return found
+
+
+def parameter(search: Search, key: str, decided: Mapping[str, Choice]) -> str:
+    """Optuna's name of a key: to Optuna one that depends on another is several, one for each of its choices."""
+    values = search.space[key]
+    return f"{key} ({values.per}={word(decided[values.per])})" if isinstance(values, PerChoice) else key
+
+
+def distribution(values: Values) -> BaseDistribution:
+    """Optuna's distribution: integers where both ends of a range are integers."""
+    if not isinstance(values, Range):
+        return CategoricalDistribution(values)
+    if values.whole:
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    return FloatDistribution(float(values.low), float(values.high), log=values.log)
+
+
+def values_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a suggestion, by key."""
+    return {name.partition(" (")[0]: value for name, value in params.items()}
+
+
+def is_whole(search: Search, params: Mapping[str, Any]) -> bool:
+    """Whether a suggestion has all its values, which Optuna writes one by one."""
+    return params.keys() >= set(search.deciding) and params.keys() == distributions(search, params).keys()
+
+
+def suggested(study: OptunaStudy, search: Search) -> Trial:
+    """The next trial of ``study``, with the values that others depend on before those."""
+    plain = {key: values for key, values in search.space.items() if not isinstance(values, PerChoice)}
+    trial = study.ask({key: distribution(values) for key, values in plain.items()})
+    for name, one in distributions(search, trial.params).items():
+        match one:
+            case _ if name in trial.params:
+                continue
+            case CategoricalDistribution():
+                trial.suggest_categorical(name, one.choices)
+            case IntDistribution():
+                trial.suggest_int(name, one.low, one.high, log=one.log)
+            case FloatDistribution():
+                trial.suggest_float(name, one.low, one.high, log=one.log)
+    return trial
