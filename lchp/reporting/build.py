@@ -26,6 +26,7 @@ def build_report(
     paper: Path | None = None,
     unfinished: Sequence[Unfinished] | None = None,
     redraw: bool = True,
+    remarks: Sequence[str] = (),
 ) -> list[Table]:
     """Write results.csv, every table (.csv, .md, .tex), differences (.csv, .md), a curve for each table over a number,
     losses.png and report.html.
@@ -38,6 +39,7 @@ def build_report(
         paper: the folder of the paper's CSV files.
         unfinished: the study's other trials; None where they are not known.
         redraw: whether pictures and report are made again where no number has changed.
+        remarks: sentences of the study that stand under every table.
 
     Returns:
         The tables, in the order of ``specs``.
@@ -47,7 +49,7 @@ def build_report(
     """
     assert trials, "a report needs a finished trial"
     frame = collect(study, trials)
-    tables = [make_table(spec, frame, trials, paper, unfinished) for spec in specs]
+    tables = [make_table(spec, frame, trials, paper, unfinished, remarks) for spec in specs]
     files = StudyFolder(folder)
     texts = {files.results: results_text(frame)}
     for table in tables:

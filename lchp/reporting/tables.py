@@ -289,6 +289,7 @@ def make_table(
     trials: Sequence[TrialRow],
     paper: Path | None = None,
     unfinished: Sequence[Unfinished] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Table:
     """Build a table from tidy rows.
 
@@ -296,6 +297,7 @@ def make_table(
         frame: what ``frame.collect`` gave for ``trials``, in whose order rows appear.
         paper: the folder of the paper's CSV files; a table that wants them and finds none says so.
         unfinished: the study's other trials; None where they are not known.
+        remarks: sentences of the study, which follow the counts.
 
     Raises:
         ValueError: rows that would mix trials of other parameters, or a paper's table with other rows than ours.
@@ -329,6 +331,6 @@ def make_table(
         images=images,
         trials=len(chosen),
         planned=None if missing is None else len(chosen) + len(missing),
-        counts=tuple(counts(images, spec.split, spec.metrics, len(chosen), missing)),
+        counts=(*counts(images, spec.split, spec.metrics, len(chosen), missing), *remarks),
         warnings=table_warnings(chosen, spec.by),
     )

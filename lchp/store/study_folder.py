@@ -61,6 +61,11 @@ class StudyFolder:
         return self.path / "best.json"
 
     @property
+    def stopped(self) -> Path:
+        """Why a search made fewer suggestions than it may; it is there while that is so."""
+        return self.path / "stopped.txt"
+
+    @property
     def results(self) -> Path:
         """Every number, one row each."""
         return self.path / "results.csv"

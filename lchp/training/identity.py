@@ -94,6 +94,7 @@ ADDED: dict[str, Added] = {
     "search.grid": Added("0.3", []),
     "search.pruner": Added("0.3", None),
     "search.warm_start": Added("0.3", []),
+    **{f"search.stop.{name}": Added("0.3", None) for name in ("hours", "gpu_hours", "patience")},
     "compute.maps_precision": Added("0.3", "bf16", idle=("compute.precision", "fp32")),
 }
 """Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's

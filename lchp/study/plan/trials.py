@@ -177,6 +177,9 @@ def as_text(planned: Plan) -> str:
     if study.search:
         space = study.search.model_dump(mode="json")["space"]
         lines += [f"  {key}: {json.dumps(values)}" for key, values in space.items()]
+        stops = study.search.stop.model_dump(exclude_none=True)
+        if stops:
+            lines.append(f"stops earlier by {', '.join(f'{name} = {value:g}' for name, value in stops.items())}")
         if study.search.warm_start:
             lines.append(f"begins with finished trials of {', '.join(study.search.warm_start)}")
     return "\n".join(lines)

@@ -7,7 +7,8 @@ that a run can be made, completed or mended at any time from files alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -113,6 +114,12 @@ class Cards:
         """The card of the study's own run; None where it was never written."""
         files = sorted(self.folder.glob(f"{OWN}*.json"), key=lambda file: file.stat().st_mtime)
         return self.read(files[-1].stem) if files else None
+
+    def all(self) -> Iterator[Card]:
+        """All cards that can be read."""
+        for file in sorted(self.folder.glob("*.json")):
+            with suppress(ValueError):  # one that is damaged is told of where it is needed
+                yield self.read(file.stem)
 
     def has(self, key: str) -> bool:
         """Whether there is a card of that key."""

@@ -43,7 +43,7 @@ class Driver:
     ) -> None:
         """The given trials in this order or, where none are, what a search still suggests."""
         self.recorder, self.policy, self.time_limit = recorder, study.failures, study.resources.time_limit
-        self.search = None if trials else ContinuedSearch(study, recorder.ledger.folder, recorder.refuse)
+        self.search = None if trials else ContinuedSearch(study, recorder.ledger.folder, recorder.refuse, recorder.say)
         more = self.search.next if self.search else None
         self.queue = TrialQueue(trials, self._places, lambda folder: StageFolder(folder).whole, more)
         self._clock = clock
@@ -83,6 +83,8 @@ class Driver:
         self._times[attempt].heard = self._clock()
         trial, reports = self.queue.running(attempt).trial, result.get("reports", [])
         self.recorder.epochs(trial, int(result["global_epoch"]), reports, result.get("notes", []))
+        if self.search:
+            self.search.spend(reports)
         reason = None if self.search is None or result["done"] else self.search.stops(trial, reports)
         if self.search and reason is not None:
             self.search.prune(trial)

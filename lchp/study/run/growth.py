@@ -24,6 +24,8 @@ from lchp.training.identity import read_form, stored_config, without_paths
 from lchp.vocabulary import INITIALIZATION, REFINEMENT
 
 _NAMED = 20
+STOPS = "search.stop."
+"""How the fields begin that say how far a search goes, not what it suggests."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ def growth(study: Study, held: Mapping[str, Any], entries: Sequence[Entry], stor
         return Growth(left, changed, tuple(entry.name for entry in finished))
     # By what suggestions reached others were suggested: of a search nothing changes but how many they are.
     more = study.search is not None and study.search.trials >= len({entry.number for entry in [*finished, *pruned]})
-    refused = [line for line in changed if line.startswith(("search: ", "search."))]
-    refused += [line for line in changed if study.search is not None and line.startswith("seeds")]
-    refused = [line for line in refused if not (more and line.startswith("search.trials: "))]
+    fixed = ("search: ", "search.", *(["seeds"] if study.search else []))
+    allowed = (STOPS, *(["search.trials: "] if more else []))
+    refused = [line for line in changed if line.startswith(fixed) and not line.startswith(allowed)]
     if refused:
         return Growth(left, changed, refused=tuple(refused))
     configs: list[tuple[Entry, TrialConfig]] = []

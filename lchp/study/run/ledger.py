@@ -159,7 +159,9 @@ def told(study: Path, running: bool) -> str:
         Refusal: as :func:`read`.
     """
     entries = read(study)
-    return "\n".join([as_text(entries, running), *damaged(entries, store_of(study.parent))])
+    stopped = StudyFolder(study).stopped
+    told = [stopped.read_text(encoding="utf-8").strip()] if stopped.exists() else []
+    return "\n".join([as_text(entries, running), *told, *damaged(entries, store_of(study.parent))])
 
 
 def as_text(entries: Iterable[Entry], running: bool) -> str:

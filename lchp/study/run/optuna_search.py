@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.study import Study as OptunaStudy
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
-from lchp.store.study_folder import StudyFolder
+from lchp.study.run.cards import now
+from lchp.study.run.optuna_storage import completed, earlier_of, open_search, pruned
+from lchp.study.run.stops import Spending, stop_reason
 from lchp.study.run.suggestions import is_whole, parameter, suggested, values_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Pruner, Search
@@ -39,39 +37,6 @@ _PATIENCE = 20
 """So many suggestions in a row that were made before are one too many: what the space still holds is gone through."""
 
 
-def open_search(name: str, folder: Path) -> OptunaStudy:
-    """The persistent Optuna study in a study's folder, created where there is none."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(StudyFolder(folder).journal)))
-    return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-
-
-EARLIER = "lchp.earlier"
-"""The attribute of those of Optuna's trials that are an earlier study's; it names them."""
-
-
-def earlier_of(study: OptunaStudy) -> list[FrozenTrial]:
-    """The trials of earlier studies with which the search began, which are none of its suggestions."""
-    return [trial for trial in study.get_trials(deepcopy=False) if EARLIER in trial.user_attrs]
-
-
-def completed(study: OptunaStudy) -> list[FrozenTrial]:
-    """The suggestions that were trained to their end, by number."""
-    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [trial for trial in found if EARLIER not in trial.user_attrs]
-
-
-def pruned(study: OptunaStudy) -> list[FrozenTrial]:
-    """The suggestions that were stopped before their end, by number."""
-    found: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-    return found
-
-
-def best(study: OptunaStudy) -> FrozenTrial | None:
-    """The suggestion with the highest objective, the first of equals; None before any is complete."""
-    return max(completed(study), key=lambda trial: (trial.value, -trial.number), default=None)
-
-
 class ContinuedSearch:
     """Suggestions of an Optuna study on disk, which is told what came of them.
 
@@ -84,10 +49,19 @@ class ContinuedSearch:
     and what of it has not begun is not trained.
     """
 
-    def __init__(self, study: Study, folder: Path, refused: Callable[[int, dict[str, Any], str], None]) -> None:
-        """``refused`` is told the number and the values of a suggestion that is no trial, and why."""
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        refused: Callable[[int, dict[str, Any], str], None],
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """``refused`` is told the number and the values of a suggestion that is no trial, and why; ``say`` takes a line
+        for people.
+        """
         assert study.search is not None, "only a search suggests"
-        self.study, self.search, self.refused = study, study.search, refused
+        self.study, self.search, self.refused, self.say = study, study.search, refused, say
+        self.spending = Spending.of(folder, study.search.stop)
         self.stored = open_search(study.name, folder)
         self._earlier = len(earlier_of(self.stored))
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -104,13 +78,14 @@ class ContinuedSearch:
                 self._is_known(trial.number, values_of(trial.params))
 
     def next(self) -> ResolvedTrial | None:
-        """The next trial; None where there are as many as the study asks for, or all that the space holds.
+        """The next trial; None where there are as many as the study asks for, or all that the space holds, or where
+        what ``search.stop`` says has come.
 
         Values that do not fit together are a failed suggestion, and the next are asked for.
         """
         if self._waiting:
             return self._waiting.pop(0)
-        while self.missing > 0:
+        while self.missing > 0 and not self._stops():
             self.missing -= 1
             trial = Trial(self.stored, self.unfinished.pop(0)._trial_id) if self.unfinished else self._ask()
             if trial is None:
@@ -124,6 +99,17 @@ class ContinuedSearch:
             self._asked[trial.number] = trial
             return first
         return None
+
+    def _stops(self) -> bool:
+        """Whether the search makes no further suggestion; those that have begun are trained to their end."""
+        reason = None if self.unfinished else stop_reason(self.study, self.stored, self.spending)
+        if reason is not None:
+            self.say(f"{self.study.name}: no further suggestion is made, {reason}")
+        return reason is not None
+
+    def spend(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """Some epochs of a trial have ended now."""
+        self.spending.add({**epoch, "time": now()} for epoch in epochs)
 
     def _ask(self) -> Trial | None:
         """Optuna's next trial that is no other's twin; None where every combination was suggested."""

@@ -17,7 +17,7 @@ from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.cards import OWN
-from lchp.study.run.growth import Growth, changes, growth
+from lchp.study.run.growth import STOPS, Growth, changes, growth
 from lchp.study.run.ledger import Entry, read
 from lchp.study.spec.load import Study
 from lchp.training.identity import trial_form
@@ -161,7 +161,7 @@ def _places(
     """Where in the store the trials lie that a study has now; of a search those that were suggested."""
     if study.search is None:
         return {materials.folder(trial.config) for trial in study.trials}
-    if not found.is_free or all(line.startswith("search.trials: ") for line in found.changes):
+    if not found.is_free or all(line.startswith(("search.trials: ", STOPS)) for line in found.changes):
         return {entry.folder for entry in entries}
     journal = StudyFolder(folder).journal
     if journal.exists():

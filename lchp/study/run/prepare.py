@@ -100,6 +100,8 @@ def prepare(study: Study, runtime: Runtime) -> Materials:
         materials.of(config)
     if study.search:
         _require_objective(study, materials.of(study.searched))
+        if study.search.stop.gpu_hours is not None and runtime.device == "cpu":
+            raise Refusal("search.stop.gpu_hours: no GPU is at hand (--device): use search.stop.hours")
         require_batches((config, materials.of(config)) for config in _largest(study))
         configs = _suggested(study)
     else:

@@ -58,12 +58,14 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
     pruned = sum(entry.state == "pruned" for entry in entries)
-    missing = range(len(rows) + len(unfinished) + pruned, study.count)
+    stopped = StudyFolder(folder).stopped
+    remarks = [stopped.read_text(encoding="utf-8").strip()] if stopped.exists() else []
+    missing = range(len(rows) + len(unfinished) + pruned, 0 if remarks else study.count)
     unfinished += [Unfinished(f"#{number // study.repeats}", {}) for number in missing]
     if not rows:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
     specs = table_specs(study)
-    return build_report(study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw)
+    return build_report(study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw, remarks)
 
 
 def run_or_key(entry: Entry) -> str:

@@ -22,7 +22,7 @@ from lchp.data.fingerprint import canonical
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
 from lchp.study.run.ledger import Entry, finished
-from lchp.study.run.optuna_search import EARLIER, completed, earlier_of, open_search
+from lchp.study.run.optuna_storage import EARLIER, completed, earlier_of, open_search
 from lchp.study.run.suggestions import distributions, is_whole, values_of
 from lchp.study.run.warm_start import Earlier
 from lchp.study.spec.load import Study

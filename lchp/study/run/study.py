@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lchp.data.files import write_json
+from lchp.data.files import write_json, write_text
 from lchp.errors import refusing
 from lchp.reporting.tables import Table
 from lchp.store.leftovers import sweep
@@ -25,7 +25,7 @@ from lchp.study.run.warm_start import Earlier, earlier_trials, require_earlier
 from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
-from lchp.tracking.runs import COUNTS_TAG, WARNINGS_TAG
+from lchp.tracking.runs import COUNTS_TAG, STOPPED_TAG, WARNINGS_TAG
 from lchp.tracking.store import ensure_experiment, impatient, open_store
 
 
@@ -120,8 +120,11 @@ def _grid(study: Study, recorder: Recorder) -> None:
 
 def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     """Train the suggestions that are missing; ``entries`` are the trials of earlier runs."""
-    from lchp.study.run.optuna_search import completed, pruned
+    from optuna.trial import TrialState
+
+    from lchp.study.run.optuna_storage import completed, pruned
     from lchp.study.run.search_repair import restored_search
+    from lchp.study.run.stops import Spending, stop_reason
     from lchp.study.run.suggestions import values_of
 
     assert study.search is not None, "a grid suggests nothing"
@@ -149,18 +152,41 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
         recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
         _train(study, lost, recorder)
     missing = study.repeats * (study.suggestions - len(finished) - len(stopped))
-    if missing > 0:
+    unfinished = stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    goes_on = bool(unfinished) or stop_reason(study, stored, Spending.of(folder, study.search.stop)) is None
+    if missing > 0 and goes_on:
+        StudyFolder(folder).stopped.unlink(missing_ok=True)
         recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
         _train(study, [], recorder)
-    elif not lost:
+    elif missing <= 0 and not lost:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
+
+
+def _stopped(study: Study, recorder: Recorder) -> str | None:
+    """Tell and write down why a search has made fewer suggestions than it may; None where it has made all."""
+    if study.search is None:
+        return None
+    from lchp.study.run.optuna_storage import completed, open_search, pruned
+    from lchp.study.run.stops import Spending, stop_reason
+
+    folder = recorder.ledger.folder
+    stored, file = open_search(study.name, folder), StudyFolder(folder).stopped
+    ended = len(completed(stored)) + len(pruned(stored))
+    reason = stop_reason(study, stored, Spending.of(folder, study.search.stop)) if ended < study.suggestions else None
+    if reason is None:
+        file.unlink(missing_ok=True)
+        return None
+    text = f"The search stopped after {ended} of {study.suggestions} suggestions: {reason}."
+    write_text(file, text + "\n")
+    recorder.say(text)
+    return text
 
 
 def _best(study: Study, recorder: Recorder) -> list[Path]:
     """Name the best trial of a search by val; gives the file."""
     if study.search is None:
         return []
-    from lchp.study.run.optuna_search import EARLIER, best, earlier_of, open_search
+    from lchp.study.run.optuna_storage import EARLIER, best, earlier_of, open_search
     from lchp.study.run.suggestions import values_of
 
     folder = recorder.ledger.folder
@@ -200,7 +226,7 @@ def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> Non
 def _end(study: Study, output: Path, recorder: Recorder) -> int:
     """Tables, the study's own run and the exit code."""
     recorder.settle()
-    files = _best(study, recorder)
+    files, stopped = _best(study, recorder), _stopped(study, recorder)
     entries = list(recorder.ledger.entries.values())
     unfinished = [entry for entry in entries if entry.state not in ENDED]
     tags: dict[str, str | None] = {}
@@ -208,7 +234,7 @@ def _end(study: Study, output: Path, recorder: Recorder) -> int:
         # Trials that were trained now may look other without another number.
         made = make_tables(study, output, redraw=recorder.trained)
         recorder.say(as_text(made, output / study.name))
-        tags = _tags(made)
+        tags = {**_tags(made), STOPPED_TAG: stopped}
         files = [*StudyFolder(output / study.name).tracked(table.spec.name for table in made), *files]
     message = None
     if unfinished:

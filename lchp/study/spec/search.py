@@ -114,6 +114,20 @@ class Pruner(Config):
     startup: int = Field(5, ge=0, le=10_000, description="median: suggestions that are trained to their end before")
 
 
+class Stop(Config):
+    """When a search makes no further suggestion, before it has made all. What has begun is trained to its end."""
+
+    hours: float | None = Field(
+        None, gt=0, le=100_000, description="hours in which its trials were trained, whoever trained beside whom"
+    )
+    gpu_hours: float | None = Field(
+        None, gt=0, le=10_000_000, description="hours of all its trials' training, times resources.gpus"
+    )
+    patience: int | None = Field(
+        None, ge=1, le=10_000, description="suggestions that ended after the best one without being better"
+    )
+
+
 class Search(Config):
     """An Optuna search over dotted keys of the trial."""
 
@@ -139,6 +153,7 @@ class Search(Config):
         "keys of the space alone: names of studies in the same --output, or paths of their folders",
     )
     objective: Objective = Objective()
+    stop: Stop = Stop()
     pruner: Pruner | None = Field(None, description="stops suggestions before their end; unset: none is")
 
     @property

@@ -12,7 +12,7 @@ from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.training.config import TrialConfig
 
-RESERVED = ("best", "claims", "differences", "losses", "report", "results", "study", "trials")
+RESERVED = ("best", "claims", "differences", "losses", "report", "results", "stopped", "study", "trials")
 """Files of a study's folder that no table may replace."""
 _SHOWN = 10
 

@@ -146,6 +146,7 @@ def test_growth_search_may_have_more_trials_or_fewer_than_were_planned(tmp_path:
         ("alpha=3", ("base.alpha: 20.0 -> 3.0",)),
         ("refinement.epochs=3", ("base.refinement.epochs: 2 -> 3",)),
         ("tau=0.7", ()),
+        ("search.stop.patience=2", ()),
     ],
 )
 def test_growth_search_is_otherwise_as_it_was(tmp_path: Path, change: str, fields: tuple[str, ...]) -> None:
@@ -352,7 +353,15 @@ def test_run_study_finished_search_is_extended(searched: Path, tmp_path: Path, m
     shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
     before, old, said = runs(tmp_path), read(tmp_path / "out/tiny"), list[str]()
+    stopping = small.load(tmp_path, SEARCH, "search.trials=9", "search.stop.hours=1e-6")
+    assert small.run(stopping, tmp_path, said) == 0
+    assert read(tmp_path / "out/tiny") == old
+    stopped = "The search stopped after 2 of 9 suggestions: its trials have trained for "
+    assert [line.startswith(stopped) for line in said].count(True) == 1
+    assert stopped in (tmp_path / "out/tiny/stopped.txt").read_text(encoding="utf-8")
+    said.clear()
     assert small.run(small.load(tmp_path, SEARCH, "search.trials=3"), tmp_path, said) == 0
+    assert not (tmp_path / "out/tiny/stopped.txt").exists()
     assert said[0] == "tiny was changed since its last run: reuses 2 finished trials; trains 1 of 3"
     entries = read(tmp_path / "out/tiny")
     assert entries[:2] == old

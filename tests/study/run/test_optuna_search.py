@@ -8,7 +8,8 @@ import pytest
 
 import tests.study.written as written
 from lchp.errors import Refusal
-from lchp.study.run.optuna_search import ContinuedSearch, best, completed, open_search
+from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.optuna_storage import best, completed, open_search
 from lchp.study.run.suggestions import distributions
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Range, Search

@@ -11,7 +11,8 @@ import pytest
 
 import tests.study.small as small
 from lchp.study.run.ledger import read
-from lchp.study.run.optuna_search import ContinuedSearch, open_search
+from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.optuna_storage import open_search
 from lchp.study.spec.search import Objective
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import PRUNED_TAG

@@ -163,7 +163,8 @@ def test_study_run_whose_ray_and_then_itself_are_killed_ends_as_if_nothing_was(
 def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_and_names_the_best(
     tmp_path: Path, hostile: dict[str, str]
 ) -> None:
-    from lchp.study.run.optuna_search import ContinuedSearch, open_search
+    from lchp.study.run.optuna_search import ContinuedSearch
+    from lchp.study.run.optuna_storage import open_search
 
     loaded = small.load(tmp_path, SEARCH)
     assert loaded.search is not None

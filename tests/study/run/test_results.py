@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import tests.study.small as small
+import tests.study.written as written
 from lchp.cli import run
 from lchp.store.folder import StageFolder, StageResult
 from lchp.study.run.ledger import Entry, Ledger, State
@@ -14,7 +14,7 @@ from lchp.study.run.results import as_text, make_tables
 from lchp.study.spec.load import Study
 from tests.reporting.test_evidence import CONFIG, history_of, rows_of, spread
 
-SEARCH = small.TINY + "search: {trials: 5, space: {tau: {low: 0.0, high: 0.9}}}\n"
+SEARCH = written.TINY + "search: {trials: 5, space: {tau: {low: 0.0, high: 0.9}}}\n"
 
 
 def _write(study: Study, folder: Path, finished: int) -> Path:
@@ -45,7 +45,7 @@ def _write(study: Study, folder: Path, finished: int) -> Path:
 
 
 def test_make_tables_of_a_stopped_grid_say_how_many_trials_they_show(tmp_path: Path) -> None:
-    study = small.load(tmp_path, small.GRID + "seeds: [0, 1, 2]\n")
+    study = written.load(tmp_path, written.GRID + "seeds: [0, 1, 2]\n")
     output = _write(study, tmp_path, 6)
     (table,) = make_tables(study, output)
     assert table.counts == (
@@ -58,14 +58,14 @@ def test_make_tables_of_a_stopped_grid_say_how_many_trials_they_show(tmp_path: P
 
 
 def test_make_tables_of_a_stopped_search_count_what_is_not_suggested_yet(tmp_path: Path) -> None:
-    study = small.load(tmp_path, SEARCH)
+    study = written.load(tmp_path, SEARCH)
     (table,) = make_tables(study, _write(study, tmp_path, 2))
     assert table.counts[-1].startswith("2 of 5 trials; not finished: #2 ")
     assert table.counts[-1].endswith(", #3, #4.")
 
 
 def test_make_tables_of_a_search_leave_out_suggestions_of_which_a_seed_is_not_finished(tmp_path: Path) -> None:
-    study = small.load(tmp_path, SEARCH + "seeds: [3, 4]\n")
+    study = written.load(tmp_path, SEARCH + "seeds: [3, 4]\n")
     (table,) = make_tables(study, _write(study, tmp_path, 3))
     assert table.counts[-1].startswith("2 of 10 trials; not finished: #1 tau=0.5 seed=3, #1 tau=0.5 seed=4, ")
 
@@ -73,7 +73,7 @@ def test_make_tables_of_a_search_leave_out_suggestions_of_which_a_seed_is_not_fi
 def test_study_table_of_a_stopped_study_prints_how_many_trials_it_shows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = small.load(tmp_path, small.GRID)
+    study = written.load(tmp_path, written.GRID)
     output = _write(study, tmp_path, 1)
     monkeypatch.setattr("lchp.study.run.ownership.require_unchanged", lambda *_: None)
     assert run(["study", "table", str(tmp_path / "study.yaml"), "--output", str(output)]) == 0
@@ -81,7 +81,7 @@ def test_study_table_of_a_stopped_study_prints_how_many_trials_it_shows(
 
 
 def test_make_tables_results_are_the_finished_trials_alone(tmp_path: Path) -> None:
-    study = small.load(tmp_path, small.GRID)
+    study = written.load(tmp_path, written.GRID)
     output = _write(study, tmp_path, 2)
     make_tables(study, output)
     frame = (output / study.name / "results.csv").read_text(encoding="utf-8").splitlines()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import tests.study.written as written
-from lchp.study.run.optuna_search import ContinuedSearch, open_search
+from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.optuna_storage import open_search
 from lchp.study.run.search_repair import restored_search
 from lchp.study.spec.trials import ResolvedTrial
 

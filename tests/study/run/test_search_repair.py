@@ -9,7 +9,7 @@ import pytest
 
 import tests.study.small as small
 from lchp.study.run.ledger import read
-from lchp.study.run.optuna_search import open_search
+from lchp.study.run.optuna_storage import open_search
 from lchp.study.run.search_repair import restored_search
 from lchp.study.spec.load import Study
 from tests.tracking.empty import put_empty_store

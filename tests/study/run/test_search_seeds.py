@@ -9,7 +9,8 @@ import pytest
 
 import tests.study.small as small
 from lchp.study.run.ledger import read
-from lchp.study.run.optuna_search import ContinuedSearch, open_search
+from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.optuna_storage import open_search
 from lchp.study.spec.trials import ResolvedTrial
 
 SEARCH = small.TINY + "seeds: [3, 4]\nsearch: {trials: 2, sampler: random, space: {tau: {low: 0.0, high: 1.0}}}\n"

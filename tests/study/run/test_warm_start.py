@@ -11,7 +11,8 @@ from lchp.data.digest import Digest
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder, StageResult
 from lchp.study.run.ledger import Entry, Ledger
-from lchp.study.run.optuna_search import ContinuedSearch, completed, earlier_of, open_search
+from lchp.study.run.optuna_search import ContinuedSearch
+from lchp.study.run.optuna_storage import completed, earlier_of, open_search
 from lchp.study.run.search_repair import restored_search
 from lchp.study.run.warm_start import earlier_trials, require_earlier
 from lchp.study.spec.load import Study
