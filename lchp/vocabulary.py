@@ -127,6 +127,13 @@ METRICS = {
 }
 """In the order of results."""
 
+AGREEMENT, CROP_CLS = "agreement", "crop_cls"
+BOX_FREE = {
+    AGREEMENT: "mean IoU with the pseudo boxes",
+    CROP_CLS: "classification of the crop",
+}
+"""By what a search may judge a method on val beside ``METRICS``, without a true box; measured where it asks."""
+
 BOX_ACCURACIES = (BOX_ACC_30, GT_KNOWN, BOX_ACC_70)
 """The metrics that ``MEAN_BOX_ACC`` averages (wsolevaluation's MaxBoxAccV2)."""
 

@@ -20,7 +20,7 @@ from lchp.study.spec.search import Range
 from lchp.study.spec.values import with_values
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.vocabulary import INITIALIZATION, METRICS, OUT_OF_FOLD, REFINEMENT, TOP1_CLS
+from lchp.vocabulary import AGREEMENT, CROP_CLS, INITIALIZATION, OUT_OF_FOLD, REFINEMENT, TOP1_CLS
 
 
 class Materials:
@@ -259,7 +259,12 @@ def _require_objective(study: Study, material: Material) -> None:
     """A search by boxes needs true boxes of every val image."""
     assert study.search is not None, "only a search has an objective"
     metric = study.search.objective.metric
-    if not METRICS[metric].needs_boxes:
+    if metric == AGREEMENT and study.searched.pseudo_boxes.source == "file":
+        raise Refusal(
+            f"search.objective.metric = {metric}: the boxes of pseudo_boxes.file are those of training images, and val "
+            f"has none: choose by {TOP1_CLS}"
+        )
+    if not study.search.objective.needs_boxes:
         return
     boxes = material.true_boxes or {}
     without = [record.path for record in material.splits.val if record.path not in boxes]
@@ -267,5 +272,5 @@ def _require_objective(study: Study, material: Material) -> None:
         raise Refusal(
             f"search.objective.metric = {metric}: needs true boxes on val, which {len(without)} of "
             f"its {len(material.splits.val)} images do not have ({without[0]}): add them to the data, or choose by "
-            f"{TOP1_CLS}"
+            f"{TOP1_CLS}, {AGREEMENT} or {CROP_CLS}"
         )

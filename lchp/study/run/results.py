@@ -59,8 +59,9 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     # What a search has not suggested yet, or a study that was stopped has not written down.
     pruned = sum(entry.state == "pruned" for entry in entries)
     stopped = StudyFolder(folder).stopped
-    remarks = [stopped.read_text(encoding="utf-8").strip()] if stopped.exists() else []
-    missing = range(len(rows) + len(unfinished) + pruned, 0 if remarks else study.count)
+    remarks = [f"The search chooses by {study.search.objective.title}."] if study.search else []
+    remarks += [stopped.read_text(encoding="utf-8").strip()] if stopped.exists() else []
+    missing = range(len(rows) + len(unfinished) + pruned, 0 if stopped.exists() else study.count)
     unfinished += [Unfinished(f"#{number // study.repeats}", {}) for number in missing]
     if not rows:
         raise Refusal(f"{folder}: no trial is finished: run the study first")

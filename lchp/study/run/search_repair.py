@@ -26,6 +26,7 @@ from lchp.study.run.optuna_storage import EARLIER, completed, earlier_of, open_s
 from lchp.study.run.suggestions import distributions, is_whole, values_of
 from lchp.study.run.warm_start import Earlier
 from lchp.study.spec.load import Study
+from lchp.training.box_free import stored_objective
 
 
 def restored_search(
@@ -69,8 +70,8 @@ def _objectives(study: Study, entries: Sequence[Entry], store: Path) -> dict[int
     key, reached = study.search.objective.key, defaultdict[int, list[float]](list)
     for entry in finished(entries, study.repeats):
         folder = StageFolder(store / entry.folder)
-        if folder.whole and key in (scores := folder.scores()):
-            reached[entry.number].append(scores[key])
+        if folder.whole and (value := stored_objective(key, folder)) is not None:
+            reached[entry.number].append(value)
     return {number: fmean(values) for number, values in reached.items() if len(values) == study.repeats}
 
 

@@ -195,12 +195,13 @@ def _best(study: Study, recorder: Recorder) -> list[Path]:
     if chosen is None:
         return []
     entries = [recorder.entry(trial) for trial in study.suggested(chosen.number, values_of(chosen.params))]
-    objective, first = study.search.objective.key, entries[0]
+    objective, first = study.search.objective, entries[0]
     named = {
         "name": first.name if study.repeats == 1 else suggestion_name(chosen.number, first.varied),
         "number": chosen.number,
         "values": values_of(chosen.params),
-        "objective": objective,
+        "objective": objective.key,
+        "needs_boxes": objective.needs_boxes,
         "value": chosen.value,
         "run_id": run_or_key(first),
     }
@@ -209,7 +210,8 @@ def _best(study: Study, recorder: Recorder) -> list[Path]:
     file = StudyFolder(folder).best
     write_json(file, named)
     mean = "" if study.repeats == 1 else f", the mean of {study.repeats} seeds"
-    recorder.say(f"best by {objective}: {named['name']} with {chosen.value:.4f}{mean}")
+    free = "" if objective.needs_boxes else ", without true boxes"
+    recorder.say(f"best by {objective.key}{free}: {named['name']} with {chosen.value:.4f}{mean}")
     better = max(earlier_of(stored), key=lambda trial: trial.value, default=chosen)
     if better.value > chosen.value:
         recorder.say(f"an earlier study's {better.user_attrs[EARLIER]} had more, {better.value:.4f}")

@@ -18,6 +18,7 @@ from lchp.data.config import DatasetConfig
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.queue import Job
+from lchp.training.box_free import objective
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
 from lchp.training.references import reference_epochs
@@ -116,10 +117,10 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self.notes.clear()
         key = self.session.objective
         if key is not None:
-            known = result.scores if result else self.last.metrics
-            values["objective"] = float(known.get(key, 0.0))
-            if result and not math.isfinite(known.get(key, math.nan)):
+            reached = objective(key, self.trial.config, self.material) if result else self.last.metrics.get(key, 0.0)
+            if reached is None or not math.isfinite(reached):
                 raise FloatingPointError(f"the objective {key} is not a finite number: the trial cannot be judged")
+            values["objective"] = float(reached)
         return values
 
     def cleanup(self) -> None:

@@ -22,6 +22,7 @@ from lchp.study.run.ledger import Entry, read
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import PerChoice, Search, holds
 from lchp.study.spec.values import config_value
+from lchp.training.box_free import stored_objective
 from lchp.training.config import TrialConfig
 from lchp.training.identity import read_form, stored_config, without_paths
 
@@ -100,7 +101,8 @@ def _fitting(study: Study, folder: StageFolder, total: str) -> tuple[dict[str, A
     """
     assert study.search is not None, "only a search has a space"
     try:
-        config, scores, images = stored_config(folder.config()), folder.scores(), folder.dataset_digest()
+        config, images = stored_config(folder.config()), folder.dataset_digest()
+        objective = stored_objective(study.search.objective.key, folder)
     except (OSError, ValueError):
         raise _Unfit("files that are damaged, gone or of another version") from None
     values = {key: config_value(config, key) for key in study.varied}
@@ -119,10 +121,9 @@ def _fitting(study: Study, folder: StageFolder, total: str) -> tuple[dict[str, A
         raise _Unfit(f"another {', '.join(fields[:_NAMED])}{more}")
     if images != total:
         raise _Unfit("other images")
-    key = study.search.objective.key
-    if key not in scores:
-        raise _Unfit(f"no {key}")
-    return values, scores[key]
+    if objective is None:
+        raise _Unfit(f"no stored {study.search.objective.key}")
+    return values, objective
 
 
 def _in_space(search: Search, values: dict[str, Any]) -> bool:

@@ -11,7 +11,18 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from lchp.data.config import Config
 from lchp.data.fingerprint import canonical
-from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, VAL, Score, predicting
+from lchp.vocabulary import (
+    BOX_FREE,
+    GT_KNOWN,
+    LCHP_R,
+    METHODS,
+    METRICS,
+    PSEUDO_LABEL,
+    TOP1_CLS,
+    VAL,
+    Score,
+    predicting,
+)
 
 if TYPE_CHECKING:
     Method: TypeAlias = str
@@ -20,7 +31,7 @@ else:
     # Type checkers want a Literal's words typed out; they stand in the vocabulary alone.
     Method = Literal[tuple(name for name, method in METHODS.items() if method.every_epoch)]
     # A search makes its objective as large as it can.
-    Judge = Literal[tuple(name for name, metric in METRICS.items() if metric.higher_is_better)]
+    Judge = Literal[(*(name for name, metric in METRICS.items() if metric.higher_is_better), *BOX_FREE)]
 Choice = str | int | float | bool | tuple[str, ...]
 """A list of augmentations becomes its one word where the study is read: storage wants plain choices."""
 
@@ -84,12 +95,33 @@ class Objective(Config):
     """What the search makes as large as it can, always on the val split; of several seeds their mean."""
 
     method: Method = Field(LCHP_R, description="whose boxes are judged")
-    metric: Judge = Field(GT_KNOWN, description="the metric that judges them")
+    metric: Judge = Field(
+        GT_KNOWN,
+        description=f"what judges them; without true boxes {', '.join(BOX_FREE)} and {TOP1_CLS}, which is of no method",
+    )
 
     @property
     def key(self) -> str:
         """The objective among the metrics of an epoch: `<method>/val/<metric>`."""
-        return Score(self.method, VAL, self.metric).key
+        return f"{self.method}/{VAL}/{self.metric}"
+
+    @property
+    def title(self) -> str:
+        """What it is, for people, and whether it takes true boxes."""
+        metric = BOX_FREE.get(self.metric) or METRICS[self.metric].title
+        kind = "with true boxes" if self.needs_boxes else "box-free"
+        return f"{metric} of {METHODS[self.method].title} on {VAL} ({kind})"
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether it takes true boxes of val."""
+        return self.metric in METRICS and METRICS[self.metric].needs_boxes
+
+    @model_validator(mode="after")
+    def _of_two(self) -> Objective:
+        if self.metric in BOX_FREE and self.method == PSEUDO_LABEL:
+            raise ValueError(f"{self.metric} is of predicted boxes, not of {PSEUDO_LABEL}: choose another of the two")
+        return self
 
     def so_far(self, metrics: Mapping[str, float]) -> float | None:
         """The metric among those of an epoch, of the method or of the last one before it that the epoch measures."""

@@ -17,6 +17,7 @@ from lchp.study.spec.values import config_value
 from lchp.study.spec.vary import MOST_TRIALS, check_keys
 from lchp.training.config import TrialConfig
 from lchp.training.identity import unread
+from lchp.vocabulary import BOX_FREE
 
 _MOST_COMBINATIONS = 2_000
 _SHOWN = 5
@@ -41,6 +42,11 @@ def searched(
             f"{source.place(('split', 'val_per_class'))}: split.val_per_class = 0: a search chooses on val: set it to 5"
         )
     mistakes += _check_seeds(search, keys, source)
+    if search.pruner and search.objective.metric in BOX_FREE:
+        mistakes.append(
+            f"{source.place(('search', 'objective'))}: search.objective.metric = {search.objective.metric}: is "
+            "measured at a trial's end, and search.pruner judges epochs: choose another metric, or leave `pruner` out"
+        )
     mistakes += [
         f"{source.place(('search', 'warm_start', index))}: search.warm_start: {name}: is this study itself: name others"
         for index, name in enumerate(search.warm_start)

@@ -60,14 +60,15 @@ def test_make_tables_of_a_stopped_grid_say_how_many_trials_they_show(tmp_path: P
 def test_make_tables_of_a_stopped_search_count_what_is_not_suggested_yet(tmp_path: Path) -> None:
     study = written.load(tmp_path, SEARCH)
     (table,) = make_tables(study, _write(study, tmp_path, 2))
-    assert table.counts[-1].startswith("2 of 5 trials; not finished: #2 ")
-    assert table.counts[-1].endswith(", #3, #4.")
+    assert table.counts[-2].startswith("2 of 5 trials; not finished: #2 ")
+    assert table.counts[-2].endswith(", #3, #4.")
+    assert table.counts[-1] == "The search chooses by GT-Known of LCHP-R on val (with true boxes)."
 
 
 def test_make_tables_of_a_search_leave_out_suggestions_of_which_a_seed_is_not_finished(tmp_path: Path) -> None:
     study = written.load(tmp_path, SEARCH + "seeds: [3, 4]\n")
     (table,) = make_tables(study, _write(study, tmp_path, 3))
-    assert table.counts[-1].startswith("2 of 10 trials; not finished: #1 tau=0.5 seed=3, #1 tau=0.5 seed=4, ")
+    assert table.counts[-2].startswith("2 of 10 trials; not finished: #1 tau=0.5 seed=3, #1 tau=0.5 seed=4, ")
 
 
 def test_study_table_of_a_stopped_study_prints_how_many_trials_it_shows(

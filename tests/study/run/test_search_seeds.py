@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 import tests.study.small as small
+from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import read
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.optuna_storage import open_search
 from lchp.study.spec.trials import ResolvedTrial
+from lchp.training.box_free import agreement
 
-SEARCH = small.TINY + "seeds: [3, 4]\nsearch: {trials: 2, sampler: random, space: {tau: {low: 0.0, high: 1.0}}}\n"
+SEARCH = small.TINY + (
+    "seeds: [3, 4]\n"
+    "search: {objective: {metric: agreement}, trials: 2, sampler: random, space: {tau: {low: 0.0, high: 1.0}}}\n"
+)
 
 
 def search(folder: Path) -> ContinuedSearch:
@@ -71,15 +76,16 @@ def test_run_study_search_with_seeds_has_a_row_a_suggestion_and_is_found_again(
     best = json.loads((folder / "best.json").read_text(encoding="utf-8"))
     entries = read(folder)
     assert best["run_ids"] == {str(entry.seed): entry.run_id for entry in entries}
-    scores = [
-        json.loads((tmp_path / "out/.store" / entry.folder / "scores.json").read_text())["lchp_r/val/gt_known"]
-        for entry in entries
-    ]
+    rows = [StageFolder(tmp_path / "out/.store" / entry.folder).per_image() for entry in entries]
+    scores = [agreement(one, "lchp_r") or 0 for one in rows]
+    assert all(0 < score < 1 for score in scores)
     assert best["value"] == sum(scores) / 2
+    assert not best["needs_boxes"]
     assert any(line.startswith("best by ") and line.endswith("the mean of 2 seeds") for line in said)
     table = (folder / "table.md").read_text(encoding="utf-8")
     assert "(2)" in table
     assert "2 of 2 trials." in table
+    assert "The search chooses by mean IoU with the pseudo boxes of LCHP-R on val (box-free)." in table
     (folder / "optuna.journal").unlink()
     again: list[str] = []
     assert small.run(small.load(tmp_path, SEARCH, "search.trials=1"), tmp_path, again) == 0

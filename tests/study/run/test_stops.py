@@ -100,7 +100,7 @@ def test_tables_and_status_say_that_a_search_has_stopped(tmp_path: Path) -> None
     text = "The search stopped after 2 of 5 suggestions: its trials have trained for 3 hours."
     StudyFolder(output / "tiny").stopped.write_text(f"{text}\n", encoding="utf-8")
     (table,) = make_tables(study, output)
-    assert table.counts[-2:] == ("2 of 3 trials; not finished: #2 tau=0.5.", text)
+    assert (table.counts[-3], table.counts[-1]) == ("2 of 3 trials; not finished: #2 tau=0.5.", text)
     assert text in told(output / "tiny", False)
 
 

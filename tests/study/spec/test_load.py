@@ -304,6 +304,14 @@ def test_load_study_search_counts_no_more_trials_than_its_space_holds(tmp_path: 
             "    tau: [0.5]\n  warm_start: [s]\n",
             "study.yaml:6: search.warm_start: s: is this study itself",
         ),
+        (
+            "    tau: [0.5]\n  pruner: {}\n  objective: {metric: agreement}\n",
+            "study.yaml:7: search.objective.metric = agreement: is measured at a trial's end",
+        ),
+        (
+            "    tau: [0.5]\n  objective: {method: pseudo_label, metric: crop_cls}\n",
+            "crop_cls is of predicted boxes, not of pseudo_label: choose another of the two",
+        ),
         ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe', 'random' or 'gp'"),
         (
             "    tau: [0.5]\n  grid: [alpha]\n",

@@ -1,0 +1,82 @@
+"""What judges a finished trial on val without a true box: by labels, and by the boxes that it gave itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from lchp.store.folder import StageFolder
+from lchp.store.per_image import CORNERS, METHOD, PATH, SPLIT
+from lchp.training.config import TrialConfig
+from lchp.vocabulary import AGREEMENT, CROP_CLS, LCHP_R, PSEUDO_LABEL, VAL
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lchp.training.material import Material
+
+
+def stored_objective(key: str, folder: StageFolder) -> float | None:
+    """A score ``<method>/val/<metric>`` as the files of a finished trial say it; None where they do not."""
+    method, _, metric = key.split("/")
+    return agreement(folder.per_image(), method) if metric == AGREEMENT else folder.scores().get(key)
+
+
+def objective(key: str, config: TrialConfig, material: Material) -> float | None:
+    """A score ``<method>/val/<metric>`` of a finished trial, measured where its files do not say it."""
+    folder = StageFolder(material.trial_folder(config))
+    method, _, metric = key.split("/")
+    return crop_classification(config, material, method) if metric == CROP_CLS else stored_objective(key, folder)
+
+
+def agreement(rows: Sequence[Mapping[str, str]], method: str) -> float | None:
+    """The mean IoU in [0, 1] of a method's boxes with the pseudo boxes, over the val images among the rows of
+    per_image.csv that have both; None where none has.
+
+    >>> row = {"path": "a.png", "split": "val", "x1": "0", "y1": "0", "y2": "4"}
+    >>> both = [{**row, "method": "pseudo_label", "x2": "4"}, {**row, "method": "lchp_r", "x2": "2"}]
+    >>> agreement(both, "lchp_r")
+    0.5
+    """
+    boxes = {
+        (row[METHOD], row[PATH]): tuple(float(row[corner]) for corner in CORNERS) for row in rows if row[SPLIT] == VAL
+    }
+    pairs = [(box, boxes.get((PSEUDO_LABEL, path))) for (of, path), box in boxes.items() if of == method]
+    values = [_iou(box, pseudo) for box, pseudo in pairs if pseudo is not None]
+    return fmean(values) if values else None
+
+
+def _iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """Of two boxes x1, y1, x2, y2 in pixels; two of no area have 0."""
+    width, height = (min(first[at + 2], second[at + 2]) - max(first[at], second[at]) for at in (0, 1))
+    shared = max(width, 0.0) * max(height, 0.0)
+    total = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)) - shared
+    return shared / total if total > 0 else 0.0
+
+
+def crop_classification(config: TrialConfig, material: Material, method: str) -> float:
+    """The share of val images whose crop (paper 3.2) by the box of LCHP-I or LCHP-R, of a finished trial, gets its label
+    from the network that judges crops in refinement.
+    """
+    # torch takes seconds to import, and who judges by what is stored does without.
+    from lchp.method.confidence import crop
+    from lchp.training.evaluation import Evaluator
+    from lchp.training.initialization import trained_networks
+    from lchp.training.loop import place
+
+    assert material.val is not None, "a search chooses on val"
+    device, first = material.runtime.device, StageFolder(material.initialization_folder(config)).networks()
+    networks = trained_networks(config, len(material.dataset.classes), first)
+    if method == LCHP_R:
+        networks.regressor.load_state_dict(StageFolder(material.trial_folder(config)).networks()["regressor"])
+    for network in (networks.judge, networks.regressor):
+        place(network, config.compute, device)
+    evaluator = Evaluator(config, device, material.runtime.loader_workers)
+    localize = evaluator.localizing(networks.regressor)
+
+    def right(views: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+        logits: Tensor = networks.judge(crop(views, localize(views, labels, places))).logits
+        return (logits.argmax(1) == labels).float().unsqueeze(1)
+
+    return float(evaluator.views(material.val.source, right).mean())
