@@ -56,8 +56,8 @@ def _iou(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def crop_classification(config: TrialConfig, material: Material, method: str) -> float:
-    """The share of val images whose crop (paper 3.2) by the box of LCHP-I or LCHP-R, of a finished trial, gets its label
-    from the network that judges crops in refinement.
+    """The share of val images whose crop (paper 3.2) by the box of LCHP-I or LCHP-R gets its label from the network
+    that judges crops in refinement; the trial is finished.
     """
     # torch takes seconds to import, and who judges by what is stored does without.
     from lchp.method.confidence import crop

@@ -26,6 +26,11 @@ REFINEMENT_ONLY = ("tau", "augmentation", "confidence", "refinement")
 """Keys of TrialConfig that the initialization does not read."""
 
 
+def is_of_refinement(key: str) -> bool:
+    """Whether a dotted key of TrialConfig is one that the initialization does not read."""
+    return key.split(".")[0] in REFINEMENT_ONLY
+
+
 OF_REFERENCES = ("dataset", "seed", "alpha", "backbone", "box_format", "split", "view", "compute")
 """Keys of TrialConfig that a reference reads as they are."""
 
@@ -94,6 +99,7 @@ ADDED: dict[str, Added] = {
     "search.grid": Added("0.3", []),
     "search.pruner": Added("0.3", None),
     "search.warm_start": Added("0.3", []),
+    "search.group": Added("0.3", 1),
     **{f"search.stop.{name}": Added("0.3", None) for name in ("hours", "gpu_hours", "patience")},
     "compute.maps_precision": Added("0.3", "bf16", idle=("compute.precision", "fp32")),
 }

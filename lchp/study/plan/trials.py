@@ -15,9 +15,9 @@ from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
 from lchp.training.identity import (
-    REFINEMENT_ONLY,
     initialization_course,
     initialization_key,
+    is_of_refinement,
     out_of_fold_key,
     reference_key,
     trial_course,
@@ -105,7 +105,7 @@ def _lengths(config: TrialConfig) -> tuple[int, int]:
 def _planned_search(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
     """A search: at most so many initializations, at the cost of the configuration below the suggestions."""
     count, config = study.count, study.searched
-    shares = all(key.split(".")[0] in REFINEMENT_ONLY for key in study.varied)
+    shares = all(map(is_of_refinement, study.varied))
     return [config] * count, [config] * (study.repeats if shares else count)
 
 
@@ -178,6 +178,8 @@ def as_text(planned: Plan) -> str:
         space = study.search.model_dump(mode="json")["space"]
         lines += [f"  {key}: {json.dumps(values)}" for key, values in space.items()]
         stops = study.search.stop.model_dump(exclude_none=True)
+        if study.search.group > 1:
+            lines.append(f"refinements in groups of {study.search.group} over one initialization")
         if stops:
             lines.append(f"stops earlier by {', '.join(f'{name} = {value:g}' for name, value in stops.items())}")
         if study.search.warm_start:

@@ -16,13 +16,13 @@ from optuna.trial import Trial, TrialState
 from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.study.run.cards import now
-from lchp.study.run.optuna_storage import completed, earlier_of, open_search, pruned
+from lchp.study.run.optuna_storage import EARLIER, completed, earlier_of, open_search, pruned
 from lchp.study.run.stops import Spending, stop_reason
 from lchp.study.run.suggestions import is_whole, parameter, suggested, values_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Pruner, Search
 from lchp.study.spec.trials import ResolvedTrial
-from lchp.training.identity import trial_key
+from lchp.training.identity import is_of_refinement, trial_key
 
 
 def _gaussian(seed: int) -> BaseSampler:
@@ -32,6 +32,8 @@ def _gaussian(seed: int) -> BaseSampler:
 
 _SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler, "gp": _gaussian}
 """CMA-ES is not among them: Optuna keeps its state as a pickle, in a file that people pass on."""
+
+_TRAINED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 _PATIENCE = 20
 """So many suggestions in a row that were made before are one too many: what the space still holds is gone through."""
@@ -73,6 +75,8 @@ class ContinuedSearch:
         self._reached: dict[int, list[float]] = {}
         """The objectives of a suggestion's trials that are finished, by its number."""
         self._known: set[str] = set()
+        self._spent_groups: set[str] = set()
+        """What groups share of which no further suggestion was found."""
         for trial in self.stored.get_trials(deepcopy=False):
             if is_whole(self.search, trial.params):
                 self._is_known(trial.number, values_of(trial.params))
@@ -113,15 +117,21 @@ class ContinuedSearch:
 
     def _ask(self) -> Trial | None:
         """Optuna's next trial that is no other's twin; None where every combination was suggested."""
+        shared = self._shared()
         for attempt in count():
             waiting = self.stored.get_trials(deepcopy=False, states=(TrialState.WAITING,))
             number = waiting[0].number if waiting else len(self.stored.get_trials(deepcopy=False))
             given = self._given(number)
+            if attempt >= _PATIENCE and shared:
+                self._spent_groups.add(canonical(shared))
+                return self._ask()
             if attempt >= _PATIENCE:
                 untried = None if self.search.size is None else self._untried()
                 if untried is None:
                     return None
                 given = untried
+            elif number >= self._earlier + len(self.search.first):
+                given = {**shared, **given}
             # A kill may have come between the two; then what waits is asked for first.
             if given and not waiting:
                 self.stored.enqueue_trial({parameter(self.search, key, given): value for key, value in given.items()})
@@ -131,6 +141,25 @@ class ContinuedSearch:
                 return trial
             self.stored.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _shared(self) -> dict[str, Any]:
+        """What the next suggestion has in common with a group of others, because initialization reads it; empty where a
+        new group is begun: those that there are have all their suggestions, or none that is finished.
+        """
+        groups: dict[str, tuple[dict[str, Any], list[TrialState]]] = {}
+        for trial in self.stored.get_trials(deepcopy=False) if self.search.group > 1 else ():
+            if trial.state in _TRAINED and EARLIER not in trial.user_attrs and is_whole(self.search, trial.params):
+                values = values_of(trial.params)
+                shared = {key: value for key, value in values.items() if not is_of_refinement(key)}
+                groups.setdefault(canonical(shared), (shared, []))[1].append(trial.state)
+        return next(
+            (
+                shared
+                for key, (shared, states) in groups.items()
+                if len(states) < self.search.group and TrialState.COMPLETE in states and key not in self._spent_groups
+            ),
+            {},
+        )
 
     def _given(self, number: int) -> dict[str, Any]:
         """The values of the suggestion of that number that are not the sampler's: of ``first``, then of ``grid``."""

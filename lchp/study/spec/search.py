@@ -184,6 +184,13 @@ class Search(Config):
         description="earlier studies whose finished trials the sampler knows from the beginning, where they differ in "
         "keys of the space alone: names of studies in the same --output, or paths of their folders",
     )
+    group: int = Field(
+        1,
+        ge=1,
+        le=1_000,
+        description="suggestions that share one initialization: what it reads is drawn once for so many, as trying "
+        "another tau or augmentation on it is cheap",
+    )
     objective: Objective = Objective()
     stop: Stop = Stop()
     pruner: Pruner | None = Field(None, description="stops suggestions before their end; unset: none is")

@@ -16,7 +16,7 @@ from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.study.spec.vary import MOST_TRIALS, check_keys
 from lchp.training.config import TrialConfig
-from lchp.training.identity import unread
+from lchp.training.identity import is_of_refinement, unread
 from lchp.vocabulary import BOX_FREE
 
 _MOST_COMBINATIONS = 2_000
@@ -41,7 +41,7 @@ def searched(
         mistakes.append(
             f"{source.place(('split', 'val_per_class'))}: split.val_per_class = 0: a search chooses on val: set it to 5"
         )
-    mistakes += _check_seeds(search, keys, source)
+    mistakes += _check_seeds(search, keys, source) + _check_group(search, source)
     if search.pruner and search.objective.metric in BOX_FREE:
         mistakes.append(
             f"{source.place(('search', 'objective'))}: search.objective.metric = {search.objective.metric}: is "
@@ -89,6 +89,23 @@ def _check_seeds(search: Search, keys: StudyKeys, source: Source) -> list[str]:
             f"{search.trials * len(keys.seeds)} trials: plan at most {MOST_TRIALS}"
         )
     return mistakes
+
+
+def _check_group(search: Search, source: Source) -> list[str]:
+    """Groups over one initialization that would be all suggestions, or single ones."""
+    place = f"{source.place(('search', 'group'))}: search.group = {search.group}"
+    if search.group == 1:
+        return []
+    of_refinement = [key for key in search.space if is_of_refinement(key)]
+    if not of_refinement or len(of_refinement) == len(search.space):
+        what = "no key that refinement alone reads" if not of_refinement else "none that initialization reads"
+        return [f"{place}: shares an initialization among suggestions, and search.space has {what}: leave it out"]
+    return [
+        f"{place}: draws {key} once for so many suggestions, and search.grid has another in each: leave one of the "
+        "two out"
+        for key in search.grid
+        if key not in of_refinement
+    ]
 
 
 def _point(search: Search, index: int, base: Source, source: Source) -> tuple[dict[str, Choice], list[str]]:

@@ -312,6 +312,12 @@ def test_load_study_search_counts_no_more_trials_than_its_space_holds(tmp_path: 
             "    tau: [0.5]\n  objective: {method: pseudo_label, metric: crop_cls}\n",
             "crop_cls is of predicted boxes, not of pseudo_label: choose another of the two",
         ),
+        (
+            "    tau: [0.5]\n  group: 2\n",
+            "study.yaml:6: search.group = 2: shares an initialization among suggestions, and search.space has none",
+        ),
+        ("    delta: [0.5]\n  group: 2\n", "search.space has no key that refinement alone reads: leave it out"),
+        ("    delta: [0.5, 0.6]\n    tau: [0.5]\n  group: 2\n  grid: [delta]\n", "group = 2: draws delta once for so"),
         ("    tau: [0.5]\n  sampler: tpa\n", "study.yaml:6: search.sampler = tpa: must be 'tpe', 'random' or 'gp'"),
         (
             "    tau: [0.5]\n  grid: [alpha]\n",
