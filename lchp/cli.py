@@ -22,6 +22,7 @@ from lchp.cli_options import (
     DATA,
     MOVED,
     OUTPUT,
+    SEARCH_STORAGE,
     SET,
     TRACKING,
     Group,
@@ -69,10 +70,10 @@ def _study(
 
 
 @study.command("run")
-@with_options(CONFIGURED, OUTPUT, TRACKING, COMPUTED, ADDRESS)
+@with_options(CONFIGURED, OUTPUT, TRACKING, COMPUTED, ADDRESS, SEARCH_STORAGE)
 def study_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None,
-    cache: Path, device: str, workers: int, address: str | None,
+    cache: Path, device: str, workers: int, address: str | None, search_storage: str | None,
 ) -> int:  # fmt: skip
     """Run the study FILE, or continue it, and make its tables."""
     from lchp.study.run.fitness import fit
@@ -80,6 +81,8 @@ def study_run(
     loaded = _study(file, sets, data, output, must_exist=True)
     if address:
         os.environ["RAY_ADDRESS"] = address
+    if search_storage:
+        os.environ["LCHP_SEARCH_STORAGE"] = search_storage
     with fit(
         {"--output": output, "--cache": cache}, device,
         tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,

@@ -107,5 +107,10 @@ ADDRESS = click.option(
     "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT", callback=_not_empty,
     help="Ray cluster that runs already. [default: RAY_ADDRESS, else one of the study's own on this machine]",
 )  # fmt: skip
+SEARCH_STORAGE = click.option(
+    "--search-storage", envvar="LCHP_SEARCH_STORAGE", metavar="URL", callback=_not_empty,
+    help="Database of searches, as SQLAlchemy names it. [default: LCHP_SEARCH_STORAGE, else a journal in the study's "
+    "folder]",
+)  # fmt: skip
 CONFIGURED = with_options(FILE, DATA, SET)
 COMPUTED = with_options(CACHE, DEVICE, WORKERS)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 # Before torch, MLflow or Ray is imported; child processes inherit it.
 os.environ.update(OMP_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true")
-for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "RAY_ADDRESS"):
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "RAY_ADDRESS", "LCHP_SEARCH_STORAGE"):
     os.environ.pop(name, None)
 
 # A busy machine is no failure, and a failure must come again.

@@ -135,7 +135,7 @@ class ContinuedSearch:
             # A kill may have come between the two; then what waits is asked for first.
             if given and not waiting:
                 self.stored.enqueue_trial({parameter(self.search, key, given): value for key, value in given.items()})
-            self.stored.sampler = _sampler(self.search, number)
+            self.stored.sampler = sampler_of(self.search, number)
             trial = suggested(self.stored, self.search)
             if not self._is_known(trial.number, values_of(trial.params)):
                 return trial
@@ -239,7 +239,7 @@ def _pruner(pruner: Pruner | None) -> BasePruner:
     return SuccessiveHalvingPruner(min_resource=pruner.grace, reduction_factor=pruner.reduction)
 
 
-def _sampler(search: Search, number: int) -> BaseSampler:
+def sampler_of(search: Search, number: int) -> BaseSampler:
     """A sampler for the suggestion of that number."""
     digest = hashlib.sha256(f"{search.seed} {number}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")

@@ -2,22 +2,92 @@
 
 from __future__ import annotations
 
+import json
+import os
+from functools import lru_cache
 from pathlib import Path
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState
 
+from lchp.data.files import set_aside
+from lchp.errors import Refusal
 from lchp.store.study_folder import StudyFolder
+from lchp.tracking.address import shown
+
+STORAGE = "LCHP_SEARCH_STORAGE"
+"""The environment variable that names a database in place of the journal in a study's folder, as SQLAlchemy does."""
+
+
+def storage_url() -> str | None:
+    """The database of searches; None where each has a journal in its folder."""
+    return os.environ.get(STORAGE) or None
+
+
+def require_storage() -> None:
+    """See that the database of searches, where there is one, can be used.
+
+    Raises:
+        Refusal: it cannot; says why.
+    """
+    url = storage_url()
+    if url is not None:
+        _database(url)
+
+
+@lru_cache(maxsize=1)
+def _database(url: str) -> RDBStorage:
+    try:
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except Exception as error:  # whatever a driver, a server or a wrong address gives
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".replace(url, shown(url))
+        raise Refusal(
+            f"--search-storage {shown(url)}: cannot be opened ({reason}): see that the address is right "
+            "(postgresql://USER:PASSWORD@HOST/DATABASE), the database is there, and its driver is installed "
+            "(pip install 'lchp[postgresql]')"
+        ) from error
+
+
+def place_of(folder: Path) -> str:
+    """Where a search's suggestions are kept, for people."""
+    url = storage_url()
+    return str(StudyFolder(folder).journal) if url is None else f"the search in {shown(url)}"
 
 
 def open_search(name: str, folder: Path) -> OptunaStudy:
-    """The persistent Optuna study in a study's folder, created where there is none."""
+    """The persistent Optuna study of a study's folder, created where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(StudyFolder(folder).journal)))
-    return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    storage, stored = _storage(folder), _stored_name(name, folder)
+    return optuna.create_study(storage=storage, study_name=stored, direction="maximize", load_if_exists=True)
+
+
+def set_search_aside(name: str, folder: Path) -> str | None:
+    """Let a search begin anew; says what became of the old one, None where there was none. A database keeps it not."""
+    if storage_url() is None:
+        journal = StudyFolder(folder).journal
+        return f"set aside as {set_aside(journal).name}" if journal.exists() else None
+    storage, stored = _storage(folder), _stored_name(name, folder)
+    if stored not in optuna.get_all_study_names(storage):
+        return None
+    optuna.delete_study(study_name=stored, storage=storage)
+    return "removed there"
+
+
+def _storage(folder: Path) -> BaseStorage:
+    url = storage_url()
+    return JournalStorage(JournalFileBackend(str(StudyFolder(folder).journal))) if url is None else _database(url)
+
+
+def _stored_name(name: str, folder: Path) -> str:
+    """In a database studies of one name are told apart by the key of their run, which no change of theirs changes."""
+    file = StudyFolder(folder).configuration
+    if storage_url() is None or not file.exists():
+        return name
+    run = json.loads(file.read_text(encoding="utf-8")).get("run")
+    return f"{name} {run}" if run else name
 
 
 EARLIER = "lchp.earlier"

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lchp.data.files import left_parts, read_json, set_aside, write_text
+from lchp.data.files import left_parts, read_json, write_text
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
@@ -163,12 +163,12 @@ def _places(
         return {materials.folder(trial.config) for trial in study.trials}
     if not found.is_free or all(line.startswith(("search.trials: ", STOPS)) for line in found.changes):
         return {entry.folder for entry in entries}
-    journal = StudyFolder(folder).journal
-    if journal.exists():
-        say(
-            f"{journal}: none of its suggestions is finished, and {study.name} was changed: set aside as "
-            f"{set_aside(journal).name}"
-        )
+    from lchp.study.run.optuna_storage import place_of, set_search_aside
+
+    aside = set_search_aside(study.name, folder)
+    if aside is not None:
+        place = place_of(folder)
+        say(f"{place}: none of its suggestions is finished, and {study.name} was changed: {aside}")
     return set()
 
 

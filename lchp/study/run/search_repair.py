@@ -15,15 +15,25 @@ from typing import Any
 
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import Study as OptunaStudy
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from lchp.data.files import replacing, set_aside
+from lchp.data.files import replacing
 from lchp.data.fingerprint import canonical
+from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
 from lchp.study.run.ledger import Entry, finished
-from lchp.study.run.optuna_storage import EARLIER, completed, earlier_of, open_search
-from lchp.study.run.suggestions import distributions, is_whole, values_of
+from lchp.study.run.optuna_search import sampler_of
+from lchp.study.run.optuna_storage import (
+    EARLIER,
+    completed,
+    earlier_of,
+    open_search,
+    place_of,
+    set_search_aside,
+    storage_url,
+)
+from lchp.study.run.suggestions import complete, distributions, is_whole, values_of
 from lchp.study.run.warm_start import Earlier
 from lchp.study.spec.load import Study
 from lchp.training.box_free import stored_objective
@@ -39,28 +49,31 @@ def restored_search(
 ) -> OptunaStudy:
     """The persistent Optuna study in a study's folder, with every suggestion that is known to have been made.
 
-    ``entries`` are the trials of earlier runs, whose objectives are in ``store``; a search begins with
-    those of ``earlier`` studies. A journal that is damaged, or says
-    something else than the trials, is told of, set aside and made again from them; one that was cut is completed.
+    ``entries`` are the trials of earlier runs, whose objectives are in ``store``; a search begins with those of
+    ``earlier`` studies. A journal that is damaged, or says something else than the trials, is told of, set aside and
+    made again from them; one that was cut is completed. So is a database that says nothing of the search, or something
+    else.
     """
-    journal, objectives = StudyFolder(folder).journal, _objectives(study, entries, store)
+    place, journal, objectives = place_of(folder), StudyFolder(folder).journal, _objectives(study, entries, store)
     try:
-        _cut_tail(journal)
+        if storage_url() is None:
+            _cut_tail(journal)
         stored = open_search(study.name, folder)
         if _is_half_suggested(study, stored):
-            _cut_last_suggestion(journal)
-            stored = open_search(study.name, folder)
+            stored = _mended(study, stored, folder)
         _contradict(study, stored, entries, objectives)
-    except (OSError, MemoryError):  # the disk or the machine is at fault, and the journal may be whole
+    except (OSError, MemoryError, Refusal):  # the disk or the machine is at fault, and the journal may be whole
         raise
     except Exception as error:  # whatever a damaged journal makes of its reader, it is the journal that is at fault
+        if storage_url() is not None and not isinstance(error, ValueError):
+            raise
         reason = str(error) or type(error).__name__
-        say(f"{journal} is damaged ({reason}): set aside as {set_aside(journal).name}, made again from the trials")
+        say(f"{place} is damaged ({reason}): {set_search_aside(study.name, folder)}, made again from the trials")
         stored = open_search(study.name, folder)
     _begin(stored, study, entries, earlier)
     added = _complete(stored, study, entries, objectives)
     if added:
-        say(f"{journal} lacked {added} suggestions: completed from the trials")
+        say(f"{place} lacked {added} suggestions: completed from the trials")
     return stored
 
 
@@ -105,6 +118,20 @@ def _is_half_suggested(study: Study, stored: OptunaStudy) -> bool:
     assert study.search is not None, "only a search suggests"
     trials = stored.get_trials(deepcopy=False)
     return bool(trials and trials[-1].state == TrialState.RUNNING and not is_whole(study.search, trials[-1].params))
+
+
+def _mended(study: Study, stored: OptunaStudy, folder: Path) -> OptunaStudy:
+    """The search without its last suggestion, which is made again with the same values; of a database, from which none
+    can be taken, with other values where the last one has none.
+    """
+    assert study.search is not None, "only a search suggests"
+    if storage_url() is None:
+        _cut_last_suggestion(StudyFolder(folder).journal)
+        return open_search(study.name, folder)
+    last = stored.get_trials(deepcopy=False)[-1]
+    stored.sampler = sampler_of(study.search, last.number)
+    complete(Trial(stored, last._trial_id), study.search)
+    return stored
 
 
 def _cut_last_suggestion(journal: Path) -> None:

@@ -43,8 +43,8 @@ def run_study(
     """
     folder = output / study.name
     require_continuable(study, folder)
-    if study.search and study.search.warm_start:
-        require_earlier(study, output)
+    if study.search:
+        _require_search(study, output)
     runtime = machine.runtime(output)
     with alone(folder):
         sweep(runtime.store)
@@ -116,6 +116,14 @@ def _grid(study: Study, recorder: Recorder) -> None:
         _train(study, in_training_order(missing), recorder)
     else:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
+
+
+def _require_search(study: Study, output: Path) -> None:
+    """See that a search has where to be kept, and that the studies are there with which it begins."""
+    from lchp.study.run.optuna_storage import require_storage
+
+    require_storage()
+    require_earlier(study, output)
 
 
 def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:

@@ -47,10 +47,21 @@ def is_whole(search: Search, params: Mapping[str, Any]) -> bool:
 
 
 def suggested(study: OptunaStudy, search: Search) -> Trial:
-    """The next trial of ``study``, with the values that others depend on before those."""
-    plain = {key: values for key, values in search.space.items() if not isinstance(values, PerChoice)}
-    trial = study.ask({key: distribution(values) for key, values in plain.items()})
-    for name, one in distributions(search, trial.params).items():
+    """The next trial of ``study``."""
+    trial = study.ask()
+    complete(trial, search)
+    return trial
+
+
+def complete(trial: Trial, search: Search) -> None:
+    """Give a trial the values that it lacks, those that others depend on before them."""
+    plain = {key: distribution(values) for key, values in search.space.items() if not isinstance(values, PerChoice)}
+    _suggest(trial, plain)
+    _suggest(trial, distributions(search, trial.params))
+
+
+def _suggest(trial: Trial, found: Mapping[str, BaseDistribution]) -> None:
+    for name, one in found.items():
         match one:
             case _ if name in trial.params:
                 continue
@@ -60,4 +71,3 @@ def suggested(study: OptunaStudy, search: Search) -> Trial:
                 trial.suggest_int(name, one.low, one.high, log=one.log)
             case FloatDistribution():
                 trial.suggest_float(name, one.low, one.high, log=one.log)
-    return trial
