@@ -107,6 +107,7 @@ SIZES = {
     "base.view.resize",
     "base.view.crop",
     "base.pseudo_boxes.size",
+    "base.pseudo_boxes.further_sizes",
     "base.compute.precision",
     "base.compute.maps_precision",
     "base.initialization.epochs",
@@ -314,13 +315,14 @@ def options(shipped: Study) -> tuple[str, ...]:
     searching = ("search.trials=2",) if shipped.search else ()
     choosing = ("split.val_per_class=1",) if shipped.base.split.val_per_class else ()
     frozen = ("pseudo_boxes.size=96",) if any(config.pseudo_boxes.frozen for config in shipped.grid) else ()
+    further = ("pseudo_boxes.further_sizes=[64]",) if shipped.base.pseudo_boxes.further_sizes else ()
     # Two thirds of the four images that are left are two.
     folded = ("initialization.batch_size=2",) if any(c.confidence.out_of_fold for c in shipped.grid) else ()
     size = SMALL_SYNTHETIC if synthetic else SMALL_REAL
     exact = ("compute.precision=fp32",) if shipped.base.compute.precision == "bf16" else ()
     # It varies nothing but seeds, and is looked at in a browser.
     several = ("seeds=[0, 1]",) if shipped.name == "quickstart" else ()
-    return (*SMALL, *first, *searching, *choosing, *frozen, *size, *folded, *exact, *several)
+    return (*SMALL, *first, *searching, *choosing, *frozen, *further, *size, *folded, *exact, *several)
 
 
 def shrunk(name: str, datasets: dict[str, Path]) -> Study:

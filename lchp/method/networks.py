@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from math import sqrt
 from typing import Literal, NamedTuple, TypeVar
@@ -12,8 +13,11 @@ from torch.nn import functional
 
 from lchp.method import boxes
 from lchp.method.backbones import find_network
+from lchp.method.trunks import without_last
 
 BoxFormat = Literal["corners", "centre_size"]
+Head = Literal["pooled", "profiles"]
+TrunkMaps = Literal["coarse", "fine"]
 Maps = Literal["features", "attention"]
 Made = TypeVar("Made", bound=nn.Module)
 
@@ -26,6 +30,9 @@ regressor follows its pseudo boxes less closely on the synthetic set."""
 CENTRED_BOX = (0.25, 0.25, 0.75, 0.75)
 """What an untrained regressor answers, in corners: half the view along each side, far from the whole view and from
 nothing."""
+
+PROFILE_CHANNELS = 32
+"""Channels of the rows and columns that the head ``profiles`` reads a box off."""
 
 ROOT_EPSILON = 1e-6
 """Added under the signed square root, so that its gradient is finite where features vanish (WS-DAN)."""
@@ -131,6 +138,44 @@ class BapClassifier(nn.Module):
         return class_evidence(features, self.attend(features), rows)
 
 
+class RegressorDesign(NamedTuple):
+    """What may differ of the regressor from the paper's, which is the default (method notes 23)."""
+
+    head: Head = "pooled"
+    """``pooled``: of all places together; ``profiles``: of the means of rows and of columns."""
+    maps: TrunkMaps = "coarse"
+    """``coarse``: of the whole network's stride; ``fine``: of the classifier's trunk, where Algorithm 1 reads boxes."""
+    omit: int = 0
+    """Last blocks of the trunk that are left out."""
+    frozen: bool = False
+    """Whether the trunk keeps its first weights and statistics, so that the head alone learns."""
+
+
+PAPER_REGRESSOR = RegressorDesign()
+
+
+class Profiles(nn.Sequential):
+    """Means of rows and of columns of a few channels made of a trunk's maps: (n, C, h, w) to (n, 32 * (h + w)).
+
+    They say where along either axis something is; of the mean over all places only how much of it there is.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, PROFILE_CHANNELS, 1, bias=False),
+            nn.BatchNorm2d(PROFILE_CHANNELS),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(PROFILE_CHANNELS, PROFILE_CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(PROFILE_CHANNELS),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (n, C, h, w)."""
+        made: Tensor = super().forward(maps)  # type: ignore[no-untyped-call]
+        return torch.cat([made.mean(2), made.mean(3)], 2).flatten(1)
+
+
 class BoxRegressor(nn.Module):
     """The regressor (paper 3.1): trunk, global average pooling, four numbers in ``box_format``.
 
@@ -139,17 +184,26 @@ class BoxRegressor(nn.Module):
     normalised to a mean of 0 and a norm of :data:`HEAD_GAIN`; the last layer starts at 0 and its bias at
     :data:`CENTRED_BOX`. It computes in float32 under autocast as well, because bfloat16 has no more than 8 bits for a
     coordinate.
+
+    With another ``design`` than the paper's it keeps the places of what it sees, or its trunk as it is; the head
+    ``profiles`` answers views of ``view`` pixels a side alone.
     """
 
-    def __init__(self, name: str, box_format: BoxFormat) -> None:
+    def __init__(
+        self, name: str, box_format: BoxFormat, design: RegressorDesign = PAPER_REGRESSOR, view: int = 224
+    ) -> None:
         super().__init__()
-        trunk = find_network(name).regressor
+        network = find_network(name)
+        trunk = network.regressor if design.maps == "coarse" else network.classifier
         if box_format not in ("corners", "centre_size"):
             raise ValueError(f"there is no box format {box_format!r}: choose corners or centre_size")
         self.name = name
         self.box_format = box_format
-        self.trunk = trunk.build()
-        self.head = nn.Linear(trunk.channels, 4)
+        self.frozen, self.omit = design.frozen, design.omit
+        self.trunk = trunk.build().requires_grad_(not design.frozen)
+        channels, rows, columns = (trunk.channels, 0, 0) if design == PAPER_REGRESSOR else self._shape_of_maps(view)
+        self.profiles = Profiles(channels) if design.head == "profiles" else None
+        self.head = nn.Linear(channels if self.profiles is None else PROFILE_CHANNELS * (rows + columns), 4)
         centred = torch.tensor(CENTRED_BOX)
         with torch.no_grad():
             self.head.weight.zero_()
@@ -157,12 +211,33 @@ class BoxRegressor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, 3, H, W), ImageNet-normalised; gives (n, 4) float32 in the box format, not bounded to the view."""
+        maps = self.maps(images)
         # Not adaptive_avg_pool2d, whose gradient is not deterministic on CUDA.
-        pooled: Tensor = self.trunk(images).mean((2, 3))
+        pooled: Tensor = maps.mean((2, 3)) if self.profiles is None else self.profiles(maps)
         with torch.autocast(images.device.type, enabled=False):
             unit = functional.layer_norm(pooled.float(), pooled.shape[1:]) / sqrt(pooled.shape[1])
             raw: Tensor = self.head(unit * HEAD_GAIN)
         return raw
+
+    def maps(self, images: Tensor) -> Tensor:
+        """What the head sees: the maps (n, C, h, w) of the trunk, or of that of it which is not left out."""
+        # All of it is kept, so that weights of the whole network fit.
+        trunk = without_last(self.trunk, self.omit) if self.omit else self.trunk
+        maps: Tensor = trunk(images)
+        return maps
+
+    def train(self, mode: bool = True) -> BoxRegressor:
+        """As every module; a frozen trunk keeps its statistics, too."""
+        super().train(mode)
+        if self.frozen:
+            self.trunk.eval()
+        return self
+
+    def _shape_of_maps(self, view: int) -> tuple[int, int, int]:
+        """Channels, rows and columns of :meth:`maps` of a view."""
+        shown = copy.deepcopy(self).eval().to("meta")
+        channels, rows, columns = shown.maps(torch.empty(1, 3, view, view, device="meta")).shape[1:]
+        return channels, rows, columns
 
 
 def as_corners(raw: Tensor, box_format: BoxFormat) -> Tensor:
@@ -175,9 +250,11 @@ def make_classifier(name: str, classes: int, attention_maps: int, scale: float, 
     return seeded(lambda: BapClassifier(name, classes, attention_maps, scale), seed)
 
 
-def make_regressor(name: str, box_format: BoxFormat, seed: int) -> BoxRegressor:
+def make_regressor(
+    name: str, box_format: BoxFormat, seed: int, design: RegressorDesign = PAPER_REGRESSOR, view: int = 224
+) -> BoxRegressor:
     """A regressor on the CPU whose initial weights depend on ``seed`` alone. Raises ValueError for an unknown name."""
-    return seeded(lambda: BoxRegressor(name, box_format), seed)
+    return seeded(lambda: BoxRegressor(name, box_format, design, view), seed)
 
 
 def copy_shared_blocks(classifier: BapClassifier, regressor: BoxRegressor) -> list[str]:

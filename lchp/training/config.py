@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from lchp.data.config import Config, DatasetConfig, SplitConfig, SyntheticDataset, ViewConfig
 from lchp.method.backbones import NETWORKS, check_view
 from lchp.training.box_config import PseudoBoxConfig
-from lchp.training.network_config import NetworkName, WeightsConfig
+from lchp.training.network_config import NetworkName, RegressorConfig, WeightsConfig
 from lchp.vocabulary import OUT_OF_FOLD, STRONG_AUGMENTATIONS
 
 AUGMENTATIONS = (
@@ -135,6 +135,12 @@ class InitializationConfig(DescentConfig):
     regressor_start: int = Field(
         0, ge=0, le=100_000, description="epochs in which the classifier alone learns (paper: 0)"
     )
+    classifier_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="first epochs, in which the classifier learns; in the rest the regressor alone (unset: all, paper)",
+    )
     attention_maps: int = Field(
         32, ge=1, le=1_024, description="attention maps of the bilinear pooling (paper 4.3: 32)"
     )
@@ -147,6 +153,11 @@ class InitializationConfig(DescentConfig):
         "trial's `augmentation`, always batched (paper 3.1: none)",
     )
     optimizer: OptimizerConfig = OptimizerConfig()
+
+    @property
+    def classifying(self) -> int:
+        """Epochs in which the classifier learns."""
+        return self.epochs if self.classifier_epochs is None else min(self.classifier_epochs, self.epochs)
 
 
 class RefinementConfig(DescentConfig):
@@ -213,6 +224,7 @@ class TrialConfig(Config):
     box_format: Literal["corners", "centre_size"] = Field(
         "corners", description="what the regressor puts out (method notes 13)"
     )
+    regressor: RegressorConfig = RegressorConfig()
     classes_from: Literal["momentum", "classifier"] = Field(
         "momentum",
         description="who gives class predictions and confidences: theta_2 of Eq. 7, or theta_1 (method notes 22)",
@@ -237,6 +249,12 @@ class TrialConfig(Config):
             raise ValueError(
                 f"initialization.regressor_start {self.initialization.regressor_start} leaves the regressor no epoch "
                 f"of initialization.epochs {self.initialization.epochs}: make regressor_start smaller, or epochs larger"
+            )
+        if self.initialization.regressor_start > self.initialization.classifying:
+            raise ValueError(
+                f"initialization.regressor_start {self.initialization.regressor_start} is after the last of "
+                f"initialization.classifier_epochs {self.initialization.classifier_epochs}; nothing learns between: "
+                "make regressor_start smaller, or classifier_epochs larger"
             )
         check_view(self.classifier, self.view.crop)
         check_view(self.backbone, self.view.crop)

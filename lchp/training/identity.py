@@ -31,10 +31,12 @@ def is_of_refinement(key: str) -> bool:
     return key.split(".")[0] in REFINEMENT_ONLY
 
 
-OF_REFERENCES = ("dataset", "seed", "alpha", "backbone", "box_format", "split", "view", "compute")
+OF_REFERENCES = ("dataset", "seed", "alpha", "backbone", "box_format", "regressor", "split", "view", "compute")
 """Keys of TrialConfig that a reference reads as they are."""
 
-CLASSIFIER_ONLY = ("classifier_rate", "classifier_decay", "regressor_start", "attention_maps", "bap_scale")
+CLASSIFIER_ONLY = (
+    "classifier_rate", "classifier_decay", "classifier_epochs", "regressor_start", "attention_maps", "bap_scale",
+)  # fmt: skip
 """Keys of ``initialization`` that a reference does not read."""
 
 OF_CLASSIFIERS = (
@@ -78,6 +80,7 @@ ADDED: dict[str, Added] = {
     "pseudo_boxes.similarity": Added("0.3", 0.2),
     "pseudo_boxes.patches": Added("0.3", 100),
     "pseudo_boxes.file": Added("0.3", None),
+    "initialization.classifier_epochs": Added("0.3", None),
     "initialization.augmentation": Added("0.3", "none"),
     **{
         f"{stage}.{name}": Added("0.3", before)
@@ -90,6 +93,10 @@ ADDED: dict[str, Added] = {
             "clip": None,
         }.items()
     },
+    "regressor.head": Added("0.3", "pooled"),
+    "regressor.maps": Added("0.3", "coarse"),
+    "regressor.omit": Added("0.3", 0),
+    "regressor.frozen": Added("0.3", False),
     "classes_from": Added("0.3", "momentum"),
     "confidence.score": Added("0.3", "max_softmax"),
     "confidence.keep": Added("0.3", None),
@@ -295,7 +302,7 @@ def reference_key(config: TrialConfig, method: str) -> dict[str, Any]:
     return {
         "result_version": RESULT_VERSION,
         "reference": method,
-        **{name: form[name] for name in OF_REFERENCES},
+        **{name: form[name] for name in OF_REFERENCES if name in form},
         "weights": {"regressor": form["weights"][first_weights(config)]},
         "initialization": stage,
         "evaluation": {"batch_size": form["evaluation"]["batch_size"]},

@@ -48,7 +48,7 @@ class Networks:
 def make_networks(config: TrialConfig, classes: int) -> Networks:
     """Fresh networks on the CPU with their configured initial weights. ValueError names weights that cannot be had."""
     classifier, slow = make_classifiers(config, classes)
-    regressor = _drawn_regressor(config)
+    regressor = drawn_regressor(config)
     if config.weights.regressor == "classifier":
         copy_shared_blocks(classifier, regressor)
     else:
@@ -90,7 +90,7 @@ def trained_networks(config: TrialConfig, classes: int, weights: dict[str, Any])
     if config.classes_from == "classifier":
         judge = stored_classifier(config, classes, weights["classifier"])
     with torch.device("meta"):
-        regressor = _drawn_regressor(config)
+        regressor = drawn_regressor(config)
     return Networks(judge, momentum_network, _with_weights(regressor, weights["regressor"]), judge)
 
 
@@ -119,8 +119,10 @@ def drawn_classifier(config: TrialConfig, classes: int) -> BapClassifier:
     )
 
 
-def _drawn_regressor(config: TrialConfig) -> BoxRegressor:
-    return make_regressor(config.backbone, config.box_format, named_seed(config.seed, "regressor weights"))
+def drawn_regressor(config: TrialConfig) -> BoxRegressor:
+    """A regressor on the CPU with weights that are drawn by the trial's seed."""
+    seed = named_seed(config.seed, "regressor weights")
+    return make_regressor(config.backbone, config.box_format, seed, config.regressor.design, config.view.crop)
 
 
 def _slow_copy(classifier: BapClassifier) -> BapClassifier:
@@ -159,6 +161,10 @@ class Initialization:
     def _regressor_learns(self) -> bool:
         return self.epoch >= self.config.initialization.regressor_start
 
+    @property
+    def _classifier_learns(self) -> bool:
+        return self.epoch < self.config.initialization.classifying
+
     def train_epoch(self, source: ImageSource, workers: int) -> dict[str, float]:
         """Trains one more epoch on ``source``; gives the mean losses of Eq. 1-3 and the running classification
         accuracy.
@@ -171,7 +177,8 @@ class Initialization:
         order, batch_size = epoch_order(len(source), stage.batch_size, self.generators["order"])
         batches = source.batches(order, batch_size, drop_last=True, workers=workers)
         metrics = run_epoch(batches, self._step, LOSSES, STAGE, self.epoch + 1)
-        self.classifier_descent.end_epoch()
+        if self._classifier_learns:
+            self.classifier_descent.end_epoch()
         if self._regressor_learns:
             self.regressor_descent.end_epoch()
         self.epoch += 1
@@ -193,11 +200,16 @@ class Initialization:
             of_images = self.train_boxes[places.to(self.device, non_blocking=True)]
             fixed = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
         with autocast(self.config.compute, self.device):
-            values = stage_losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
+            values = (
+                stage_losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
+                if self._classifier_learns
+                else regressor_losses(self.networks, views, labels, self.config, fixed, strong)
+            )
         self.classifier_descent.optimizer.zero_grad(set_to_none=True)
         self.regressor_descent.optimizer.zero_grad(set_to_none=True)
         values[0].backward()  # type: ignore[no-untyped-call]
-        self.classifier_descent.step()
+        if self._classifier_learns:
+            self.classifier_descent.step()
         if self._regressor_learns:
             self.regressor_descent.step()
         return values.detach()
@@ -259,6 +271,25 @@ def stage_losses(
         loss_reg = loss_cls.new_zeros(())
     total = losses.initialization_loss(loss_cls, loss_reg, config.alpha)
     return torch.stack([total, loss_cls, loss_reg, accuracy])
+
+
+def regressor_losses(
+    networks: Networks,
+    views: Tensor,
+    labels: Tensor,
+    config: TrialConfig,
+    fixed: Tensor | None = None,
+    strong: StrongDraw | None = None,
+) -> Tensor:
+    """As :func:`stage_losses` where the classifier learns no more: Eq. 1 counts 0, and of a fixed source no other
+    network is asked.
+    """
+    if fixed is None:
+        with torch.no_grad():
+            fixed = live_boxes(config, networks.momentum, views, labels).boxes
+    loss_reg = regressor_loss(networks.regressor, views, fixed, config.box_format, strong)
+    none = loss_reg.new_zeros(())
+    return torch.stack([losses.initialization_loss(none, loss_reg, config.alpha), none, loss_reg, none])
 
 
 def classifier_losses(

@@ -102,7 +102,7 @@ class OutOfFold:
     def __init__(self, config: TrialConfig, material: Material) -> None:
         self.config, self.material, self.device = config, material, material.runtime.device
         self.folds = fold_of(material.train.labels, config.confidence.folds, config.seed)
-        self.epoch, self.epochs = 0, config.confidence.folds * config.initialization.epochs
+        self.epoch, self.epochs = 0, config.confidence.folds * config.initialization.classifying
         self.judges: dict[str, dict[str, Tensor]] = {}
         """State dicts of those that are done, on the CPU, by the fold that they have not seen."""
         self._begin()
@@ -110,7 +110,7 @@ class OutOfFold:
     @property
     def fold(self) -> int:
         """The one that the next epoch leaves out."""
-        return self.epoch // self.config.initialization.epochs
+        return self.epoch // self.config.initialization.classifying
 
     def _begin(self) -> None:
         """A fresh classifier for the fold whose turn it is."""
@@ -127,7 +127,7 @@ class OutOfFold:
         running classification accuracy.
         """
         stage, fold = self.config.initialization, self.fold
-        if self.epoch and self.epoch % stage.epochs == 0:
+        if self.epoch and self.epoch % stage.classifying == 0:
             self._begin()
         self.descent.classifier.train()
         seen = (self.folds != fold).nonzero()[:, 0]
@@ -137,7 +137,7 @@ class OutOfFold:
         metrics = run_epoch(batches, self._step, LOSSES, self.name, self.epoch + 1)
         self.descent.end_epoch()
         self.epoch += 1
-        if self.epoch % stage.epochs == 0:
+        if self.epoch % stage.classifying == 0:
             judge = judge_of(self.config, self.descent.classifier, self.descent.momentum_network)
             self.judges[str(fold)] = {name: value.cpu() for name, value in judge.state_dict().items()}
         return metrics

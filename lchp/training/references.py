@@ -19,17 +19,16 @@ from torch import Tensor
 
 from lchp.method import augmentation
 from lchp.method.boxes import area
-from lchp.method.networks import make_regressor
 from lchp.store.datasets import keep_list
 from lchp.store.folder import StageFolder
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured, true_boxes_of
 from lchp.training.identity import first_weights
-from lchp.training.initialization import regressor_loss
+from lchp.training.initialization import drawn_regressor, regressor_loss
 from lchp.training.loop import autocast, place, run_epoch
 from lchp.training.material import Material, Runtime, Split
-from lchp.training.seeds import named_generator, named_seed
+from lchp.training.seeds import named_generator
 from lchp.training.stages import (
     EpochReport,
     Say,
@@ -89,9 +88,7 @@ class Reference:
         self.boxes = largest_boxes(self.split).to(self.device)
         stage, role = config.initialization, first_weights(config)
         self.epoch, self.epochs = 0, stage.epochs
-        self.regressor = make_regressor(
-            config.backbone, config.box_format, named_seed(config.seed, "regressor weights")
-        )
+        self.regressor = drawn_regressor(config)
         load_trunk_weights(self.regressor.trunk, config.backbone, getattr(config.weights, role), f"weights.{role}")
         place(self.regressor, config.compute, self.device)
         self.descent = RegressorDescent(self.regressor, stage.regressor_rate, stage.epochs, stage.optimizer, stage)

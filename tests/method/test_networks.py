@@ -214,6 +214,45 @@ def test_regressor_at_the_paper_rates_comes_back_from_the_whole_view() -> None:
     assert extreme < 1, "the outputs swing"
 
 
+@pytest.mark.parametrize(("maps", "omit"), [("coarse", 0), ("fine", 0), ("fine", 1)])
+def test_regressor_of_profiles_sees_the_means_of_rows_and_columns(maps: Any, omit: int) -> None:
+    design = networks.RegressorDesign("profiles", maps, omit)
+    regressor = networks.make_regressor("small_cnn", "corners", 0, design, view=96).eval()
+    seen: list[Tensor] = []
+    regressor.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    cells = {"coarse": 3, "fine": 12}[maps]
+    with torch.no_grad():
+        raw = regressor(_images())
+        made = nn.Sequential(*list(regressor.trunk)[: len(regressor.trunk) - omit])(_images())
+        assert regressor.profiles is not None
+        for layer in regressor.profiles:
+            made = layer(made)
+    assert torch.equal(raw, torch.tensor([[0.25, 0.25, 0.75, 0.75]]).expand(2, 4))
+    places = made.double().numpy()
+    assert places.shape == (2, 32, cells, cells)
+    profiles = np.concatenate([places.mean(2), places.mean(3)], 2).reshape(2, -1)
+    centred = profiles - profiles.mean(1, keepdims=True)
+    expected = centred / np.sqrt(centred.var(1, keepdims=True) + 1e-5) / profiles.shape[1] ** 0.5 * networks.HEAD_GAIN
+    np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-5)
+
+
+def test_regressor_frozen_trains_its_head_alone_and_keeps_the_trunks_statistics() -> None:
+    design = networks.RegressorDesign("profiles", frozen=True)
+    regressor = networks.make_regressor("small_cnn", "corners", 0, design, view=96)
+    before = {key: value.clone() for key, value in regressor.state_dict().items()}
+    optimizer = torch.optim.SGD(regressor.parameters(), lr=2e-3, momentum=0.9, weight_decay=1e-5)
+    for _ in range(2):
+        loss = regressor.train()(_images()).square().sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    moved = {key.split(".")[0] for key, value in regressor.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {"profiles", "head"}
+    assert not regressor.trunk.training
+    assert regressor.profiles is not None
+    assert regressor.profiles.training
+
+
 def test_networks_under_bfloat16_autocast_answer_in_float32() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output, raw = _classifier()(_images()), _regressor()(_images())

@@ -84,6 +84,10 @@ def test_augmentation_that_is_none_is_refused(written: Any) -> None:
             "initialization.regressor_start 2 leaves the regressor no epoch of initialization.epochs 2",
         ),
         (
+            {"initialization": {"epochs": 9, "classifier_epochs": 2, "regressor_start": 3}},
+            "initialization.regressor_start 3 is after the last of initialization.classifier_epochs 2; nothing learns",
+        ),
+        (
             {"view": {"resize": 72, "crop": 64}},
             "a view of 64 px is too small for inception_v3, which needs at least 75 px: enlarge view.crop",
         ),

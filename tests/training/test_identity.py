@@ -42,6 +42,7 @@ OTHER: dict[str, Any] = {
     "backbone": "mobilenet_v2",
     "classifier": "resnet50",
     "box_format": "centre_size",
+    "regressor": {"head": "profiles"},
     "classes_from": "classifier",
     "weights": {"regressor": "classifier"},
     "split": {"seed": 1},

@@ -254,6 +254,29 @@ def test_train_epoch_before_the_regressor_starts_leaves_it_and_then_gives_it_the
         torch.testing.assert_close(started[name], learned[name], rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize("source", ["mask", "file"])
+def test_step_after_the_classifiers_epochs_moves_the_regressor_alone_as_before(source: str) -> None:
+    class Given:
+        train = torch.rand(8, 4, generator=torch.Generator().manual_seed(3))
+
+    rest = {"epochs": 3, "classifier_epochs": 2, "regressor_start": 1}
+    config = config_of(initialization=rest, pseudo_boxes={"source": source, "file": "boxes.csv"})
+    fixed: Any = Given() if source == "file" else None
+    learning, resting = (Initialization(config, CLASSES, "cpu", fixed) for _ in range(2))
+    learning.epoch, resting.epoch = 1, 2
+    before = copy.deepcopy(resting.networks)
+    both, alone = (stage._step(*batch(0)) for stage in (learning, resting))
+    assert same_tensors(dict(before.classifier.state_dict()), dict(resting.networks.classifier.state_dict()))
+    assert same_tensors(dict(before.momentum.state_dict()), dict(resting.networks.momentum.state_dict()))
+    assert not same_tensors(dict(before.classifier.state_dict()), dict(learning.networks.classifier.state_dict()))
+    assert both[2] == alone[2]
+    assert alone[[1, 3]].tolist() == [0, 0]
+    assert alone[0] == pytest.approx(config.alpha * float(alone[2]), rel=1e-6)
+    weights = [dict(stage.networks.regressor.state_dict()) for stage in (learning, resting)]
+    assert same_tensors(*weights)
+    assert not same_tensors(weights[0], dict(before.regressor.state_dict()))
+
+
 def test_state_holds_everything_the_next_epoch_depends_on() -> None:
     config = config_of(initialization={"attention_maps": 4, "epochs": 3})
     stage = Initialization(config, CLASSES, "cpu")

@@ -205,6 +205,7 @@ APART: list[dict[str, Any]] = [
     {"alpha": 2.0},
     {"backbone": "mobilenet_v2"},
     {"box_format": "centre_size"},
+    {"regressor": {"frozen": True}},
     {"view": {"flip": 0.0}},
     {"split": {"seed": 3}},
     {"initialization": {"regressor_rate": 0.5}},

@@ -360,6 +360,7 @@ def test_trial_of_every_teacher_and_backend_trains(
     "changes",
     [
         {"box_format": "centre_size"},
+        {"regressor": {"head": "profiles", "maps": "fine", "omit": 1, "frozen": True}},
         {"pseudo_boxes": {"maps": "attention"}},
         {"pseudo_boxes": {"normalization": "max"}},
         {"view": {"evaluation": "centre_crop"}},

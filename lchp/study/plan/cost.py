@@ -98,8 +98,14 @@ def cost_of(
 
 def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
     """One forward pass of classifier and regressor on one image of this configuration."""
-    area = (config.view.crop / 448) ** 2
-    return NETWORKS[config.classifier].classifier.gflop * area, NETWORKS[config.backbone].regressor.gflop * area
+    area, backbone = (config.view.crop / 448) ** 2, NETWORKS[config.backbone]
+    regressor = backbone.regressor if config.regressor.maps == "coarse" else backbone.classifier
+    return NETWORKS[config.classifier].classifier.gflop * area, regressor.gflop * area
+
+
+def _learning(config: TrialConfig) -> float:
+    """Forward passes that a step of the regressor costs as much as; a frozen trunk has no gradient."""
+    return 1 if config.regressor.frozen else TRAINING
 
 
 def _splits(config: TrialConfig, images: Counts) -> tuple[int, int]:
@@ -129,8 +135,8 @@ def _initialization_gflop(config: TrialConfig, images: Counts) -> float:
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
     stage = config.initialization
-    learning = stage.epochs * _classifier_step_gflop(config)
-    boxes = (stage.epochs - stage.regressor_start) * TRAINING * regressor
+    learning = stage.classifying * _classifier_step_gflop(config)
+    boxes = (stage.epochs - stage.regressor_start) * _learning(config) * regressor
     checks = val * (stage.epochs // config.evaluation.every) * (3 * classifier + regressor)
     return train * (learning + boxes) + checks
 
@@ -147,7 +153,7 @@ def _out_of_fold_gflop(config: TrialConfig, images: Counts) -> float:
     if not config.confidence.out_of_fold:
         return 0.0
     folds, (train, val) = config.confidence.folds, _splits(config, images)
-    learning = (folds - 1) * train * config.initialization.epochs * _classifier_step_gflop(config)
+    learning = (folds - 1) * train * config.initialization.classifying * _classifier_step_gflop(config)
     return learning + folds * val * _networks_gflop(config)[0]
 
 
@@ -156,7 +162,7 @@ def _refinement_gflop(config: TrialConfig, images: Counts) -> float:
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
     checks = val * (config.refinement.epochs // config.evaluation.every) * (classifier + regressor)
-    return train * config.refinement.epochs * (_score_gflop(config) + (1 + TRAINING) * regressor) + checks
+    return train * config.refinement.epochs * (_score_gflop(config) + (1 + _learning(config)) * regressor) + checks
 
 
 def _score_gflop(config: TrialConfig) -> float:
@@ -174,7 +180,7 @@ def _reference_gflop(config: TrialConfig, images: Counts) -> float:
     """The regressor alone, in every epoch of an initialization, and on test and val at the end."""
     _, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
-    return (train * config.initialization.epochs * TRAINING + images.test + val) * regressor
+    return (train * config.initialization.epochs * _learning(config) + images.test + val) * regressor
 
 
 def _evaluation_gflop(config: TrialConfig, images: Counts) -> float:
