@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -293,21 +294,41 @@ def reproduce(
 @app.command()
 @TRACKING
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
-def ui(tracking_uri: str | None, port: int) -> int:
-    """Open the MLflow UI of the store on 127.0.0.1 until Ctrl-C."""
-    from lchp.tracking.address import require_runs, resolved
-    from lchp.tracking.ui import require_free, require_server, serve
+@click.option("--open", "opened", is_flag=True, help="Open a browser there.")
+@click.argument("study", required=False)
+def ui(study: str | None, tracking_uri: str | None, port: int, opened: bool) -> int:
+    """Serve the MLflow UI of the store on 127.0.0.1 until Ctrl-C, and say where the trials of STUDY, a name, or of
+    every study are.
+    """
+    from lchp.tracking.address import require_runs, resolved, shown
+    from lchp.tracking.ui import address_of, require_free, require_server, serve
 
     with refusing():
         uri = resolved(tracking_uri, Path.cwd())
         require_free(uri, port)
         require_server(uri)
         require_runs(uri)
+        click.echo(f"opening {shown(uri)} (some seconds)")
 
         from lchp.tracking.store import open_store
+        from lchp.tracking.views import runs_tables
 
         store = open_store(tracking_uri, Path.cwd())
-    return serve(store, port)
+        server = address_of(store, port)
+        tables = runs_tables(store, server)
+        if study is not None and study not in tables:
+            known = ", ".join(sorted(tables)) or "another store with --tracking-uri"
+            raise ValueError(f"{shown(uri)} holds no study {study!r}: choose {known}")
+
+    def ready() -> None:
+        click.echo(f"MLflow UI of {shown(store)}: {server} (Ctrl-C ends it)")
+        for name, address in tables.items():
+            if study in (None, name):
+                click.echo(f"{name}: {address}")
+        if opened:
+            webbrowser.open(tables.get(study, server) if study else server)
+
+    return serve(store, port, ready)
 
 
 def run(arguments: Sequence[str]) -> int:

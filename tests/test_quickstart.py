@@ -54,9 +54,10 @@ def test_quickstart_shrunk_runs_to_its_tables(folder: Path) -> None:
 
 @dataclass
 class Served:
-    """A running ``lchp ui``: its address, and the session of the server that it started."""
+    """A running ``lchp ui``: its address and those of runs tables, and the session of the server that it started."""
 
     address: str
+    tables: dict[str, str]
     port: int
     session: int
     process: subprocess.Popen[str]
@@ -68,7 +69,7 @@ def serving(folder: Path) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = lchp("ui", "--tracking-uri", STORE, "--port", str(port))
+    command = lchp("ui", "quickstart", "--tracking-uri", STORE, "--port", str(port))
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
@@ -77,7 +78,9 @@ def serving(folder: Path) -> Iterator[Served]:
             )
             assert address is not None
             (server,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            yield Served(address.group(), port, int(server), process)
+            yield Served(
+                address.group(), dict([process.stdout.readline().strip().split(": ", 1)]), port, int(server), process
+            )
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
@@ -119,6 +122,17 @@ def see_nested_runs(page: Page, runs: str, names: list[str]) -> None:
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible(timeout=PATIENCE)
 
 
+def see_saved_view(page: Page, address: str, names: list[str]) -> None:
+    """The address that ``lchp ui`` prints shows the trials side by side, with what they reached, and nothing else."""
+    page.goto(address)
+    for name in names:
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_role("link", name=f"initialization {name}", exact=True)).to_have_count(0)
+    # Columns that lie beyond the edge of the window are not in the page.
+    for column in ("seed", "lchp_r/test/gt_known", "lchp_i/test/gt_known"):
+        expect(page.get_by_role("columnheader", name=column).first).to_be_visible(timeout=PATIENCE)
+
+
 def see_picture(page: Page, run: str, width: int) -> None:
     """The run's predictions are shown as an image that has really loaded."""
     page.goto(f"{run}/artifacts/predictions.png")
@@ -144,12 +158,15 @@ def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder
     with serving(folder) as served:
         assert members(served.session)
         experiments = f"{served.address}/#/experiments/{experiment.experiment_id}/runs"
+        assert served.tables["quickstart"] == f"{experiments}?viewStateShareKey=trials"
         with browsing() as page:
             see_nested_runs(page, experiments, names)
             page.screenshot(path=tmp_path / "runs.png")
             for name in names:
                 see_picture(page, f"{experiments}/{runs[name]}", width)
                 page.screenshot(path=tmp_path / f"{name}.png")
+            see_saved_view(page, served.tables["quickstart"], names)
+            page.screenshot(path=tmp_path / "view.png")
     assert served.process.returncode == 0
     assert members(served.session) == []
     with pytest.raises(ConnectionRefusedError):

@@ -38,6 +38,8 @@ COUNTS_TAG = "lchp.counts"
 STOPPED_TAG = "lchp.stopped"
 """Why a study's search made fewer suggestions than it may; absent where it did not."""
 PARENT_TAG = "mlflow.parentRunId"
+DESCRIPTION_TAG = "mlflow.note.content"
+"""What MLflow shows as a run's description, in Markdown."""
 LISTS = "datasets"
 """The folder of a study's artifacts that holds the lists of its images (``lchp.store.datasets``)."""
 

@@ -11,6 +11,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from tempfile import TemporaryFile
 
 from lchp.surroundings import unproxied
 from lchp.tracking.address import is_server, obstacles, shown, sqlite_file
@@ -81,17 +83,23 @@ def require_server(uri: str) -> None:
         raise ValueError(told[0])
 
 
-def serve(uri: str, port: int) -> int:
-    """Serve the MLflow UI of the store at ``uri`` on 127.0.0.1 until Ctrl-C or SIGTERM; print its address.
+def address_of(uri: str, port: int) -> str:
+    """Where the UI of the store at ``uri`` is, or will be."""
+    return shown(uri) if is_server(uri) else f"http://{_HOST}:{port}"
 
-    For a store that is itself a server, print that server's address and return. Call it from the main thread, where
-    signals arrive, after :func:`require_free`.
+
+def serve(uri: str, port: int, ready: Callable[[], None]) -> int:
+    """Serve the MLflow UI of the store at ``uri`` on 127.0.0.1 until Ctrl-C or SIGTERM; ``ready`` is called when it
+    answers.
+
+    A store that is itself a server has its own UI: nothing is served. Call it from the main thread, where signals
+    arrive, after :func:`require_free`. What MLflow says is shown where it ends by itself.
 
     Returns:
         0 after a clean stop, else 1.
     """
     if is_server(uri):
-        print(f"the runs are kept by a server that has its own UI: {shown(uri)}", flush=True)
+        ready()
         return 0
     stopped = threading.Event()
     before = {
@@ -101,27 +109,38 @@ def serve(uri: str, port: int) -> int:
     database = sqlite_file(uri)
     # Nothing of a study needs MLflow's job queue, and it would start helper processes.
     environment = {**os.environ, **unproxied(os.environ), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(
-        _command(uri, port), cwd=database.parent if database else None, env=environment, start_new_session=True
-    )
-    try:
-        _watch(server, uri, port, stopped)
-    finally:
-        _stop(server)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with TemporaryFile() as said:
+        server = subprocess.Popen(
+            _command(uri, port),
+            cwd=database.parent if database else None,
+            env=environment,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            _watch(server, port, stopped, ready)
+        finally:
+            _stop(server)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if not stopped.is_set():
+            said.seek(0)
+            print(said.read().decode(errors="replace"), end="", file=sys.stderr, flush=True)
     return 0 if stopped.is_set() else 1
 
 
-def _watch(server: subprocess.Popen[bytes], uri: str, port: int, stopped: threading.Event) -> None:
-    """Say when the server answers; wait until it ends, is to be stopped, or has not answered for too long."""
+def _watch(server: subprocess.Popen[bytes], port: int, stopped: threading.Event, ready: Callable[[], None]) -> None:
+    """Call ``ready`` when the server answers; wait until it ends, is to be stopped, or has not answered for too
+    long.
+    """
     address = f"http://{_HOST}:{port}"
     until = time.monotonic() + _START_SECONDS
     answered = False
     while not stopped.is_set() and server.poll() is None:
         if not answered and _answers(address):
             answered = True
-            print(f"MLflow UI of {shown(uri)}: {address} (Ctrl-C ends it)", flush=True)
+            ready()
         if not answered and time.monotonic() > until:
             print(f"the MLflow UI did not answer within {_START_SECONDS:.0f} s", file=sys.stderr, flush=True)
             return

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lchp.tracking.ui import require_free, serve
+from lchp.cli import run
+from lchp.tracking.store import ensure_experiment
+from lchp.tracking.ui import address_of, require_free, serve
 
 
 def _free_port() -> int:
@@ -42,23 +44,39 @@ def test_require_free_taken_port_is_refused(store: str) -> None:
             require_free(store, port)
 
 
-def test_serve_store_on_a_server_prints_its_address(capsys: pytest.CaptureFixture[str]) -> None:
-    assert serve("http://me:secret@tracking.example:5000", 5000) == 0
-    printed = capsys.readouterr().out
-    assert "http://***@tracking.example:5000" in printed
-    assert "secret" not in printed
+def test_serve_store_on_a_server_is_ready_at_its_address() -> None:
+    told: list[str] = []
+    uri = "http://me:secret@tracking.example:5000"
+    assert serve(uri, 5000, lambda: told.append("ready")) == 0
+    assert told == ["ready"]
+    assert address_of(uri, 5000) == "http://***@tracking.example:5000"
+
+
+def test_serve_shows_what_mlflow_said_where_it_ends_by_itself(
+    store: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    command = [sys.executable, "-c", "print('a port is taken')"]
+    monkeypatch.setattr("lchp.tracking.ui._command", lambda *_: command)
+    assert serve(store, _free_port(), lambda: told.append("ready")) == 1
+    assert told == []
+    assert capfd.readouterr() == ("", "a port is taken\n")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
 def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store: str) -> None:
     port = _free_port()
-    code = f"import sys; from lchp.tracking.ui import serve; sys.exit(serve({store!r}, {port}))"
+    code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"
     # A proxy where nobody answers: loopback is never asked through one.
     environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     environment["http_proxy"] = f"http://127.0.0.1:{_free_port()}"
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", code, "ui", "--tracking-uri", store, "--port", str(port)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("opening sqlite:///")
         line = next(line for line in process.stdout if "MLflow UI" in line)
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         inherited = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
@@ -66,8 +84,19 @@ def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store:
             assert page.status == 200
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(30) == 0
+        assert process.stderr.read() == "", "what MLflow and Starlette warn of says nothing about a study"
     assert f"http://127.0.0.1:{port}" in line
     assert b"no_proxy=127.0.0.1,localhost,::1" in inherited
     assert _session_members(int(child)) == []
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
+
+
+def test_ui_of_a_study_that_the_store_does_not_hold_is_refused_with_those_it_does(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ensure_experiment(store, "kept")
+    assert run(["ui", "lost", "--tracking-uri", store, "--port", str(_free_port())]) == 2
+    said = capsys.readouterr().err
+    assert "holds no study 'lost': choose " in said
+    assert "kept" in said

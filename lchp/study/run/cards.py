@@ -50,6 +50,10 @@ class Card:
     """Names of the study's files that go with its run."""
     lists: Sequence[str] = ()
     """Names of the lists of its images in the store."""
+    view: Mapping[str, Sequence[str]] | None = None
+    """Of the study's own run: the ``parameters`` and ``metrics`` that its trials are read by, the first metric above
+    all.
+    """
     started: int = field(default_factory=now)
     """Milliseconds since 1970."""
     ended: int | None = None

@@ -53,12 +53,12 @@ class Recorder:
         self._initialized: set[str] = set()
         """The places of initializations whose runs are finished."""
 
-    def begin(self, name: str, params: Mapping[str, Any]) -> None:
-        """Open the study's own run, which holds the lists of the images of its datasets."""
+    def begin(self, name: str, params: Mapping[str, Any], view: Mapping[str, Sequence[str]]) -> None:
+        """Open the study's own run, which holds the lists of the images of its datasets; ``view`` as a card has it."""
         key = self.writer.scribe.parent
         lists = [file.relative_to(self.store).as_posix() for file in self.materials.lists()]
         card = self._card(key) or Card(key, name, params, {})
-        self._write(replace(card.running(), lists=lists, tags={**card.tags, KIND_TAG: STUDY}))
+        self._write(replace(card.running(), lists=lists, view=view, tags={**card.tags, KIND_TAG: STUDY}))
 
     def leave(self, entries: Iterable[Entry]) -> None:
         """End what runs that a killed process left of trials which the study has no more."""

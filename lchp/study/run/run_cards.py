@@ -10,10 +10,11 @@ from pathlib import Path
 
 from lchp.study.run.cards import Card
 from lchp.study.run.ledger import Entry
+from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial, trial_name
 from lchp.training.identity import REFINEMENT_ONLY, initialization_key, reference_key, without_paths
 from lchp.training.material import Material
-from lchp.vocabulary import INITIALIZATION, METHODS
+from lchp.vocabulary import GT_KNOWN, INITIALIZATION, MEAN_IOU, METHODS, TEST, TOP1_LOC, VAL, Score, predicting
 
 KIND_TAG = "lchp.kind"
 """The tag that says what a run is of: ``study``, ``trial``, ``initialization`` or ``reference``."""
@@ -32,6 +33,19 @@ REFERENCE_TAG = "lchp.reference"
 def weight_tags(material: Material) -> dict[str, str]:
     """The tags that say which weight files a trial started from."""
     return {f"{WEIGHTS_TAG}{role}": digest for role, digest in material.given_digests.items() if digest is not None}
+
+
+def trials_view(study: Study) -> dict[str, list[str]]:
+    """What the trials of a study are read by in the runs table: what varies, and how good the boxes of every method
+    are; of a search its objective above all.
+    """
+    split = VAL if study.search else TEST
+    methods = list(reversed(list(predicting())))
+    scores = [Score(method, split, GT_KNOWN) for method in methods]
+    scores += [Score(methods[0], split, metric) for metric in (MEAN_IOU, TOP1_LOC)]
+    metrics = [*([study.search.objective.key] if study.search else []), *(score.key for score in scores)]
+    parameters = [*study.varied, *(["seed"] if len(study.seeds) > 1 else [])]
+    return {"parameters": parameters, "metrics": [*dict.fromkeys(metrics), "cost/seconds"]}
 
 
 def trial_card(trial: ResolvedTrial, entry: Entry, material: Material) -> Card:

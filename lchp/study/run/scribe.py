@@ -15,7 +15,7 @@ from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.cards import Card, Cards, State
 from lchp.study.run.ledger import GONE
-from lchp.study.run.run_cards import INITIALIZATION_TAG, KIND_TAG, REFERENCE_TAG
+from lchp.study.run.run_cards import INITIALIZATION_TAG, KIND_TAG, REFERENCE_TAG, TRIAL
 from lchp.tracking.runs import (
     COUNTS_TAG,
     PARENT_TAG,
@@ -32,6 +32,7 @@ from lchp.tracking.runs import (
     stop_run,
 )
 from lchp.tracking.store import ensure_experiment
+from lchp.tracking.views import keep_view
 from lchp.vocabulary import INITIALIZATION
 
 INITIALIZATION_RUN_TAG = "lchp.initialization_run"
@@ -102,6 +103,9 @@ class Scribe:
     def _own(self, card: Card, before: _Written | None) -> _Written:
         """The study's run, with its tables and the lists of its images."""
         written = self._opened(card, before, None)
+        if before is None and card.view is not None:
+            assert self._experiment is not None, "a run lies in an experiment"
+            keep_view(self.uri, self._experiment, f"tags.`{KIND_TAG}` = '{TRIAL}'", **card.view)
         if before is None:
             keep_lists(self.uri, written.run_id, [self.store / name for name in card.lists])
         set_tags(self.uri, written.run_id, card.tags)

@@ -9,6 +9,7 @@ from pathlib import Path
 from lchp.data.files import write_json, write_text
 from lchp.errors import refusing
 from lchp.reporting.tables import Table
+from lchp.reporting.writing import to_markdown
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
@@ -19,13 +20,14 @@ from lchp.study.run.ownership import alone, claim, require_continuable
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
 from lchp.study.run.results import as_text, make_tables, run_or_key
+from lchp.study.run.run_cards import trials_view
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
 from lchp.study.run.warm_start import Earlier, earlier_trials, require_earlier
 from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
-from lchp.tracking.runs import COUNTS_TAG, STOPPED_TAG, WARNINGS_TAG
+from lchp.tracking.runs import COUNTS_TAG, DESCRIPTION_TAG, STOPPED_TAG, WARNINGS_TAG
 from lchp.tracking.store import ensure_experiment, impatient, open_store
 
 
@@ -63,7 +65,7 @@ def run_study(
             recorder = Recorder(materials, writer, Ledger(folder), study.count, log.say, study.references)
             with _true_states(recorder, log):
                 shown = {"study": study.name, "question": study.question or "", "trials": study.count}
-                recorder.begin(study.name, shown)
+                recorder.begin(study.name, shown, trials_view(study))
                 recorder.leave(claimed.gone)
                 if study.search:
                     _search(study, recorder, claimed.entries)
@@ -244,7 +246,7 @@ def _end(study: Study, output: Path, recorder: Recorder) -> int:
         # Trials that were trained now may look other without another number.
         made = make_tables(study, output, redraw=recorder.trained)
         recorder.say(as_text(made, output / study.name))
-        tags = {**_tags(made), STOPPED_TAG: stopped}
+        tags = {**_tags(study, made), STOPPED_TAG: stopped}
         files = [*StudyFolder(output / study.name).tracked(table.spec.name for table in made), *files]
     message = None
     if unfinished:
@@ -256,10 +258,13 @@ def _end(study: Study, output: Path, recorder: Recorder) -> int:
     return 1 if unfinished else 0
 
 
-def _tags(tables: Sequence[Table]) -> dict[str, str | None]:
-    """What the study's MLflow run says of its tables: on how many images and trials they stand, and their warnings."""
+def _tags(study: Study, tables: Sequence[Table]) -> dict[str, str | None]:
+    """What the study's MLflow run says: its question and tables as MLflow's description, on how many images and trials
+    they stand, and their warnings.
+    """
     counts, warnings = (
         "\n".join(dict.fromkeys(line for lines in of_tables for line in lines))
         for of_tables in ([table.counts for table in tables], [table.warnings for table in tables])
     )
-    return {COUNTS_TAG: counts or None, WARNINGS_TAG: warnings or None}
+    described = "\n".join([*([study.question, ""] if study.question else []), *map(to_markdown, tables)])
+    return {DESCRIPTION_TAG: described, COUNTS_TAG: counts or None, WARNINGS_TAG: warnings or None}

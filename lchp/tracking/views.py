@@ -1,0 +1,61 @@
+"""How the MLflow UI shows a study: a saved view of its trials, and the addresses of runs tables.
+
+MLflow opens a runs table with the study's run alone, folded, and with none of the columns that a study is read by. What
+a person sets there instead it keeps, as a saved view, in a tag of the experiment; so does this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from mlflow.entities import ViewType
+
+from lchp.tracking.store import client
+
+TRIALS = "trials"
+"""The key of the saved view, which stands in its address."""
+_VIEW_TAG = "mlflow.sharedViewState."
+_MOST_STUDIES = 1000
+_PIXELS, _MARGIN = 8, 24
+"""The width of a letter of a column's title, and of what is around it."""
+
+
+def keep_view(uri: str, experiment: str, which: str, parameters: Sequence[str], metrics: Sequence[str]) -> None:
+    """Give an experiment (an id) the saved view of its trials, where it does not have it like this.
+
+    It holds the runs that MLflow's filter ``which`` finds, side by side, with these parameters and metrics as columns;
+    those with the highest value of the first metric come first.
+    """
+    found = client(uri).get_experiment(experiment)
+    named = [("params", name) for name in parameters] + [("metrics", name) for name in metrics]
+    columns = {f"{kind}.`{name}`": _PIXELS * len(name) + _MARGIN for kind, name in named}
+    state = {
+        "searchFilter": which,
+        "orderByKey": f"metrics.`{metrics[0]}`",
+        "orderByAsc": False,
+        "selectedColumns": list(columns),
+        "columnOrder": list(columns),
+        "columnWidths": columns,
+    }
+    # The view is as old as the experiment: so the same view is the same text.
+    since = found.creation_time or 0
+    view = {"name": "Trials", "createdAt": since, "updatedAt": since, "state": json.dumps(state)}
+    text = json.dumps(view)
+    if found.tags.get(f"{_VIEW_TAG}{TRIALS}") != text:
+        client(uri).set_experiment_tag(experiment, f"{_VIEW_TAG}{TRIALS}", text)
+
+
+def runs_tables(uri: str, server: str) -> dict[str, str]:
+    """The address of every study's runs table below that of a server, by the study's name, the newest first: in the
+    view of its trials, where it has one.
+    """
+    experiments = client(uri).search_experiments(
+        ViewType.ACTIVE_ONLY, max_results=_MOST_STUDIES, order_by=["last_update_time DESC"]
+    )
+    return {
+        found.name: f"{server.rstrip('/')}/#/experiments/{found.experiment_id}/runs"
+        + (f"?viewStateShareKey={TRIALS}" if f"{_VIEW_TAG}{TRIALS}" in found.tags else "")
+        for found in experiments
+        if found.name != "Default"
+    }
