@@ -26,6 +26,10 @@ class TrialRow:
     folder: Path
     references: tuple[Path, ...] = ()
     """Folders of the references that stand beside it."""
+    cost: float | None = None
+    """GFLOP for each training image, where a search goes by them."""
+    on_front: bool = False
+    """Whether no other trial of such a search is better in one objective and as good in the other."""
 
     @cached_property
     def evidence(self) -> Evidence:

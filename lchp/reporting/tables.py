@@ -9,7 +9,7 @@ Shares are in percent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -256,6 +256,20 @@ def _over_parameters(
     return columns, rows
 
 
+def _with_costs(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[_Row]]:
+    """The table with what its rows cost, and which are on the front of a search that goes by it; else as it is."""
+    if not any(trial.cost is not None for row in rows for trial in row.trials):
+        return columns, rows
+    found = []
+    for row in rows:
+        costs = {trial.cost for trial in row.trials}
+        cost = next(iter(costs)) if len(costs) == 1 else None
+        front = "yes" if any(trial.on_front for trial in row.trials) else "no"
+        found.append(replace(row, cells=(*row.cells, None if cost is None else f"{cost:.4g}", front)))
+    beside = Column("gflop", "GFLOP an image", "label"), Column("front", "Pareto front", "label")
+    return [*columns, *beside], found
+
+
 def _with_warnings(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[tuple[Cell, ...]]]:
     """The table with a last column that says in which rows training degenerated; as it is where it nowhere did."""
     found = [row_warnings(row.trials, row.method) if row.trials else None for row in rows]
@@ -305,7 +319,7 @@ def make_table(
     chosen = _select(spec, trials)
     numbers, notes = _paper(spec, paper)
     make, scores = _over_methods if spec.has_rows_of_methods else _over_parameters, _Scores(frame, spec.split)
-    columns, rows = _with_warnings(*make(spec, chosen, scores, numbers))
+    columns, rows = _with_warnings(*_with_costs(*make(spec, chosen, scores, numbers)))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds"
     if any(isinstance(cell, Summary) and cell.interval for row in rows for cell in row):

@@ -107,6 +107,7 @@ ADDED: dict[str, Added] = {
     "search.pruner": Added("0.3", None),
     "search.warm_start": Added("0.3", []),
     "search.group": Added("0.3", 1),
+    "search.cost": Added("0.3", None),
     **{f"search.stop.{name}": Added("0.3", None) for name in ("hours", "gpu_hours", "patience")},
     "compute.maps_precision": Added("0.3", "bf16", idle=("compute.precision", "fp32")),
 }

@@ -96,6 +96,14 @@ def cost_of(
     return Cost(first + sum(sources.values()), refinement, evaluation, unshared, beside, judges)
 
 
+def gflop_an_image(config: TrialConfig) -> float:
+    """What the training of a trial costs alone, in GFLOP for each training image; what is measured at its end counts
+    with the part that training images have in it.
+    """
+    one = {config.dataset: Counts(1, 0, 0, "one image")}
+    return cost_of([config], [config], [config], one, (), [config] if config.confidence.out_of_fold else ()).total
+
+
 def _networks_gflop(config: TrialConfig) -> tuple[float, float]:
     """One forward pass of classifier and regressor on one image of this configuration."""
     area, backbone = (config.view.crop / 448) ** 2, NETWORKS[config.backbone]

@@ -178,6 +178,8 @@ def as_text(planned: Plan) -> str:
         space = study.search.model_dump(mode="json")["space"]
         lines += [f"  {key}: {json.dumps(values)}" for key, values in space.items()]
         stops = study.search.stop.model_dump(exclude_none=True)
+        if study.search.cost is not None:
+            lines.append("two objectives: ends in a front over cost, GFLOP for each training image")
         if study.search.group > 1:
             lines.append(f"refinements in groups of {study.search.group} over one initialization")
         if stops:

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState
 
 from lchp.data.fingerprint import canonical
@@ -18,7 +18,7 @@ from lchp.errors import Refusal
 from lchp.study.run.cards import now
 from lchp.study.run.optuna_storage import EARLIER, completed, earlier_of, open_search, pruned
 from lchp.study.run.stops import Spending, stop_reason
-from lchp.study.run.suggestions import is_whole, parameter, suggested, values_of
+from lchp.study.run.suggestions import POPULATION, is_whole, parameter, reached_by, suggested, values_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Pruner, Search
 from lchp.study.spec.trials import ResolvedTrial
@@ -30,7 +30,16 @@ def _gaussian(seed: int) -> BaseSampler:
     return GPSampler(seed=seed, warn_independent_sampling=False)
 
 
-_SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler, "gp": _gaussian}
+def _genetic(seed: int) -> BaseSampler:
+    return NSGAIISampler(seed=seed, population_size=POPULATION)
+
+
+_SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "tpe": TPESampler,
+    "random": RandomSampler,
+    "gp": _gaussian,
+    "nsga2": _genetic,
+}
 """CMA-ES is not among them: Optuna keeps its state as a pickle, in a file that people pass on."""
 
 _TRAINED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
@@ -64,7 +73,7 @@ class ContinuedSearch:
         assert study.search is not None, "only a search suggests"
         self.study, self.search, self.refused, self.say = study, study.search, refused, say
         self.spending = Spending.of(folder, study.search.stop)
-        self.stored = open_search(study.name, folder)
+        self.stored = open_search(study.name, folder, self.search.directions)
         self._earlier = len(earlier_of(self.stored))
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.missing = study.suggestions - len(completed(self.stored)) - len(pruned(self.stored))
@@ -228,7 +237,7 @@ class ContinuedSearch:
         reached = self._reached.setdefault(trial.number, [])
         reached.append(objective)
         if len(reached) == self.study.repeats:
-            self.stored.tell(self._asked.pop(trial.number), fmean(reached))
+            self.stored.tell(self._asked.pop(trial.number), reached_by(self.study, trial.varied, fmean(reached)))
 
 
 def _pruner(pruner: Pruner | None) -> BasePruner:

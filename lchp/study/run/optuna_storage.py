@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,11 +58,11 @@ def place_of(folder: Path) -> str:
     return str(StudyFolder(folder).journal) if url is None else f"the search in {shown(url)}"
 
 
-def open_search(name: str, folder: Path) -> OptunaStudy:
-    """The persistent Optuna study of a study's folder, created where there is none."""
+def open_search(name: str, folder: Path, directions: Sequence[str] = ("maximize",)) -> OptunaStudy:
+    """The persistent Optuna study of a study's folder, created with these directions where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage, stored = _storage(folder), _stored_name(name, folder)
-    return optuna.create_study(storage=storage, study_name=stored, direction="maximize", load_if_exists=True)
+    return optuna.create_study(storage=storage, study_name=stored, directions=directions, load_if_exists=True)
 
 
 def set_search_aside(name: str, folder: Path) -> str | None:
@@ -112,5 +113,16 @@ def pruned(study: OptunaStudy) -> list[FrozenTrial]:
 
 
 def best(study: OptunaStudy) -> FrozenTrial | None:
-    """The suggestion with the highest objective, the first of equals; None before any is complete."""
-    return max(completed(study), key=lambda trial: (trial.value, -trial.number), default=None)
+    """The suggestion with the highest first objective, the first of equals; None before any is complete."""
+    return max(completed(study), key=lambda trial: (trial.values[0], -trial.number), default=None)
+
+
+def front(study: OptunaStudy) -> list[FrozenTrial]:
+    """The suggestions of a search for two objectives, the first as large and the second as small as it can be, than
+    which no other is better in one of them and as good in the other; by the second, the first of equals.
+    """
+    found: list[FrozenTrial] = []
+    for trial in sorted(completed(study), key=lambda trial: (trial.values[1], -trial.values[0], trial.number)):
+        if not found or trial.values[0] > found[-1].values[0]:
+            found.append(trial)
+    return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lchp.data.files import write_text
-from lchp.errors import Refusal
+from lchp.data.files import read_json, write_text
+from lchp.errors import Refusal, refusing
 from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.reporting.tables import Table, TableSpec
@@ -50,16 +50,21 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     if lines:
         raise Refusal("\n".join(lines))
     rows, unfinished, whole = [], [], {entry.folder for entry in finished(entries, study.repeats)}
+    costs, front = _costs(study, folder)
     for entry in entries:
         if entry.folder in whole:
             references = tuple(store / place for place in entry.references.values())
-            rows.append(TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references))
+            cost, on_front = costs.get(str(entry.number)), entry.number in front
+            rows.append(
+                TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references, cost, on_front)
+            )
         elif entry.state != "pruned":
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
     pruned = sum(entry.state == "pruned" for entry in entries)
     stopped = StudyFolder(folder).stopped
-    remarks = [f"The search chooses by {study.search.objective.title}."] if study.search else []
+    beside = " and by cost, GFLOP for each training image" if study.search and study.search.cost else ""
+    remarks = [f"The search chooses by {study.search.objective.title}{beside}."] if study.search else []
     remarks += [stopped.read_text(encoding="utf-8").strip()] if stopped.exists() else []
     missing = range(len(rows) + len(unfinished) + pruned, 0 if stopped.exists() else study.count)
     unfinished += [Unfinished(f"#{number // study.repeats}", {}) for number in missing]
@@ -67,6 +72,18 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
     specs = table_specs(study)
     return build_report(study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw, remarks)
+
+
+def _costs(study: Study, folder: Path) -> tuple[dict[str, float], set[int]]:
+    """Of a search for two objectives the cost of its finished suggestions, in GFLOP a training image, by number, and
+    the numbers of those on the front, as it wrote them at its last end.
+    """
+    file = StudyFolder(folder).best
+    if not (study.search and study.search.cost and file.exists()):
+        return {}, set()
+    with refusing():
+        named = read_json(file, "run the study again, which writes it")
+    return dict(named["gflop"]), {one["number"] for one in named["front"]}
 
 
 def run_or_key(entry: Entry) -> str:

@@ -33,7 +33,15 @@ from lchp.study.run.optuna_storage import (
     set_search_aside,
     storage_url,
 )
-from lchp.study.run.suggestions import complete, distributions, is_whole, values_of
+from lchp.study.run.suggestions import (
+    GENERATION,
+    POPULATION,
+    complete,
+    distributions,
+    is_whole,
+    reached_by,
+    values_of,
+)
 from lchp.study.run.warm_start import Earlier
 from lchp.study.spec.load import Study
 from lchp.training.box_free import stored_objective
@@ -54,11 +62,12 @@ def restored_search(
     made again from them; one that was cut is completed. So is a database that says nothing of the search, or something
     else.
     """
+    assert study.search is not None, "only a search suggests"
     place, journal, objectives = place_of(folder), StudyFolder(folder).journal, _objectives(study, entries, store)
     try:
         if storage_url() is None:
             _cut_tail(journal)
-        stored = open_search(study.name, folder)
+        stored = open_search(study.name, folder, study.search.directions)
         if _is_half_suggested(study, stored):
             stored = _mended(study, stored, folder)
         _contradict(study, stored, entries, objectives)
@@ -69,7 +78,7 @@ def restored_search(
             raise
         reason = str(error) or type(error).__name__
         say(f"{place} is damaged ({reason}): {set_search_aside(study.name, folder)}, made again from the trials")
-        stored = open_search(study.name, folder)
+        stored = open_search(study.name, folder, study.search.directions)
     _begin(stored, study, entries, earlier)
     added = _complete(stored, study, entries, objectives)
     if added:
@@ -127,7 +136,7 @@ def _mended(study: Study, stored: OptunaStudy, folder: Path) -> OptunaStudy:
     assert study.search is not None, "only a search suggests"
     if storage_url() is None:
         _cut_last_suggestion(StudyFolder(folder).journal)
-        return open_search(study.name, folder)
+        return open_search(study.name, folder, study.search.directions)
     last = stored.get_trials(deepcopy=False)[-1]
     stored.sampler = sampler_of(study.search, last.number)
     complete(Trial(stored, last._trial_id), study.search)
@@ -147,7 +156,7 @@ def _contradict(study: Study, stored: OptunaStudy, entries: Sequence[Entry], obj
     for trial in completed(stored):
         if trial.number in objectives:
             suggested = json.loads(canonical(study.suggested(trial.number, values_of(trial.params))[0].varied))
-            if trial.value != objectives[trial.number] or suggested != varied[trial.number]:
+            if trial.values[0] != objectives[trial.number] or suggested != varied[trial.number]:
                 raise ValueError(f"suggestion {trial.number} is not what its trial's files say")
 
 
@@ -164,13 +173,24 @@ def _begin(
         stored.add_trial(_told(study, one.values, one.objective, {EARLIER: one.name}))
 
 
-def _told(study: Study, values: Mapping[str, Any], objective: float, attributes: dict[str, Any]) -> FrozenTrial:
+def _told(
+    study: Study,
+    values: Mapping[str, Any],
+    objective: float,
+    attributes: dict[str, Any],
+    generation: int | None = None,
+) -> FrozenTrial:
     """A complete suggestion; ``values`` are those of all keys."""
     assert study.search is not None, "only a search suggests"
     space = distributions(study.search, values)
     params = {name: values[key] for name, key in zip(space, values_of(space), strict=True)}
     return create_trial(
-        state=TrialState.COMPLETE, params=params, distributions=space, value=objective, user_attrs=attributes
+        state=TrialState.COMPLETE,
+        params=params,
+        distributions=space,
+        values=reached_by(study, values, objective),
+        user_attrs=attributes,
+        system_attrs={} if generation is None else {GENERATION: generation},
     )
 
 
@@ -199,4 +219,5 @@ def _suggestion(study: Study, entry: Entry | None, objective: float | None) -> F
         return create_trial(state=TrialState.PRUNED, params=params, distributions=space)
     if objective is None:
         return create_trial(state=TrialState.RUNNING, params=params, distributions=space)
-    return _told(study, entry.varied, objective, {})
+    generation = entry.number // POPULATION if study.search.sampler == "nsga2" else None
+    return _told(study, entry.varied, objective, {}, generation)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lchp.data.files import write_json, write_text
 from lchp.errors import refusing
 from lchp.reporting.tables import Table
 from lchp.reporting.writing import to_markdown
@@ -19,14 +18,14 @@ from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, claim, require_continuable
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
-from lchp.study.run.results import as_text, make_tables, run_or_key
+from lchp.study.run.results import as_text, make_tables
 from lchp.study.run.run_cards import trials_view
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
 from lchp.study.run.warm_start import Earlier, earlier_trials, require_earlier
 from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
-from lchp.study.spec.trials import ResolvedTrial, suggestion_name
+from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import COUNTS_TAG, DESCRIPTION_TAG, STOPPED_TAG, WARNINGS_TAG
 from lchp.tracking.store import ensure_experiment, impatient, open_store
 
@@ -172,60 +171,12 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
 
 
-def _stopped(study: Study, recorder: Recorder) -> str | None:
-    """Tell and write down why a search has made fewer suggestions than it may; None where it has made all."""
-    if study.search is None:
-        return None
-    from lchp.study.run.optuna_storage import completed, open_search, pruned
-    from lchp.study.run.stops import Spending, stop_reason
+def _ended_search(study: Study, recorder: Recorder) -> tuple[list[Path], str | None]:
+    """The files that name a search's best, and why it made fewer suggestions than it may."""
+    # Optuna takes a second to import, and a grid does without.
+    from lchp.study.run.search_end import name_best, note_stop
 
-    folder = recorder.ledger.folder
-    stored, file = open_search(study.name, folder), StudyFolder(folder).stopped
-    ended = len(completed(stored)) + len(pruned(stored))
-    reason = stop_reason(study, stored, Spending.of(folder, study.search.stop)) if ended < study.suggestions else None
-    if reason is None:
-        file.unlink(missing_ok=True)
-        return None
-    text = f"The search stopped after {ended} of {study.suggestions} suggestions: {reason}."
-    write_text(file, text + "\n")
-    recorder.say(text)
-    return text
-
-
-def _best(study: Study, recorder: Recorder) -> list[Path]:
-    """Name the best trial of a search by val; gives the file."""
-    if study.search is None:
-        return []
-    from lchp.study.run.optuna_storage import EARLIER, best, earlier_of, open_search
-    from lchp.study.run.suggestions import values_of
-
-    folder = recorder.ledger.folder
-    stored = open_search(study.name, folder)
-    chosen = best(stored)
-    if chosen is None:
-        return []
-    entries = [recorder.entry(trial) for trial in study.suggested(chosen.number, values_of(chosen.params))]
-    objective, first = study.search.objective, entries[0]
-    named = {
-        "name": first.name if study.repeats == 1 else suggestion_name(chosen.number, first.varied),
-        "number": chosen.number,
-        "values": values_of(chosen.params),
-        "objective": objective.key,
-        "needs_boxes": objective.needs_boxes,
-        "value": chosen.value,
-        "run_id": run_or_key(first),
-    }
-    if study.repeats > 1:
-        named["run_ids"] = {str(entry.seed): run_or_key(entry) for entry in entries}
-    file = StudyFolder(folder).best
-    write_json(file, named)
-    mean = "" if study.repeats == 1 else f", the mean of {study.repeats} seeds"
-    free = "" if objective.needs_boxes else ", without true boxes"
-    recorder.say(f"best by {objective.key}{free}: {named['name']} with {chosen.value:.4f}{mean}")
-    better = max(earlier_of(stored), key=lambda trial: trial.value, default=chosen)
-    if better.value > chosen.value:
-        recorder.say(f"an earlier study's {better.user_attrs[EARLIER]} had more, {better.value:.4f}")
-    return [file]
+    return name_best(study, recorder), note_stop(study, recorder)
 
 
 def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> None:
@@ -238,7 +189,7 @@ def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> Non
 def _end(study: Study, output: Path, recorder: Recorder) -> int:
     """Tables, the study's own run and the exit code."""
     recorder.settle()
-    files, stopped = _best(study, recorder), _stopped(study, recorder)
+    files, stopped = _ended_search(study, recorder) if study.search else ([], None)
     entries = list(recorder.ledger.entries.values())
     unfinished = [entry for entry in entries if entry.state not in ENDED]
     tags: dict[str, str | None] = {}

@@ -9,7 +9,24 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import Study as OptunaStudy
 from optuna.trial import Trial
 
+from lchp.study.spec.load import Study
 from lchp.study.spec.search import Choice, PerChoice, Range, Search, Values, word
+
+POPULATION = 10
+"""Suggestions of a generation of NSGA-II: as a search has tens of trials, few enough for some generations."""
+GENERATION = "NSGAIISampler:generation"
+"""The attribute in which Optuna keeps the generation of a trial."""
+
+
+def reached_by(study: Study, values: Mapping[str, Any], objective: float) -> list[float]:
+    """What Optuna is told of a suggestion: its objective and, where a search asks for it, its cost."""
+    assert study.search is not None, "only a search suggests"
+    if study.search.cost is None:
+        return [objective]
+    # Networks are known where torch is, which takes seconds.
+    from lchp.study.plan.cost import gflop_an_image
+
+    return [objective, gflop_an_image(study.suggested(0, values)[0].config)]
 
 
 def distributions(search: Search, decided: Mapping[str, Choice]) -> dict[str, BaseDistribution]:

@@ -164,8 +164,10 @@ class Search(Config):
     """An Optuna search over dotted keys of the trial."""
 
     trials: int = Field(ge=1, le=10_000, description="number of suggestions, each trained with every seed")
-    sampler: Literal["tpe", "random", "gp"] = Field(
-        "tpe", description="Optuna's: tree-structured Parzen estimator, at random, or Gaussian process, for few trials"
+    sampler: Literal["tpe", "random", "gp", "nsga2"] = Field(
+        "tpe",
+        description="Optuna's: tree-structured Parzen estimator, at random, Gaussian process, for few trials, or "
+        "NSGA-II, for two objectives",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the sampler")
     space: Space = Field(
@@ -192,6 +194,11 @@ class Search(Config):
         "another tau or augmentation on it is cheap",
     )
     objective: Objective = Objective()
+    cost: Literal["gflop"] | None = Field(
+        None,
+        description="a second objective, as small as it can be: GFLOP of a trial's training for each training image, "
+        "counted from its configuration, so that it is the same on every machine, whoever shares what",
+    )
     stop: Stop = Stop()
     pruner: Pruner | None = Field(None, description="stops suggestions before their end; unset: none is")
 
@@ -202,6 +209,11 @@ class Search(Config):
         if any(isinstance(values, Range) and not values.whole for part in parts for values in part.values()):
             return None
         return sum(math.prod(len(choices(values)) for values in part.values()) for part in parts)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Optuna's, of each objective."""
+        return ("maximize",) if self.cost is None else ("maximize", "minimize")
 
     @property
     def deciding(self) -> tuple[str, ...]:

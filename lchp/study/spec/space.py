@@ -41,7 +41,7 @@ def searched(
         mistakes.append(
             f"{source.place(('split', 'val_per_class'))}: split.val_per_class = 0: a search chooses on val: set it to 5"
         )
-    mistakes += _check_seeds(search, keys, source) + _check_group(search, source)
+    mistakes += _check_seeds(search, keys, source) + _check_group(search, source) + _check_cost(search, source)
     if search.pruner and search.objective.metric in BOX_FREE:
         mistakes.append(
             f"{source.place(('search', 'objective'))}: search.objective.metric = {search.objective.metric}: is "
@@ -89,6 +89,25 @@ def _check_seeds(search: Search, keys: StudyKeys, source: Source) -> list[str]:
             f"{search.trials * len(keys.seeds)} trials: plan at most {MOST_TRIALS}"
         )
     return mistakes
+
+
+def _check_cost(search: Search, source: Source) -> list[str]:
+    """What wants one objective where there are two, or two where there is one."""
+    if search.cost is None:
+        if search.sampler != "nsga2":
+            return []
+        place = source.place(("search", "sampler"))
+        return [f"{place}: search.sampler = nsga2: is for two objectives: add `cost: gflop`, or choose another"]
+    place = f"{source.place(('search', 'cost'))}: search.cost = {search.cost}"
+    one = {
+        "search.pruner judges": search.pruner is not None,
+        "search.stop.patience waits for": search.stop.patience is not None,
+    }
+    return [
+        f"{place}: makes a front of best trials, and {what} a single one: leave one of the two out"
+        for what, asked in one.items()
+        if asked
+    ]
 
 
 def _check_group(search: Search, source: Source) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_make_tables_of_a_stopped_search_count_what_is_not_suggested_yet(tmp_pat
     assert table.counts[-2].startswith("2 of 5 trials; not finished: #2 ")
     assert table.counts[-2].endswith(", #3, #4.")
     assert table.counts[-1] == "The search chooses by GT-Known of LCHP-R on val (with true boxes)."
+
+
+def test_make_tables_of_a_search_for_two_objectives_show_costs_and_front(tmp_path: Path) -> None:
+    study = written.load(tmp_path, SEARCH.replace("trials: 5", "trials: 5, sampler: nsga2, cost: gflop"))
+    output = _write(study, tmp_path, 2)
+    best = {"front": [{"number": 1}], "gflop": {"0": 12.345, "1": 12.345}}
+    (output / study.name / "best.json").write_text(json.dumps(best), encoding="utf-8")
+    (table,) = make_tables(study, output)
+    assert [column.key for column in table.columns[-2:]] == ["gflop", "front"]
+    assert [row[-2:] for row in table.rows] == [("12.35", "yes")]
+    assert table.counts[-1].endswith("(with true boxes) and by cost, GFLOP for each training image.")
+    assert "| 12.35 | yes |" in (output / study.name / "table.md").read_text(encoding="utf-8")
 
 
 def test_make_tables_of_a_search_leave_out_suggestions_of_which_a_seed_is_not_finished(tmp_path: Path) -> None:
