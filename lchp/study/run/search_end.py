@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna.study import Study as OptunaStudy
 
 from lchp.data.files import write_json, write_text
 from lchp.store.study_folder import StudyFolder
 from lchp.study.run.optuna_storage import EARLIER, best, completed, earlier_of, front, open_search, pruned
-from lchp.study.run.recorder import Recorder
 from lchp.study.run.results import run_or_key
 from lchp.study.run.stops import Spending, stop_reason
 from lchp.study.run.suggestions import values_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import suggestion_name
+
+if TYPE_CHECKING:
+    from lchp.study.run.recorder import Recorder
 
 
 def name_best(study: Study, recorder: Recorder) -> list[Path]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,7 @@ from lchp.study.plan.cost import gflop_an_image
 from lchp.study.run.ledger import Entry
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.optuna_storage import completed, front, open_search
+from lchp.study.run.search_end import name_best
 from lchp.study.run.search_repair import restored_search
 from lchp.study.run.suggestions import GENERATION, POPULATION
 from lchp.study.spec.trials import ResolvedTrial
@@ -55,6 +59,25 @@ def test_search_for_two_objectives_tells_the_cost_of_the_configuration_and_knows
     assert found == sorted(
         one for one in every if not any(other != one and other[0] >= one[0] and other[1] <= one[1] for other in every)
     )
+
+
+def test_name_best_of_a_search_for_two_objectives_names_its_front(tmp_path: Path) -> None:
+    trained(tmp_path, 8, 8)
+    study, said = search(tmp_path).study, list[str]()
+
+    def entry(trial: ResolvedTrial) -> Entry:
+        return Entry(trial.name, 0, trial.varied, f"trial/{trial.number}", 4, trial.number, run_id=f"run{trial.number}")
+
+    recorder: Any = SimpleNamespace(ledger=SimpleNamespace(folder=tmp_path), entry=entry, say=said.append)
+    (file,) = name_best(study, recorder)
+    named = json.loads(file.read_text(encoding="utf-8"))
+    expected = front(open_search("tiny", tmp_path))
+    assert [[one["number"], one["value"], one["gflop"]] for one in named["front"]] == [
+        [trial.number, *trial.values] for trial in expected
+    ]
+    assert named["front"][0]["run_ids"] == {"0": f"run{expected[0].number}"}
+    assert len(named["gflop"]) == 8
+    assert said[0].startswith(f"best by lchp_r/val/gt_known and by cost:\n#{expected[0].number} refinement.epochs=")
 
 
 def test_restored_search_for_two_objectives_has_its_costs_and_generations_again(
