@@ -1,9 +1,10 @@
 """What a search finds for its cost: TPE with successive halving against random suggestions, on drawn creatures.
 
 Both have the same space, data and budget: so many trials' worth of training, in the GFLOP of `lchp study plan`, each
-with a store of its own. A line for each search, and the mean over its seeds with the sample standard deviation: the best on
-val, by which it chooses, what that trial has on test, and how many suggestions were begun, finished and pruned. With
-``--json`` also the best on val after every finished suggestion, over the share of the budget that was spent.
+with a store of its own; the last trial is trained to its end. A line for each search, and the mean over its seeds with
+the sample standard deviation: the best on val, by which it chooses, what that trial has on test, and how many
+suggestions were begun, finished and pruned. With ``--json`` also the best on val after every finished suggestion, over
+the share of the budget that was spent.
 """
 
 from __future__ import annotations
