@@ -49,7 +49,7 @@ def is_bug(error: BaseException) -> bool:
     """
     ours = isinstance(error, ValueError) and (type(error) is ValueError or _package(error) == "lchp")
     meant = ours or isinstance(error, OSError | FloatingPointError | KeyboardInterrupt)
-    return not meant and not _is_out_of_memory(error) and not _is_of_tracking(error)
+    return not (meant or _is_out_of_memory(error) or _is_of_tracking(error) or _is_of_search(error))
 
 
 def message(error: BaseException) -> str:
@@ -61,6 +61,11 @@ def message(error: BaseException) -> str:
         return (
             f"the tracking store failed ({_one_line(text)}): see that it can be reached and written, then run the same "
             "command again"
+        )
+    if _is_of_search(error):
+        return (
+            f"the database of searches failed ({_one_line(str(error.__cause__ or text))}): see that it can be reached "
+            "and written (--search-storage), then run the same command again"
         )
     if _is_out_of_memory(error):
         shown = f" ({_one_line(text)})" if text else ""
@@ -115,6 +120,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _is_of_tracking(error: BaseException) -> bool:
     """MLflow's own error, or one of the database under it: the store is at fault, which may be another machine's."""
     return _package(error) in ("mlflow", "sqlalchemy", "sqlite3")
+
+
+def _is_of_search(error: BaseException) -> bool:
+    """What Optuna makes of an error of the database under it."""
+    return _package(error) == "optuna" and type(error).__name__ == "StorageInternalError"
 
 
 def _package(error: BaseException) -> str:

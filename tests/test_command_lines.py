@@ -298,6 +298,7 @@ def _bad_commands() -> Iterator[tuple[list[str], str]]:
     yield ["data", "show", "trial.yaml", "--output", "folder"], "lchp: folder: Is a directory"
     yield ["data", "show", "trial.yaml", "--output", "pipe"], "lchp: pipe: Is no plain file"
     yield ["study", "run", "study.yaml", "--address", ""], "is empty: give one, or leave the option out"
+    yield ["study", "run", "study.yaml", "--search-storage", ""], "is empty: give one, or leave the option out"
     yield ["study", "run", "trial.yaml"], "name: is missing: add it"
     yield ["trial", "run", "study.yaml"], "this file is a study, not a trial: run it with `lchp study run study.yaml`"
     yield ["study", "plan", "study.yaml", "--json=yes"], "--json"

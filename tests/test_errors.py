@@ -107,6 +107,16 @@ def test_is_bug_own_kinds_of_value_error_are_for_people() -> None:
         assert not is_bug(kind.__new__(kind))
 
 
+def test_answer_to_a_database_of_searches_that_fails_says_why_and_names_the_remedy() -> None:
+    from optuna.exceptions import StorageInternalError
+
+    error = StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = RuntimeError("the server is gone")
+    text, code = answer(error)
+    assert code == 1
+    assert text.startswith("the database of searches failed (the server is gone): see that it can be reached")
+
+
 def test_answer_to_a_tracking_store_that_fails_names_the_remedy() -> None:
     from mlflow.exceptions import MlflowException
 
