@@ -12,6 +12,7 @@ from lchp.data.fingerprint import fingerprint
 from lchp.data.kinds import Counts
 from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
+from lchp.study.spec.search import Search
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
 from lchp.training.identity import (
@@ -175,18 +176,24 @@ def as_text(planned: Plan) -> str:
         lines.append("cost: unknown until the data is at hand (--data PATH)")
     lines += [f"  {trial.name}  (initialization {initialization_name(trial.config)})" for trial in study.trials]
     if study.search:
-        space = study.search.model_dump(mode="json")["space"]
-        lines += [f"  {key}: {json.dumps(values)}" for key, values in space.items()]
-        stops = study.search.stop.model_dump(exclude_none=True)
-        if study.search.cost is not None:
-            lines.append("two objectives: ends in a front over cost, GFLOP for each training image")
-        if study.search.group > 1:
-            lines.append(f"refinements in groups of {study.search.group} over one initialization")
-        if stops:
-            lines.append(f"stops earlier by {', '.join(f'{name} = {value:g}' for name, value in stops.items())}")
-        if study.search.warm_start:
-            lines.append(f"begins with finished trials of {', '.join(study.search.warm_start)}")
+        lines += _told_of(study.search)
     return "\n".join(lines)
+
+
+def _told_of(search: Search) -> list[str]:
+    """What a search suggests, by what it chooses and when it ends."""
+    lines = [f"  {key}: {json.dumps(values)}" for key, values in search.model_dump(mode="json")["space"].items()]
+    lines.append(f"chooses by {search.objective.title}")
+    if search.cost is not None:
+        lines.append("two objectives: ends in a front over cost, GFLOP for each training image")
+    if search.group > 1:
+        lines.append(f"refinements in groups of {search.group} over one initialization")
+    if search.warm_start:
+        lines.append(f"begins with finished trials of {', '.join(search.warm_start)}")
+    stops = search.stop.model_dump(exclude_none=True)
+    if stops:
+        lines.append(f"stops earlier by {', '.join(f'{name} = {value:g}' for name, value in stops.items())}")
+    return lines
 
 
 def _hours(hours: float) -> str:

@@ -195,7 +195,21 @@ def test_plan_search_with_seeds_counts_trials_and_names_suggestions(tmp_path: Pa
     found = planned(tmp_path, text)
     assert found.initializations == 2
     assert "14 trials (7 suggestions with 2 seeds each), at most 2 distinct initializations" in as_text(found)
+    assert as_text(found).endswith("chooses by GT-Known of LCHP-R on val (with true boxes)")
     assert planned(tmp_path, text.replace("tau", "delta").replace("low: 0", "low: 0.1")).initializations == 14
+
+
+def test_plan_search_says_how_it_suggests_and_when_it_ends(tmp_path: Path) -> None:
+    more = "group: 3, cost: gflop, warm_start: [before], stop: {hours: 2, gpu_hours: 0.5}"
+    text = f"name: s\nsearch: {{trials: 7, {more}, space: {{tau: [0.1, 0.2], delta: {{low: 0.1, high: 0.9}}}}}}\n"
+    assert as_text(planned(tmp_path, text)).splitlines()[-6:] == [
+        '  delta: {"low": 0.1, "high": 0.9, "log": false}',
+        "chooses by GT-Known of LCHP-R on val (with true boxes)",
+        "two objectives: ends in a front over cost, GFLOP for each training image",
+        "refinements in groups of 3 over one initialization",
+        "begins with finished trials of before",
+        "stops earlier by hours = 2, gpu_hours = 0.5",
+    ]
 
 
 def test_plan_search_counts_its_trials_and_at_most_as_many_initializations(tmp_path: Path) -> None:
