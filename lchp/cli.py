@@ -25,6 +25,7 @@ from lchp.cli_options import (
     OUTPUT,
     SEARCH_STORAGE,
     SET,
+    STORE,
     TRACKING,
     Group,
     PathArgument,
@@ -71,10 +72,10 @@ def _study(
 
 
 @study.command("run")
-@with_options(CONFIGURED, OUTPUT, TRACKING, COMPUTED, ADDRESS, SEARCH_STORAGE)
+@with_options(CONFIGURED, OUTPUT, TRACKING, COMPUTED, ADDRESS, STORE, SEARCH_STORAGE)
 def study_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None,
-    cache: Path, device: str, workers: int, address: str | None, search_storage: str | None,
+    cache: Path, device: str, workers: int, address: str | None, store: str | None, search_storage: str | None,
 ) -> int:  # fmt: skip
     """Run the study FILE, or continue it, and make its tables."""
     from lchp.study.run.fitness import fit
@@ -87,13 +88,15 @@ def study_run(
     with fit(
         {"--output": output, "--cache": cache}, device,
         tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
-        gpus=loaded.resources.gpus,
+        gpus=loaded.resources.gpus, store=store,
     ):  # fmt: skip
         # Ray, MLflow and torch take seconds to import: what can be told before is told.
+        from lchp.store.shared import resolved
         from lchp.study.run.options import Machine
         from lchp.study.run.study import run_study
 
-        return run_study(loaded, output, tracking_uri, Machine(cache, device, workers), click.echo)
+        machine = Machine(cache, device, workers, resolved(store) if store else None)
+        return run_study(loaded, output, tracking_uri, machine, click.echo)
 
 
 @study.command("plan")

@@ -26,12 +26,13 @@ from lchp.store.checks import (
     rows_of,
 )
 from lchp.store.selection import SelectionRow, selection_rows
+from lchp.store.shared import SharedFolder
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 
 _CONFIG, _ENVIRONMENT, _HISTORY, _SCORES = "config.json", "environment.json", "history.json", "scores.json"
 _PER_IMAGE, _SELECTION = "per_image.csv", "selection.csv"
 _DATASET, _OWN_LIST = "dataset.json", "dataset.csv"
-_NETWORKS, _CHECKPOINT, _MANIFEST, _PICTURE, _LOCK = (
+_NETWORKS, CHECKPOINT, MANIFEST, _PICTURE, _LOCK = (
     "networks.pt", "checkpoint.pt", "manifest.json", "predictions.png", ".lock"
 )  # fmt: skip
 
@@ -78,17 +79,19 @@ class StageFolder:
     """
 
     path: Path
+    shared: SharedFolder | None = None
+    """Where machines that train together leave it for each other (``lchp.store.exchange``)."""
 
     @property
     def done(self) -> bool:
         """Whether the stage was trained and measured to its end; :meth:`fault` tells whether its files still are so."""
         # Without a manifest a checkpoint tells of a process that ended between scores.json and its last step.
-        return self._has(_MANIFEST) or (self._has(_SCORES) and not self.has_checkpoint)
+        return self._has(MANIFEST) or (self._has(_SCORES) and not self.has_checkpoint)
 
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is something to continue from."""
-        return self._has(_CHECKPOINT)
+        return self._has(CHECKPOINT)
 
     @property
     def whole(self) -> bool:
@@ -119,7 +122,7 @@ class StageFolder:
         aside = unused_aside(self.path)
         aside.mkdir()
         # What says that the stage is done goes last: after a kill in between the rest follows.
-        for file in sorted(self.path.iterdir(), key=lambda file: file.name in (_SCORES, _MANIFEST)):
+        for file in sorted(self.path.iterdir(), key=lambda file: file.name in (_SCORES, MANIFEST)):
             if file.name != _LOCK:
                 file.rename(aside / file.name)
         return aside
@@ -149,11 +152,11 @@ class StageFolder:
         write_json(self.path / _DATASET, {"sha256": result.dataset})
         write_json(self.path / _SCORES, result.scores)
         names = [*RECORDS, _NETWORKS, *([] if result.selection is None else [_SELECTION])]
-        write_json(self.path / _MANIFEST, {name: described(self.path / name) for name in sorted(names)})
+        write_json(self.path / MANIFEST, {name: described(self.path / name) for name in sorted(names)})
         if last_checkpoint is not None and self.has_checkpoint:
             last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            (self.path / _CHECKPOINT).replace(last_checkpoint)
-        (self.path / _CHECKPOINT).unlink(missing_ok=True)
+            (self.path / CHECKPOINT).replace(last_checkpoint)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
 
     def config(self) -> dict[str, Any]:
         """The configuration that the stage was trained with."""
@@ -229,11 +232,11 @@ class StageFolder:
 
     def save_checkpoint(self, payload: dict[str, Any]) -> None:
         """Keeps everything that the stage's next epoch depends on."""
-        save_tensors(self.path / _CHECKPOINT, payload)
+        save_tensors(self.path / CHECKPOINT, payload)
 
     def checkpoint(self) -> dict[str, Any]:
         """What :meth:`save_checkpoint` kept last, on the CPU."""
-        return load_tensors(self.path / _CHECKPOINT)
+        return load_tensors(self.path / CHECKPOINT)
 
     @property
     def picture(self) -> Path | None:
@@ -242,7 +245,7 @@ class StageFolder:
         try:
             if not path.is_file():
                 return None
-            if not self._has(_MANIFEST):
+            if not self._has(MANIFEST):
                 check_picture(path)
             else:
                 listed = self._manifest().get(_PICTURE)
@@ -258,8 +261,8 @@ class StageFolder:
         """A path to draw the picture to, which becomes part of the folder when the block ends."""
         with replacing(self.path / _PICTURE) as part:
             yield part
-        if self._has(_MANIFEST):
-            write_json(self.path / _MANIFEST, {**self._manifest(), _PICTURE: described(self.path / _PICTURE)})
+        if self._has(MANIFEST):
+            write_json(self.path / MANIFEST, {**self._manifest(), _PICTURE: described(self.path / _PICTURE)})
 
     def check_records(self) -> None:
         """See that every file that a tracking store keeps can be read. Damaged names the first that cannot."""
@@ -293,14 +296,18 @@ class StageFolder:
     def _state(self) -> object:
         """What changes whenever a file of the folder is written."""
         found = {}
-        for name in (*_KEPT, _MANIFEST, _CHECKPOINT):
+        for name in (*_KEPT, MANIFEST, CHECKPOINT):
             with suppress(OSError):
                 stat = (self.path / name).stat()
                 found[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
         return found
 
+    def listed(self) -> list[str]:
+        """The names of the files of a stage that is done, as its manifest has them."""
+        return list(self._manifest())
+
     def _manifest(self) -> dict[str, Any]:
-        path = self.path / _MANIFEST
+        path = self.path / MANIFEST
         manifest = read_object(path)
         if not all(isinstance(listed, dict) and {"bytes", "sha256"} == listed.keys() for listed in manifest.values()):
             raise Damaged(path, "cannot be read (it lists no sizes and digests)")
@@ -314,7 +321,7 @@ class StageFolder:
             left = [name for name in _KEPT if self._has(name)]
             if left and not self.has_checkpoint:
                 raise Damaged(self.path / _SCORES, "is missing")
-        elif self._has(_MANIFEST):
+        elif self._has(MANIFEST):
             for name, listed in self._manifest().items():
                 if name != _PICTURE:
                     check_listed(self.path / name, listed, digest=networks or name != _NETWORKS)

@@ -14,7 +14,9 @@ from lchp.data.digest import Digest
 from lchp.data.fingerprint import fingerprint
 from lchp.data.opened import ReadDataset, SplitDataset
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
+from lchp.store.folder import StageFolder
 from lchp.store.milestones import Milestones
+from lchp.store.shared import SharedFolder
 from lchp.training.config import TrialConfig
 from lchp.training.identity import (
     first_weights,
@@ -48,6 +50,8 @@ class Runtime:
     """Budget of one split's resized images on disk; a larger split is decoded as it is read, and an image of it that is
     broken is found then.
     """
+    shared: str | None = None
+    """URI of a store in which the machines of a cluster leave their stages for each other (``lchp.store.shared``)."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,14 @@ class Material:
         """Where the trial of this configuration lies in the store."""
         return self.runtime.store / "trial" / fingerprint(with_digests(trial_key(config), self._digests))
 
+    def stage(self, path: Path) -> StageFolder:
+        """The folder of a stage at a path that a method here gives."""
+        return StageFolder(path, self._shared(path))
+
+    def _shared(self, path: Path) -> SharedFolder | None:
+        uri = self.runtime.shared
+        return SharedFolder(uri, path.relative_to(self.runtime.store).as_posix()) if uri else None
+
     def initialization_course(self, config: TrialConfig) -> Milestones:
         """What initializations of this course, however long, have left to go on from."""
         return self._milestones(initialization_course(config))
@@ -179,7 +191,8 @@ class Material:
         return self._milestones(trial_course(config))
 
     def _milestones(self, course: dict[str, Any]) -> Milestones:
-        return Milestones(self.runtime.store / "milestones" / fingerprint(with_digests(course, self._digests)))
+        path = self.runtime.store / "milestones" / fingerprint(with_digests(course, self._digests))
+        return Milestones(path, self._shared(path))
 
     def out_of_fold_folder(self, config: TrialConfig) -> Path:
         """Where the classifiers that judge for trials of this configuration what they have not seen lie in the

@@ -18,6 +18,7 @@ from torch import Tensor
 from lchp.method import augmentation
 from lchp.method.confidence import cross_entropy, fit_temperature
 from lchp.method.networks import BapClassifier
+from lchp.store.exchange import keeps, leave
 from lchp.store.folder import StageFolder
 from lchp.training.box_sources import live_boxes
 from lchp.training.confidence import FoldJudges
@@ -28,7 +29,7 @@ from lchp.training.initialization import classifier_losses, judge_of, make_class
 from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Material
 from lchp.training.seeds import named_generator
-from lchp.training.stages import EpochReport, Say, keeps, naming_epoch, past, stage_result, train_stage
+from lchp.training.stages import EpochReport, Say, naming_epoch, past, stage_result, train_stage
 from lchp.vocabulary import LOSS, OUT_OF_FOLD
 
 LOSSES = (LOSS, "train_cls")
@@ -47,7 +48,7 @@ def out_of_fold_epochs(
     Raises:
         FloatingPointError: a loss or an answer was not finite; names epoch and batch, or image.
     """
-    folder = StageFolder(material.out_of_fold_folder(config))
+    folder = material.stage(material.out_of_fold_folder(config))
     with folder.lock():
         if keeps(folder, say):
             yield from past(folder.history())
@@ -71,6 +72,7 @@ def out_of_fold_epochs(
             "temperature": torch.tensor(temperature, dtype=torch.float64),
         }
         folder.finish(stage_result(config, material, history, Measured(scores), None, weights))
+        leave(folder)
 
 
 def fold_judges(config: TrialConfig, material: Material) -> FoldJudges | None:

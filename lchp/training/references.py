@@ -20,7 +20,7 @@ from torch import Tensor
 from lchp.method import augmentation
 from lchp.method.boxes import area
 from lchp.store.datasets import keep_list
-from lchp.store.folder import StageFolder
+from lchp.store.exchange import keeps, leave
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured, true_boxes_of
@@ -32,7 +32,6 @@ from lchp.training.seeds import named_generator
 from lchp.training.stages import (
     EpochReport,
     Say,
-    keeps,
     naming_epoch,
     past,
     set_up_torch,
@@ -60,7 +59,7 @@ def reference_epochs(
     """
     set_up_torch(config.compute, runtime.device)
     material = material.serving(config, runtime)
-    folder = StageFolder(material.reference_folder(config, method))
+    folder = material.stage(material.reference_folder(config, method))
     with folder.lock():
         if keeps(folder, say):
             yield from past(folder.history())
@@ -76,6 +75,7 @@ def reference_epochs(
             measured = stage.measure(Evaluator(config, runtime.device, runtime.loader_workers))
         weights = {"regressor": stage.descent.reported.state_dict()}
         folder.finish(stage_result(config, material, history, measured, None, weights))
+        leave(folder)
 
 
 class Reference:

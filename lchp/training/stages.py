@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import torch
 
 from lchp.store.checks import Damaged
+from lchp.store.exchange import leave_checkpoint
 from lchp.store.folder import StageFolder, StageResult
+from lchp.store.shared import StoreAway
 from lchp.training import environment
 from lchp.training.config import ComputeConfig, TrialConfig
 from lchp.training.evaluation import Measured
@@ -79,14 +81,6 @@ def naming_epoch(stage: Stage) -> Iterator[None]:
         raise FloatingPointError(f"{stage.name}, after epoch {stage.epoch}: {error}") from error
 
 
-def keeps(folder: StageFolder, say: Say) -> bool:
-    """Whether a folder, whose lock is held, has its stage done and whole. A damaged one is set aside."""
-    fault = folder.fault()
-    if fault is not None:
-        say(f"{folder.path}: {fault}: set aside as {folder.set_aside().name}, made again")
-    return folder.done
-
-
 def past(history: list[dict[str, Any]]) -> list[EpochReport]:
     """Epochs that files hold, as reports."""
     return [EpochReport(**{**epoch, "reused": True}) for epoch in history]
@@ -115,6 +109,10 @@ def train_stage(
         seconds = time.monotonic() - started
         history.append(EpochReport(stage.name, stage.epoch, before + stage.epoch, metrics, seconds))
         folder.save_checkpoint({"state": stage.state(), "history": json.dumps(_plain(history))})
+        try:
+            leave_checkpoint(folder)
+        except StoreAway as error:
+            say(f"{error}: training goes on; elsewhere it would go on from an earlier epoch")
         yield history[-1]
 
 

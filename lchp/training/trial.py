@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lchp.store.datasets import keep_list
-from lchp.store.folder import StageFolder
+from lchp.store.exchange import keeps, leave
+from lchp.store.folder import StageFolder, StageResult
 from lchp.store.milestones import Milestones
 from lchp.training.box_sources import fixed_boxes
 from lchp.training.config import TrialConfig
@@ -28,7 +29,6 @@ from lchp.training.stages import (
     Checkpoint,
     EpochReport,
     Say,
-    keeps,
     naming_epoch,
     past,
     set_up_torch,
@@ -91,7 +91,8 @@ def run_trial(
 
 def finished_trial(config: TrialConfig, runtime: Runtime, material: Material | None = None) -> TrialResult | None:
     """The result of a trial that the store holds already, whole; None while it is not finished."""
-    folder = StageFolder(_material(config, runtime, material).trial_folder(config))
+    material = _material(config, runtime, material)
+    folder = material.stage(material.trial_folder(config))
     return TrialResult(folder.path, folder.scores()) if folder.whole else None
 
 
@@ -106,7 +107,10 @@ def trial_epochs(
     """
     set_up_torch(config.compute, runtime.device)
     material = _material(config, runtime, material)
-    first, folder = StageFolder(material.initialization_folder(config)), StageFolder(material.trial_folder(config))
+    first, folder = (
+        material.stage(material.initialization_folder(config)),
+        material.stage(material.trial_folder(config)),
+    )
     evaluator = Evaluator(config, runtime.device, runtime.loader_workers)
     with folder.lock():
         if keeps(folder, say):
@@ -181,7 +185,7 @@ def _initialize(
         measured = stage.measure(evaluator, material.measured, floors(material.train_split))
     weights = stored_weights(config, stage.networks, stage.regressor_descent.reported)
     result = stage_result(config, material, history, measured, None, weights)
-    folder.finish(result, milestones.after(stage.epoch) if milestones else None)
+    _finish(folder, result, milestones, stage.epoch)
 
 
 def _refine(
@@ -206,4 +210,11 @@ def _refine(
         selection = measure_selection(untrained, evaluator, material.train_split)
     weights = {"regressor": stage.descent.reported.state_dict()}
     result = stage_result(config, material, history, measured, selection, weights)
-    folder.finish(result, milestones.after(stage.epoch) if milestones else None)
+    _finish(folder, result, milestones, stage.epoch)
+
+
+def _finish(folder: StageFolder, result: StageResult, milestones: Milestones | None, epochs: int) -> None:
+    folder.finish(result, milestones.after(epochs) if milestones else None)
+    leave(folder)
+    if milestones is not None:
+        milestones.leave(epochs)

@@ -6,16 +6,19 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from lchp.store.folder import StageFolder
-from lchp.study.run.faults import Fault, fault_of, over_time, silent
+from lchp.store.shared import StoreAway
+from lchp.study.run.faults import Fault, elsewhere, fault_of, over_time, silent
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.queue import Job, Places, TrialQueue
 from lchp.study.run.recorder import Recorder
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
+from lchp.vocabulary import REFINEMENT
 
 
 @dataclass
@@ -82,6 +85,8 @@ class Driver:
         """A worker has finished an epoch; ``result`` is what its Trainable gave. Gives whether it is to go on."""
         self._times[attempt].heard = self._clock()
         trial, reports = self.queue.running(attempt).trial, result.get("reports", [])
+        if any(report["stage"] == REFINEMENT for report in reports):
+            self._bring(trial)
         self.recorder.epochs(trial, int(result["global_epoch"]), reports, result.get("notes", []))
         if self.search:
             self.search.spend(reports)
@@ -97,6 +102,8 @@ class Driver:
         trial = self._end(attempt)
         if trial is None:
             return
+        if not self._arrived(trial):
+            return
         if self.search:
             self.search.tell(trial, objective)
         self._trained.append(trial)
@@ -107,8 +114,11 @@ class Driver:
     def failed(self, attempt: str, names: Sequence[str], text: str) -> None:
         """A worker could not finish its job: the names and the text of the error, as for :func:`fault_of`."""
         fault, trial = self._ended.get(attempt) or fault_of(names, text), self._end(attempt)
-        if trial is None:
-            return
+        if trial is not None:
+            self._meet(trial, fault)
+
+    def _meet(self, trial: ResolvedTrial, fault: Fault) -> None:
+        """A trial has ended before its end: it goes on, or is given up."""
         if not fault.of_machine:
             self._give_up(trial, fault)
         elif self._retried[trial.name] < self.policy.retries:
@@ -161,6 +171,26 @@ class Driver:
             )
         self._trained.clear()
 
+    def _arrived(self, trial: ResolvedTrial) -> bool:
+        """Whether the files of a trial that a worker has finished are here. If not, what becomes of it is seen to."""
+        fault = elsewhere(self.recorder.shares)
+        try:
+            if self.recorder.is_trained(trial):
+                return True
+        except StoreAway as error:
+            fault = fault_of([type(error).__name__], str(error))
+        self._meet(trial, fault)
+        return False
+
+    def _bring(self, trial: ResolvedTrial) -> None:
+        """Stages before a trial's own are done, for which others may wait: see that they are here, too."""
+        if self.recorder.shares:
+            *before, _ = self._places(trial).stages
+            for folder in before:
+                # If the store is away, who waits is started when this trial has ended.
+                with suppress(StoreAway):
+                    self.recorder.has(folder.relative_to(self.recorder.store).as_posix())
+
     def _give_up(self, trial: ResolvedTrial, fault: Fault) -> None:
         if self.search:
             self.search.tell(trial, None)
@@ -196,4 +226,4 @@ class Driver:
     def _lacking(self, trial: ResolvedTrial) -> list[str]:
         """The references beside a trial that are not trained yet."""
         places = self._references(trial)
-        return [method for method, place in places.items() if not StageFolder(self.recorder.store / place).whole]
+        return [method for method, place in places.items() if not self.recorder.has(place)]

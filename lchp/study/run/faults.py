@@ -35,6 +35,11 @@ _BY_NAME = (
         "see that the machines of the cluster stay",
     ),
     (
+        ("StoreAway",),
+        "the shared store could not be used",
+        "see that every machine reaches it, with the keys that it asks for",
+    ),
+    (
         ("ActorUnavailableError",),
         "its worker cannot be reached",
         "see that the machines of the cluster reach each other",
@@ -82,6 +87,18 @@ def silent(minutes: float) -> Fault:
         f"has finished no epoch for {minutes:g} min (failures.silent), its worker was ended",
         "see what holds it, or raise that with --set failures.silent=MINUTES where an epoch takes so long",
         True,
+        "",
+    )
+
+
+def elsewhere(shared: bool) -> Fault:
+    """A worker has finished a trial whose files have not come here; ``shared`` says whether machines share a store."""
+    if shared:
+        return Fault("its files have not come through the shared store", "see that all machines reach it", True, "")
+    return Fault(
+        "was finished on another machine, and its files are not here",
+        "give a store that all machines of the cluster share with --store URI",
+        False,
         "",
     )
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from lchp.data.files import unwritable
 from lchp.errors import Refusal, refusing
+from lchp.store.shared import require_store
+from lchp.store.shared import resolved as shared_uri
 from lchp.tracking.address import ARTIFACTS, obstacles, resolved, sqlite_file
 
 _SPACE = 200 << 20
@@ -38,6 +40,7 @@ def fit(
     experiment: str | None = None,
     in_ray: bool = False,
     gpus: float = 0,
+    store: str | None = None,
 ) -> Iterator[None]:
     """See that a command can do what it is about to do in the block.
 
@@ -51,6 +54,7 @@ def fit(
             ``tracking_uri`` (None as for :func:`lchp.tracking.address.resolved`).
         in_ray: whether it trains under Ray.
         gpus: how many GPUs one of its trials takes where it trains on them.
+        store: the URI of a store that machines share.
 
     Raises:
         Refusal: something stands in the way; one line for each thing, with its remedy.
@@ -58,8 +62,8 @@ def fit(
     folders = {option: folder for option, folder in folders.items() if not _serves_unwritten(option, folder)}
     written: dict[str, Path] = dict(folders)
     with refusing():
-        store = resolved(tracking_uri, Path.cwd()) if tracked else None
-    database = sqlite_file(store) if store else None
+        runs = resolved(tracking_uri, Path.cwd()) if tracked else None
+    database = sqlite_file(runs) if runs else None
     if database is not None:
         written["--tracking-uri"] = database.parent
     artifacts = [database.parent / ARTIFACTS / (experiment or "")] if database else []
@@ -67,12 +71,13 @@ def fit(
         with refusing():
             told = [
                 *_about_folders(folders),
-                *(obstacles(store, experiment) if store else ()),
+                *(obstacles(runs, experiment) if runs else ()),
                 *_about_space(written),
                 *_about_device(device, in_ray),
                 *_about_gpus(device, gpus),
                 *_about_temporary(),
                 *(_about_ray() if in_ray else ()),
+                *(_about_store(store) if store else ()),
             ]
         if told:
             raise Refusal(told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} things stand in the way:", *told]))
@@ -208,6 +213,13 @@ def _about_ray() -> Iterator[str]:
                 f"Ray cluster {address}: {reason}: start one with `ray start --head` and give its HOST:PORT, or leave "
                 "--address and RAY_ADDRESS out for a cluster of this study's own"
             )
+
+
+def _about_store(uri: str) -> Iterator[str]:
+    try:
+        require_store(shared_uri(uri))
+    except ValueError as error:
+        yield str(error)
 
 
 def _unreachable(address: str) -> str | None:

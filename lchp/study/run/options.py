@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """The options of a command: cache folder, ``auto``, ``cpu`` or ``cuda``, and threads that decode images."""
+    """The options of a command: cache folder, ``auto``, ``cpu`` or ``cuda``, threads that decode images, and the URI of
+    a store that machines share.
+    """
 
     cache: Path
     device: str = "auto"
     workers: int = 0
+    shared: str | None = None
 
     def runtime(self, output: Path) -> Runtime:
         """The runtime of trials whose stages are kept in ``output/.store``.
@@ -36,7 +39,7 @@ class Machine:
             # The driver shows a device, or none was looked for: this build of torch cannot use it.
             raise Refusal("--device cuda: torch finds no usable CUDA device on this machine: use --device cpu")
         device = ("cuda" if there else "cpu") if self.device == "auto" else self.device
-        return Runtime(store_of(output.absolute()), self.cache.absolute(), device, self.workers)
+        return Runtime(store_of(output.absolute()), self.cache.absolute(), device, self.workers, shared=self.shared)
 
 
 def _has_cuda() -> bool:

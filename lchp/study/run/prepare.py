@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from itertools import product
@@ -14,7 +14,9 @@ from lchp.data.given_boxes import read_given_boxes
 from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal, refusing
 from lchp.store.datasets import keep_list
+from lchp.store.exchange import keeps
 from lchp.store.folder import StageFolder
+from lchp.store.shared import SharedFolder
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Range
 from lchp.study.spec.values import with_values
@@ -71,6 +73,18 @@ class Materials:
     def initialization(self, config: TrialConfig) -> str:
         """The folder of the trial's initialization in the store, relative to it."""
         return self.of(config).initialization_folder(config).relative_to(self.runtime.store).as_posix()
+
+    def has(self, place: str, say: Callable[[str], None]) -> bool:
+        """Whether the stage at this place of the store is done and whole; what another machine has left of it is
+        brought.
+        """
+        path = self.runtime.store / place
+        stage = StageFolder(path, SharedFolder(self.runtime.shared, place) if self.runtime.shared else None)
+        if stage.shared is not None and not stage.whole:
+            # A worker of this machine may be at it.
+            with suppress(BlockingIOError), stage.lock(wait=False):
+                keeps(stage, say)
+        return stage.whole
 
     def stages(self, config: TrialConfig) -> dict[Path, Path]:
         """The folders of the stages that the trial trains or finds done, each with that of its course; others may share

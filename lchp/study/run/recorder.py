@@ -87,14 +87,25 @@ class Recorder:
             self.ledger.put(replace(entry, references=beside))
         return self.ledger.entries[folder]
 
+    @property
+    def shares(self) -> bool:
+        """Whether machines leave their stages for each other."""
+        return self.materials.runtime.shared is not None
+
+    def has(self, place: str) -> bool:
+        """Whether the stage at this place of the store is complete and whole, by now. StoreAway where the shared store
+        cannot tell.
+        """
+        return self.materials.has(place, self.say)
+
     def is_trained(self, trial: ResolvedTrial) -> bool:
         """Whether the trial's own files are complete and whole, whatever is beside it."""
-        return StageFolder(self.store / self.entry(trial).folder).whole
+        return self.has(self.entry(trial).folder)
 
     def is_finished(self, trial: ResolvedTrial) -> bool:
         """Whether the files of the trial, and of the references beside it, are complete and whole."""
         entry = self.entry(trial)
-        return all(StageFolder(self.store / place).whole for place in (entry.folder, *entry.references.values()))
+        return all(self.has(place) for place in (entry.folder, *entry.references.values()))
 
     def keep(self, trial: ResolvedTrial) -> None:
         """Record a trial whose files, and those of the references beside it, are complete; its run is mended where it

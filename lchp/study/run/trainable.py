@@ -15,6 +15,7 @@ import ray
 import ray.tune
 
 from lchp.data.config import DatasetConfig
+from lchp.study.run.node import material_here
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.queue import Job
@@ -45,7 +46,7 @@ class Session:
         held = self.materials[config.dataset]
         if isinstance(held, ray.ObjectRef):
             held = _fetched(held)
-        return held[Material.key(config)].serving(config, self.runtime)
+        return material_here(held[Material.key(config)], config, self.runtime)
 
 
 @lru_cache(maxsize=1)
@@ -82,7 +83,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
             FloatingPointError: the objective is not a finite number.
             ValueError, FloatingPointError: as ``lchp.training.trial.trial_epochs``.
         """
-        config, runtime = self.trial.config, self.session.runtime
+        config, runtime = self.trial.config, self.material.runtime
         self.epochs = self.epochs or self._all_epochs()
         reports: list[EpochReport] = []
         for report in self.epochs:
@@ -102,7 +103,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _all_epochs(self) -> Iterator[EpochReport]:
         """Those of the trial, for whose stages others may wait, then those of the references of this job."""
-        config, runtime = self.trial.config, self.session.runtime
+        config, runtime = self.trial.config, self.material.runtime
         yield from trial_epochs(config, runtime, self.material, self.notes.append)
         for method in self.job.references:
             yield from reference_epochs(method, config, runtime, self.material, self.notes.append)

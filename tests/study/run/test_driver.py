@@ -25,12 +25,19 @@ class Recorded:
     def __init__(self, store: Path, references: dict[str, str]) -> None:
         self.store, self.references, self.lines = store, references, list[str]()
         self.materials, self.ledger = self, self
+        self.shares, self.arrives = False, True
 
     def stages(self, config: TrialConfig) -> dict[Path, Path]:
         return {self.store / f"{config.seed}": self.store / f"{config.seed}"}
 
     def entry(self, trial: ResolvedTrial) -> Entry:
         return Entry(trial.name, 0, {}, f"{trial.config.seed}", 4, trial.number, references=self.references)
+
+    def has(self, place: str) -> bool:
+        return StageFolder(self.store / place).whole
+
+    def is_trained(self, trial: ResolvedTrial) -> bool:
+        return self.arrives
 
     def start(self, trial: ResolvedTrial) -> None:
         self.lines.append(f"{trial.name} starts")
@@ -211,3 +218,23 @@ def test_driver_trial_whose_reference_another_failed_to_train_is_not_finished(tm
     assert lines[-1] == (
         "seed=1 FAILED beside it supervised is not trained, because the trial failed that had to: run it again"
     )
+
+
+@pytest.mark.parametrize(
+    ("shares", "heard"),
+    [
+        (False, "FAILED was finished on another machine, and its files are not here"),
+        (True, "its files have not come through the shared store: goes on from its last checkpoint, retry 1 of 2"),
+    ],
+)
+def test_driver_trial_whose_files_are_not_here_is_not_finished(
+    tmp_path: Path, clock: Clock, shares: bool, heard: str
+) -> None:
+    driver, lines = driven(tmp_path, clock)
+    recorder: Any = driver.recorder
+    recorder.shares, recorder.arrives = shares, False
+    driver.completed("p", None)
+    assert [line.startswith(f"seed=0 {heard}") for line in lines] == [True]
+    recorder.arrives = True
+    driver.completed("q", None)
+    assert lines[-1] == "seed=1 finished"

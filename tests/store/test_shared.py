@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+from lchp.store import shared
+from lchp.store.checks import described
+from lchp.store.shared import SharedFolder, StoreAway, require_store, resolved, shown
+
+FILES = {"a.json": b"{}", "b.pt": bytes(range(256)) * 9}
+
+
+STORE = os.environ.get("LCHP_TEST_STORE", "")
+"""A URI in which folders may be made: `s3://BUCKET?endpoint_override=...`, for instance."""
+
+
+@pytest.fixture(params=["file", "memory", pytest.param("given", marks=pytest.mark.skipif(not STORE, reason="no URI"))])
+def there(request: pytest.FixtureRequest, tmp_path: Path) -> SharedFolder:
+    """A folder of a store on a mount, or at a URI that fsspec alone knows."""
+    place, _, query = STORE.partition("?")
+    uri = {
+        "file": str(tmp_path / "store"),
+        "memory": f"memory://{uuid.uuid4().hex}",
+        "given": f"{place}/{uuid.uuid4().hex}?{query}".rstrip("?"),
+    }[request.param]
+    require_store(uri)
+    return SharedFolder(uri, "trial/abc")
+
+
+def made(folder: Path, **others: bytes) -> Path:
+    folder.mkdir()
+    for name, data in {**FILES, **{name.replace("_", "."): data for name, data in others.items()}}.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def stored(there: SharedFolder, name: str) -> tuple[object, str]:
+    files, root = shared._opened(there.uri)
+    return files, f"{root}/{there.place}/{name}"
+
+
+def test_bring_gives_what_was_left_and_the_pointer_last(there: SharedFolder, tmp_path: Path) -> None:
+    said: list[str] = []
+    assert not there.bring(tmp_path / "new", "all.json", said.append)
+    assert not there.has("all.json")
+    there.leave(made(tmp_path / "old"), "all.json", list(FILES))
+    assert there.has("all.json")
+    assert there.bring(tmp_path / "new", "all.json", said.append)
+    assert {name: (tmp_path / "new" / name).read_bytes() for name in FILES} == FILES
+    written = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "new").iterdir()}
+    assert written.keys() == {*FILES, "all.json"}
+    assert said == []
+
+
+def test_leave_again_replaces_what_has_changed_alone(there: SharedFolder, tmp_path: Path) -> None:
+    old = made(tmp_path / "old")
+    there.leave(old, "all.json", list(FILES))
+    before = set(there.names())
+    (old / "a.json").write_bytes(b"[1]")
+    there.leave(old, "all.json", list(FILES))
+    assert len(before - set(there.names())) == 1
+    assert there.bring(tmp_path / "new", "all.json", print)
+    assert (tmp_path / "new/a.json").read_bytes() == b"[1]"
+    there.drop("all.json")
+    assert there.names() == []
+
+
+def test_two_machines_that_leave_the_same_stage_leave_one_of_theirs_whole(there: SharedFolder, tmp_path: Path) -> None:
+    one, other = made(tmp_path / "one", a_json=b"1"), made(tmp_path / "other", a_json=b"2")
+    there.leave(one, "all.json", list(FILES))
+    listed = {name: described(other / name) for name in FILES}
+    there.leave(other, "of other.json", list(FILES))
+    assert {shared._stored(name, described(one / name)) for name in FILES} <= set(there.names())
+    assert {shared._stored(name, file) for name, file in listed.items()} <= set(there.names())
+    assert there.bring(tmp_path / "new", "all.json", print)
+    assert (tmp_path / "new/a.json").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "removed", "pointer"])
+def test_bring_of_what_is_damaged_says_so_and_sets_it_aside_until_it_is_left_again(
+    there: SharedFolder, tmp_path: Path, how: str
+) -> None:
+    old, said = made(tmp_path / "old"), list[str]()
+    there.leave(old, "all.json", list(FILES))
+    name = "all.json" if how == "pointer" else shared._stored("b.pt", described(old / "b.pt"))
+    files, path = stored(there, name)
+    if how == "removed":
+        files.delete_file(path)  # type: ignore[attr-defined]
+    else:
+        data = FILES["b.pt"]
+        damaged = {"flipped": bytes([data[0] ^ 1]) + data[1:], "cut": data[:5], "pointer": b"{"}[how]
+        with files.open_output_stream(path) as stream:  # type: ignore[attr-defined]
+            stream.write(damaged)
+    assert not there.bring(tmp_path / "new", "all.json", said.append)
+    assert list((tmp_path / "new").glob("*")) == []
+    (line,) = said
+    assert line.startswith(f"{shown(there.uri)}/trial/abc: {'all.json' if how == 'pointer' else 'b.pt'} ")
+    assert line.endswith(": set aside there, made again")
+    assert "all.json.damaged-1" in there.names()
+    assert not there.has("all.json")
+    there.leave(old, "all.json", list(FILES))
+    assert there.bring(tmp_path / "new", "all.json", said.append)
+    assert (tmp_path / "new/b.pt").read_bytes() == FILES["b.pt"]
+
+
+def test_a_store_that_is_away_is_asked_again_and_then_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def away(uri: str) -> None:
+        asked.append(uri)
+        raise OSError("no route to host\nat all")
+
+    monkeypatch.setattr("lchp.store.shared._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("lchp.store.shared._opened", away)
+    with pytest.raises(StoreAway, match=r"the shared store s3://\*\*\*@bucket/x cannot be used \(no route to host\)$"):
+        SharedFolder("s3://key:secret@bucket/x?region=a", "trial/abc").has("all.json")
+    assert len(asked) == 3
+
+
+def test_require_store_refuses_what_cannot_be_used_with_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for uri in (str(tmp_path / "file/store"), "nonsense://x"):
+        with pytest.raises(ValueError, match=r"--store .*: cannot be used \(.*give a folder that all machines have"):
+            require_store(uri)
+    assert resolved("a/b") == str(Path("a/b").absolute())
+    assert resolved("s3://a/b") == "s3://a/b"
