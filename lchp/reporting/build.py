@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lchp.data.files import write_text
 from lchp.data.fingerprint import flatten
+from lchp.reporting.claims import Claim
 from lchp.reporting.differences import Differences, differences_csv, differences_markdown, differences_of
 from lchp.reporting.frame import TrialRow, Unfinished, collect, results_text
 from lchp.reporting.html import write_html
 from lchp.reporting.paired import Results
 from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.verdicts import Verdict, claims_csv, claims_markdown, judge
 from lchp.reporting.writing import table_texts
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
+from lchp.vocabulary import TEST
 
 
 def build_report(
@@ -27,9 +30,10 @@ def build_report(
     unfinished: Sequence[Unfinished] | None = None,
     redraw: bool = True,
     remarks: Sequence[str] = (),
+    claims: Sequence[Claim] = (),
 ) -> list[Table]:
-    """Write results.csv, every table (.csv, .md, .tex), differences (.csv, .md), a curve for each table over a number,
-    losses.png and report.html.
+    """Write results.csv, every table (.csv, .md, .tex), differences and claims (.csv, .md), a curve for each table over
+    a number, losses.png and report.html.
 
     The losses and the picture of predictions (where its folder has one) are the first trial's.
 
@@ -40,6 +44,7 @@ def build_report(
         unfinished: the study's other trials; None where they are not known.
         redraw: whether pictures and report are made again where no number has changed.
         remarks: sentences of the study that stand under every table.
+        claims: what the study states; judged on the test split.
 
     Returns:
         The tables, in the order of ``specs``.
@@ -54,17 +59,29 @@ def build_report(
     texts = {files.results: results_text(frame)}
     for table in tables:
         texts.update(table_texts(table, folder))
-    by_split = {split: Results(frame, split, trials) for split in {spec.split for spec in specs}}
+    by_split = {split: Results(frame, split, trials) for split in {TEST, *(spec.split for spec in specs)}}
     judged = [differences_of(table, by_split[table.spec.split]) for table in tables]
-    texts.update(zip(files.differences, (differences_csv(judged), differences_markdown(judged)), strict=True))
-    changed = [file for file, text in texts.items() if not file.exists() or file.read_bytes() != text.encode()]
-    for file in changed:
-        write_text(file, texts[file])
+    texts.update({files.differences: differences_csv(judged), files.differences_text: differences_markdown(judged)})
+    verdicts = judge(claims, by_split[TEST])
+    if verdicts:
+        texts.update({files.claims: claims_csv(verdicts), files.claims_text: claims_markdown(verdicts)})
+    changed = _write(texts, files)
     pictures = [(table, files.curve(table.spec.name)) for table in tables if table.is_curve]
     drawn = (files.losses, files.report, *(picture for _, picture in pictures))
     if redraw or changed or not all(file.exists() for file in drawn):
-        _draw(study, question, trials[0], tables, judged, pictures, files)
+        _draw(study, question, trials[0], tables, judged, verdicts, pictures, files)
     return tables
+
+
+def _write(texts: Mapping[Path, str], files: StudyFolder) -> bool:
+    """Write the texts that have changed, remove claims that the study states no more; gives whether there were any."""
+    gone = [file for file in (files.claims, files.claims_text) if file not in texts and file.exists()]
+    for file in gone:
+        file.unlink()
+    changed = [file for file, text in texts.items() if not file.exists() or file.read_bytes() != text.encode()]
+    for file in changed:
+        write_text(file, texts[file])
+    return bool(gone or changed)
 
 
 def _draw(
@@ -73,6 +90,7 @@ def _draw(
     first: TrialRow,
     tables: Sequence[Table],
     judged: Sequence[Differences],
+    verdicts: Sequence[Verdict],
     pictures: Sequence[tuple[Table, Path]],
     files: StudyFolder,
 ) -> None:
@@ -89,4 +107,4 @@ def _draw(
     figures[f"Training at {at}"] = files.losses
     if made.picture is not None:
         figures[f"Predictions at {at}"] = made.picture
-    write_html(files.report, study, question, tables, judged, figures, flatten(made.environment()))
+    write_html(files.report, study, question, verdicts, tables, judged, figures, flatten(made.environment()))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from lchp.reporting.paired import Results, Side
+from lchp.reporting.paired import Results
+from lchp.reporting.sides import Side
 from lchp.reporting.statistics import LEVEL, POWER, Comparison, Interval, holm
 from lchp.reporting.tables import Table
 from lchp.vocabulary import CENTRED_BOX, LCHP_R, METHODS, METRICS, predicting

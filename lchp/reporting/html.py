@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from lchp.data.files import write_text
 from lchp.reporting.differences import TITLES, Differences
 from lchp.reporting.tables import Table
+from lchp.reporting.verdicts import Verdict, answer
 from lchp.reporting.writing import show
 
 _PAGE = """{% macro left(column) %}{% if column < 3 %} class="label"{% endif %}{% endmacro %}
@@ -35,6 +36,14 @@ img { max-width: 100%; }
 <body>
 <h1>{{ study }}</h1>
 {% if question %}<p>{{ question }}</p>{% endif %}
+{% if verdicts %}
+<p><strong>{{ answer }}</strong></p>
+<ul>
+{% for one in verdicts %}<li>{{ one.sentence }}
+<ul class="small">{% for number in one.numbers %}<li>{{ number }}</li>{% endfor %}
+{% if one.remedy %}<li>to decide it: {{ one.remedy }}</li>{% endif %}</ul></li>
+{% endfor %}</ul>
+{% endif %}
 {% for table in tables %}
 <h2>{{ table.name }}</h2>
 <p>{{ table.heading }}</p>
@@ -94,6 +103,7 @@ def write_html(
     out: Path,
     study: str,
     question: str | None,
+    verdicts: Sequence[Verdict],
     tables: Sequence[Table],
     differences: Sequence[Differences],
     figures: Mapping[str, Path],
@@ -101,8 +111,8 @@ def write_html(
 ) -> None:
     """Write the report.
 
-    ``differences`` are the tables', in their order; ``figures`` maps titles to .png files, which are embedded;
-    ``environment`` is flat.
+    ``verdicts`` are of the study's claims, ``differences`` are the tables', in their order; ``figures`` maps titles to
+    .png files, which are embedded; ``environment`` is flat.
     """
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_PAGE)
     embedded = [(title, base64.b64encode(path.read_bytes()).decode("ascii")) for title, path in figures.items()]
@@ -111,6 +121,8 @@ def write_html(
         question=question,
         tables=[_shown(table, of_table) for table, of_table in zip_longest(tables, differences)],
         titles=TITLES,
+        verdicts=verdicts,
+        answer=answer(verdicts),
         figures=embedded,
         environment=environment,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,9 @@ import pandas as pd
 from lchp.data.fingerprint import canonical
 from lchp.reporting.frame import TrialRow
 from lchp.reporting.per_image import ImageValues
+from lchp.reporting.sides import Side
 from lchp.reporting.statistics import Comparison, compare
 from lchp.vocabulary import METRICS
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of two results that are compared: a method in a setting, the values of all that varies."""
-
-    setting: Mapping[str, Any]
-    method: str
 
 
 class Results:
@@ -64,6 +57,11 @@ class Results:
         """The trial, where its folder is at hand."""
         return self._trials.get(self._runs[_key(setting)][seed])
 
+    def images(self, setting: Mapping[str, Any], seed: int) -> ImageValues | None:
+        """The values of single images, where the trial's folder is at hand and has kept them."""
+        trial = self.trial(setting, seed)
+        return trial.evidence.values.get(self.split) if trial else None
+
     def value(self, side: Side, seed: int, metric: str) -> float | None:
         """A score, shares in percent; None where it was not measured."""
         run = self._runs.get(_key(side.setting), {}).get(seed)
@@ -72,42 +70,40 @@ class Results:
 
     def compare(self, left: Side, right: Side, metric: str) -> Comparison | None:
         """The difference ``left - right`` over the seeds that both have; None where they share none."""
+        return self.contrast((left, right), (1, -1), metric)
+
+    def contrast(self, sides: Sequence[Side], weights: Sequence[float], metric: str) -> Comparison | None:
+        """The weighted sum of what the sides reached, over the seeds that all have; None where they share none."""
         seeds, by_seed = [], []
-        for seed in self.seeds(left.setting):
-            values = self.value(left, seed, metric), self.value(right, seed, metric)
-            if values[0] is not None and values[1] is not None:
+        for seed in self.seeds(sides[0].setting):
+            values = [self.value(side, seed, metric) for side in sides]
+            known = [value for value in values if value is not None]
+            if len(known) == len(sides):
                 seeds.append(seed)
-                by_seed.append(values[0] - values[1])
-        if not seeds:
-            return None
-        return compare(by_seed, *self._of_images(left, right, seeds, metric))
+                by_seed.append(math.fsum(weight * value for weight, value in zip(weights, known, strict=True)))
+        return compare(by_seed, *self._of_images(sides, weights, seeds, metric)) if seeds else None
 
     def _of_images(
-        self, left: Side, right: Side, seeds: Sequence[int], metric: str
+        self, sides: Sequence[Side], weights: Sequence[float], seeds: Sequence[int], metric: str
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The differences of single images (seeds, images) and their classes; None where they are not known for all
+        """The weighted sums of single images (seeds, images) and their classes; None where they are not known for all
         seeds, or are of other images.
         """
         rows, first = [], None
         for seed in seeds:
-            both = [self._image_values(side, seed) for side in (left, right)]
-            if both[0] is None or both[1] is None:
-                return None, None
-            first = first or both[0]
-            if not first.paths == both[0].paths == both[1].paths:
-                return None, None
-            mine, other = both[0].values(left.method, metric), both[1].values(right.method, metric)
-            if mine is None or other is None:
-                return None, None
-            rows.append(_unit(metric) * (mine - other))
+            row: Any = 0.0
+            for side, weight in zip(sides, weights, strict=True):
+                images = self.images(side.setting, seed)
+                values = images.values(side.method, metric) if images else None
+                if images is None or values is None or (first is not None and not images.same_images(first)):
+                    return None, None
+                first = first or images
+                row = row + _unit(metric) * weight * values
+            rows.append(row)
         assert first is not None, "there is a seed"
         differences = np.stack(rows)
         known = ~np.isnan(differences).any(0)
         return differences[:, known], first.classes[known]
-
-    def _image_values(self, side: Side, seed: int) -> ImageValues | None:
-        trial = self.trial(side.setting, seed)
-        return trial.evidence.values.get(self.split) if trial else None
 
 
 def _unit(metric: str) -> int:

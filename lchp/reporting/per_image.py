@@ -20,6 +20,7 @@ from lchp.vocabulary import (
     TOP1_CLS,
     TOP1_LOC,
     TOP5_LOC,
+    WHOLE_IMAGE,
 )
 
 
@@ -40,6 +41,18 @@ class ImageValues:
     ious: Mapping[str, np.ndarray]
     top1: Mapping[str, np.ndarray]
     top5: Mapping[str, np.ndarray]
+
+    def same_images(self, other: ImageValues) -> bool:
+        """Whether both are of the same images: by their paths and labels, and by the IoU of the whole image, which
+        tells other drawings under the same names.
+        """
+        whole = [one.ious.get(WHOLE_IMAGE) for one in (self, other)]
+        known = whole[0] is not None and whole[1] is not None
+        return (
+            self.paths == other.paths
+            and np.array_equal(self.classes, other.classes)
+            and (not known or np.array_equal(np.asarray(whole[0]), np.asarray(whole[1]), equal_nan=True))
+        )
 
     def values(self, method: str, metric: str) -> np.ndarray | None:
         """(images,), whose mean without NaN is the score; None of a method that has no boxes here, or of a metric that
@@ -77,7 +90,8 @@ def image_values(rows: pd.DataFrame) -> dict[str, ImageValues]:
         first = next(iter(methods.values()))
         # Hundreds of trials have the same images: their names are kept once.
         paths = tuple(sys.intern(str(path)) for path in first[PATH])
-        methods = {name: part for name, part in methods.items() if tuple(part[PATH]) == paths}
+        names = first[PATH].to_numpy()
+        methods = {name: part for name, part in methods.items() if np.array_equal(part[PATH].to_numpy(), names)}
         ious, top1, top5 = (
             {name: part[column].to_numpy(float) for name, part in methods.items()} for column in (IOU, TOP1, TOP5)
         )

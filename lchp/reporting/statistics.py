@@ -48,9 +48,14 @@ class Summary:
     std: float | None
 
     @property
+    def has_spread(self) -> bool:
+        """Whether the values differ by more than rounding."""
+        return self.std is not None and self.std > 1e-9 * max(1.0, abs(self.mean))
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """Where the mean over all seeds lies, by Student's t at LEVEL; None where the values show no spread."""
-        if not self.std:
+        if self.std is None or not self.has_spread:
             return None
         reach = _t(self.n - 1) * self.std / math.sqrt(self.n)
         return self.mean - reach, self.mean + reach
@@ -98,7 +103,7 @@ class Interval:
 def new_seeds(differences: Sequence[float]) -> Interval | None:
     """Student's paired t over the seeds' differences; None of one seed, or of seeds that all have the same one."""
     found = summarize(differences)
-    if found is None or not found.std:
+    if found is None or found.std is None or not found.has_spread:
         return None
     return _student(found.mean, found.std / math.sqrt(found.n), found.n - 1)
 
@@ -175,7 +180,7 @@ def _t(freedom: int) -> float:
 def beats(differences: Sequence[float]) -> float | None:
     """The probability that a new seed has a difference above 0, by Student's t prediction; None as ``new_seeds``."""
     found = summarize(differences)
-    if found is None or not found.std:
+    if found is None or found.std is None or not found.has_spread:
         return None
     return float(stdtr(found.n - 1, found.mean / (found.std * math.sqrt(1 + 1 / found.n))))
 
@@ -185,7 +190,7 @@ def seeds_needed(differences: Sequence[float]) -> int | None:
     where they have none, or MOST_SEEDS are too few.
     """
     found = summarize(differences)
-    if found is None or not found.std:
+    if found is None or found.std is None or not found.has_spread:
         return None
     for seeds in range(2, MOST_SEEDS + 1):
         distance = abs(found.mean) / found.std * math.sqrt(seeds)

@@ -71,9 +71,24 @@ class StudyFolder:
         return self.path / "results.csv"
 
     @property
-    def differences(self) -> tuple[Path, Path]:
-        """What the differences in the tables are worth, as CSV and Markdown."""
-        return self.path / "differences.csv", self.path / "differences.md"
+    def differences(self) -> Path:
+        """What the differences in the tables are worth, a line each."""
+        return self.path / "differences.csv"
+
+    @property
+    def differences_text(self) -> Path:
+        """The same for people."""
+        return self.path / "differences.md"
+
+    @property
+    def claims(self) -> Path:
+        """What the results say of the study's claims, a line each; there where it states some."""
+        return self.path / "claims.csv"
+
+    @property
+    def claims_text(self) -> Path:
+        """The same for people."""
+        return self.path / "claims.md"
 
     @property
     def losses(self) -> Path:
@@ -91,8 +106,12 @@ class StudyFolder:
         return csv, markdown, latex
 
     def tracked(self, tables: Iterable[str]) -> list[Path]:
-        """What the study's run in a tracking store keeps: results, tables of these names, report."""
-        return [self.results, *(file for name in tables for file in self.table(name)[:2]), self.report]
+        """What the study's run in a tracking store keeps: results, tables of these names and what their
+        differences are worth, claims, report.
+        """
+        claims = [file for file in (self.claims, self.claims_text) if file.exists()]
+        of_tables = (file for name in tables for file in self.table(name)[:2])
+        return [self.results, *of_tables, self.differences, self.differences_text, *claims, self.report]
 
     def curve(self, name: str) -> Path:
         """The picture of a table over a number."""

@@ -52,7 +52,7 @@ def test_build_report_page_holds_tables_pictures_and_environment(delta_trials: l
 
 def test_write_html_text_of_people_is_escaped(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     table = make_table(TableSpec(by=("delta",)), collect("s", delta_trials), delta_trials)
-    write_html(tmp_path / "report.html", "a<b", "<script>alert(1)</script>", [table], [], {}, {"k": "<i>"})
+    write_html(tmp_path / "report.html", "a<b", "<script>alert(1)</script>", [], [table], [], {}, {"k": "<i>"})
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "a&lt;b" in page

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from lchp.reporting.differences import differences_csv, differences_markdown, differences_of
 from lchp.reporting.frame import TrialRow, collect
-from lchp.reporting.paired import Results, Side
+from lchp.reporting.paired import Results
 from lchp.reporting.per_image import image_values
+from lchp.reporting.sides import Side
 from lchp.reporting.tables import TableSpec, make_table
 from lchp.store.per_image import COLUMNS
 from tests.reporting.conftest import MakeTrial
@@ -82,6 +84,15 @@ def test_results_other_images_or_seeds_are_not_paired(trials: list[TrialRow]) ->
     found = results.compare(Side({"delta": 0.5}, "lchp_r"), Side({"delta": 0.7}, "lchp_r"), "gt_known")
     assert found is not None
     assert (len(found.by_seed), found.images) == (3, None)
+    # Other drawings under the same names are told by the IoU of the whole image.
+    for at, trial in enumerate(trials):
+        write_images(
+            trial, {**dict.fromkeys(PREDICTING, np.linspace(0, 1, IMAGES)), "whole_image": np.full(IMAGES, at)}
+        )
+    results = Results(collect("s", trials), "test", [replace(trial) for trial in trials])
+    found = results.compare(Side({"delta": 0.7}, "lchp_r"), Side({"delta": 0.7}, "lchp_i"), "mean_iou")
+    assert found is not None
+    assert found.images is None
     assert results.compare(Side({"delta": 0.6}, "lchp_r"), Side({"delta": 0.7}, "lchp_r"), "gt_known") is None
     assert results.compare(Side({"delta": 0.7}, "whole_image"), Side({"delta": 0.7}, "lchp_r"), "gt_known") is None
 

@@ -64,7 +64,7 @@ def test_new_seeds_is_scipys_paired_t_test() -> None:
     )
 
 
-@pytest.mark.parametrize("differences", [[1.5], [0.25, 0.25, 0.25]])
+@pytest.mark.parametrize("differences", [[1.5], [0.25, 0.25, 0.25], [0.3, 0.1 + 0.2, 0.3]])
 def test_new_seeds_of_one_seed_or_without_spread_says_nothing(differences: list[float]) -> None:
     assert new_seeds(differences) is beats(differences) is seeds_needed(differences) is None
 

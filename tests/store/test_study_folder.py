@@ -31,5 +31,6 @@ def test_per_image_alone_types_the_names_of_its_columns(name: str) -> None:
 
 def test_study_folder_tracked_files_are_results_tables_and_report() -> None:
     tracked = StudyFolder(Path("birds")).tracked(["table", "by_tau"])
-    names = ["results.csv", "table.csv", "table.md", "by_tau.csv", "by_tau.md", "report.html"]
+    names = ["results.csv", "table.csv", "table.md", "by_tau.csv", "by_tau.md"]
+    names += ["differences.csv", "differences.md", "report.html"]
     assert tracked == [Path("birds") / name for name in names]

@@ -53,11 +53,7 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     costs, front = _costs(study, folder)
     for entry in entries:
         if entry.folder in whole:
-            references = tuple(store / place for place in entry.references.values())
-            cost, on_front = costs.get(str(entry.number)), entry.number in front
-            rows.append(
-                TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references, cost, on_front)
-            )
+            rows.append(trial_row(entry, store, costs.get(str(entry.number)), entry.number in front))
         elif entry.state != "pruned":
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
@@ -71,7 +67,9 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     if not rows:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
     specs = table_specs(study)
-    return build_report(study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw, remarks)
+    return build_report(
+        study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw, remarks, study.claims
+    )
 
 
 def _costs(study: Study, folder: Path) -> tuple[dict[str, float], set[int]]:
@@ -84,6 +82,12 @@ def _costs(study: Study, folder: Path) -> tuple[dict[str, float], set[int]]:
     with refusing():
         named = read_json(file, "run the study again, which writes it")
     return dict(named["gflop"]), {one["number"] for one in named["front"]}
+
+
+def trial_row(entry: Entry, store: Path, cost: float | None = None, on_front: bool = False) -> TrialRow:
+    """A finished trial, as the reports read it; a search for two objectives knows its cost, and its place."""
+    references = tuple(store / place for place in entry.references.values())
+    return TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references, cost, on_front)
 
 
 def run_or_key(entry: Entry) -> str:
@@ -103,8 +107,15 @@ def name_runs(folder: Path, ids: Mapping[str, str]) -> None:
 
 
 def as_text(tables: Sequence[Table], folder: Path) -> str:
-    """The tables for a terminal, and where the report in the study's ``folder`` is."""
-    return "\n".join([*(to_markdown(table) for table in tables), f"report: {StudyFolder(folder).report}"])
+    """The tables and the claims for a terminal, and where the report in the study's ``folder`` is."""
+    report = f"report: {StudyFolder(folder).report}"
+    return "\n".join([*(to_markdown(table) for table in tables), *claims_text(folder), report])
+
+
+def claims_text(folder: Path) -> list[str]:
+    """What the results say of the study's claims, as Markdown; nothing where it states none."""
+    file = StudyFolder(folder).claims_text
+    return [file.read_text(encoding="utf-8")] if file.exists() else []
 
 
 def _paper(output: Path) -> Path | None:

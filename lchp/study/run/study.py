@@ -18,7 +18,7 @@ from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, claim, require_continuable
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
-from lchp.study.run.results import as_text, make_tables
+from lchp.study.run.results import as_text, claims_text, make_tables
 from lchp.study.run.run_cards import trials_view
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
@@ -197,7 +197,7 @@ def _end(study: Study, output: Path, recorder: Recorder) -> int:
         # Trials that were trained now may look other without another number.
         made = make_tables(study, output, redraw=recorder.trained)
         recorder.say(as_text(made, output / study.name))
-        tags = {**_tags(study, made), STOPPED_TAG: stopped}
+        tags = {**_tags(study, made, claims_text(output / study.name)), STOPPED_TAG: stopped}
         files = [*StudyFolder(output / study.name).tracked(table.spec.name for table in made), *files]
     message = None
     if unfinished:
@@ -209,13 +209,16 @@ def _end(study: Study, output: Path, recorder: Recorder) -> int:
     return 1 if unfinished else 0
 
 
-def _tags(study: Study, tables: Sequence[Table]) -> dict[str, str | None]:
-    """What the study's MLflow run says: its question and tables as MLflow's description, on how many images and trials
-    they stand, and their warnings.
+def _tags(study: Study, tables: Sequence[Table], claims: Sequence[str]) -> dict[str, str | None]:
+    """What the study's MLflow run says: its question, the verdicts on its claims and its tables as MLflow's
+    description, on how many images and trials they stand, and their warnings.
     """
     counts, warnings = (
         "\n".join(dict.fromkeys(line for lines in of_tables for line in lines))
         for of_tables in ([table.counts for table in tables], [table.warnings for table in tables])
     )
-    described = "\n".join([*([study.question, ""] if study.question else []), *map(to_markdown, tables)])
+    # The numbers of a claim stand below it, further in.
+    verdicts = [line for text in claims for line in text.splitlines() if not line.startswith("  ")]
+    head = [*([study.question, ""] if study.question else []), *([*verdicts, ""] if verdicts else [])]
+    described = "\n".join([*head, *map(to_markdown, tables)])
     return {DESCRIPTION_TAG: described, COUNTS_TAG: counts or None, WARNINGS_TAG: warnings or None}

@@ -13,6 +13,8 @@ from typing import Any
 from lchp.data.config import DatasetConfig, SplitConfig
 from lchp.data.kinds import KINDS
 from lchp.errors import Refusal
+from lchp.reporting.claims import Claim
+from lchp.study.spec.claims import read_claims
 from lchp.study.spec.complaints import TRUTH, check, unknown_key
 from lchp.study.spec.parse import shortened
 from lchp.study.spec.presence import missing_files, require_files
@@ -55,6 +57,8 @@ class Study:
     trials: tuple[ResolvedTrial, ...]
     references: tuple[str, ...] = ()
     """The methods that ``references`` asks for, in the order of tables."""
+    claims: tuple[Claim, ...] = ()
+    """What it states; no result depends on it."""
 
     @property
     def count(self) -> int:
@@ -151,6 +155,10 @@ def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
     mistakes += _check_names(keys, source) + check_tables(
         keys.tables, config, varied, tuple(grid), source, not mistakes
     )
+    references = tuple(method for name, found in REFERENCES.items() if name in keys.references for method in found)
+    # What varies wrongly says nothing of what a claim may name.
+    claims, of_claims = read_claims(keys, config, varied, tuple(grid), references, source) if not mistakes else ((), [])
+    mistakes += of_claims
     for each, written in ({config: base} | grid).items() if must_exist else ():
         mistakes += missing_files(each, written)
     if mistakes:
@@ -165,8 +173,7 @@ def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
         )
     return Study(
         keys.name, keys.question, config, varied, tuple(grid), search, keys.seeds,
-        keys.resources, keys.failures, keys.tables, trials,
-        tuple(method for name, methods in REFERENCES.items() if name in keys.references for method in methods),
+        keys.resources, keys.failures, keys.tables, trials, references, claims,
     )  # fmt: skip
 
 

@@ -87,6 +87,7 @@ class StudyKeys(Config):
     references: tuple[Reference, ...] = Field(
         (), description=f"what the regressor reaches on true boxes, beside the results: {', '.join(REFERENCES)}"
     )
+    claims: tuple[str, ...] = Field((), description="what the study states, each judged by its results")
     resources: Resources = Resources()
     failures: Failures = Failures()
     tables: Annotated[tuple[Table, ...], Field(min_length=1)] = Field(

@@ -100,3 +100,22 @@ def test_make_tables_results_are_the_finished_trials_alone(tmp_path: Path) -> No
     make_tables(study, output)
     frame = (output / study.name / "results.csv").read_text(encoding="utf-8").splitlines()
     assert len(frame) == 1 + 2 * 2
+
+
+def test_make_tables_other_claims_are_judged_again_and_change_no_result(tmp_path: Path) -> None:
+    plain = written.load(tmp_path, written.GRID)
+    output = _write(plain, tmp_path, 4)
+    folder = output / plain.name
+
+    def report(text: str) -> dict[str, bytes]:
+        make_tables(written.load(tmp_path, written.GRID + text), output, redraw=False)
+        return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".png"}
+
+    without = report("")
+    one = report("claims: [lchp_r > lchp_i]\n")
+    other = report("claims: [lchp_i > lchp_r]\n")
+    assert b"`lchp_r > lchp_i` is open" in one["claims.md"]
+    assert b"lchp_i &gt; lchp_r" in other["report.html"]
+    assert {name for name in one if one[name] != other[name]} == {"claims.md", "claims.csv", "report.html"}
+    assert as_text([], folder).startswith("Of 1 claim 1 is open.\n")
+    assert report("") == without
