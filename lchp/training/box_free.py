@@ -34,9 +34,9 @@ def agreement(rows: Sequence[Mapping[str, str]], method: str) -> float | None:
     """The mean IoU in [0, 1] of a method's boxes with the pseudo boxes, over the val images among the rows of
     per_image.csv that have both; None where none has.
 
-    >>> row = {"path": "a.png", "split": "val", "x1": "0", "y1": "0", "y2": "4"}
-    >>> both = [{**row, "method": "pseudo_label", "x2": "4"}, {**row, "method": "lchp_r", "x2": "2"}]
-    >>> agreement(both, "lchp_r")
+    >>> def row(method, *box):
+    ...     return {PATH: "a.png", SPLIT: VAL, METHOD: method, **dict(zip(CORNERS, box))}
+    >>> agreement([row(PSEUDO_LABEL, 0, 0, 4, 4), row(LCHP_R, 0, 0, 2, 4)], LCHP_R)
     0.5
     """
     boxes = {
