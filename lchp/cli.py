@@ -36,6 +36,7 @@ from lchp.cli_process import answered, leave
 from lchp.data.kinds import KINDS
 from lchp.errors import refusing
 from lchp.surroundings import settle
+from lchp.vocabulary import SPLITS, TEST
 
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
@@ -292,6 +293,29 @@ def reproduce(
         from lchp.study.run.options import Machine
 
         return again(run_id, tracking_uri, moved, output, Machine(cache, device, workers), click.echo)
+
+
+@app.command()
+@click.argument("names", nargs=-1, metavar="A B [...]")
+@OUTPUT
+@click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True, help="Whose images are compared.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare(names: tuple[str, ...], output: Path, split: str, as_json: bool) -> int:
+    """Compare runs or studies with the first: configurations, differences, and the images that changed most.
+
+    A, B, ...: folders of studies or trials, names of studies in --output, or ids of their runs.
+    """
+    import json
+
+    if len(names) < 2:
+        raise click.UsageError("give two runs or studies at least")
+    with refusing():
+        from lchp.reporting.compare import beside
+        from lchp.study.run.comparison import found_group
+
+        found = beside([found_group(name, output) for name in names], split)
+    click.echo(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
+    return 0
 
 
 @app.command()

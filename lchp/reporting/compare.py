@@ -1,0 +1,254 @@
+"""Runs or studies beside one another: what they were configured with, how far apart they are, and which images moved.
+
+Everything is read from the folders of finished trials; the first group is what the others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lchp.data.fingerprint import canonical, flatten
+from lchp.reporting.differences import interval_text
+from lchp.reporting.frame import TrialRow, collect
+from lchp.reporting.origin import distinct
+from lchp.reporting.paired import Results
+from lchp.reporting.sides import Side
+from lchp.reporting.statistics import Comparison
+from lchp.store.folder import StageFolder
+from lchp.training.identity import read_form, stored_config, without_paths
+from lchp.vocabulary import GT_KNOWN, LCHP_R, MEAN_IOU, METHODS, METRICS, predicting
+
+COMPARED = (GT_KNOWN, MEAN_IOU)
+"""The metrics that are shown."""
+
+MOST_CHANGED = 10
+"""Images that are named."""
+
+_GROUP, _SETTING = "group", "setting"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One run, or the finished trials of a study."""
+
+    name: str
+    trials: tuple[TrialRow, ...]
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """What was trained, each once."""
+        return distinct([trial.varied for trial in self.trials])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How two groups stand in one setting, by one method and metric."""
+
+    left: str
+    right: str
+    at: str
+    method: str
+    metric: str
+    values: tuple[float, float]
+    found: Comparison
+    """Of ``right - left``."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An image whose box of LCHP-R changed: its IoU with the true box in either group, the mean over shared seeds."""
+
+    right: str
+    at: str
+    path: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Beside:
+    """All of a comparison. ``configuration`` has the keys in which the groups differ, and each one's values."""
+
+    groups: tuple[Group, ...]
+    split: str
+    configuration: dict[str, tuple[list[Any], ...]]
+    pairs: tuple[Pair, ...]
+    moved: tuple[Moved, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for ``lchp compare --json``."""
+        return {
+            "groups": [{"name": group.name, "trials": len(group.trials)} for group in self.groups],
+            "split": self.split,
+            "configuration": {key: list(values) for key, values in self.configuration.items()},
+            "differences": [_plain(pair) for pair in self.pairs],
+            "images": [vars(moved) for moved in self.moved],
+        }
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [f"{group.name}: {len(group.trials)} trial{'s' * (len(group.trials) != 1)}" for group in self.groups]
+        lines += ["", "configuration:"] + [
+            f"  {key}: {' | '.join(', '.join(map(_word, some)) for some in values)}"
+            for key, values in self.configuration.items()
+        ]
+        lines += [] if self.configuration else ["  the same, but for seeds and paths"]
+        lines += ["", f"on {self.split}, paired by image and seed:"] + [f"  {_line(pair)}" for pair in self.pairs]
+        if self.moved:
+            lines += ["", f"images that changed most by {METHODS[LCHP_R].title} (IoU):"]
+            lines += [
+                f"  {one.path}: {one.before:.2f} -> {one.after:.2f}{_at(one.at, one.right)}" for one in self.moved
+            ]
+        return "\n".join(lines)
+
+
+def _at(at: str, right: str) -> str:
+    return f" ({right}{', ' + at if at else ''})"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value)
+
+
+def _line(pair: Pair) -> str:
+    found, unit = pair.found, " points" if METRICS[pair.metric].share else ""
+    n = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) != 1)}"
+    n += ", not the same images" if found.images is None else f", {found.images} images"
+    one = len(found.by_seed) < 2
+    seeds = "one seed: no statement on new seeds" if one else f"new seeds {interval_text(found.new_seeds)}"
+    return (
+        f"{METHODS[pair.method].title}, {METRICS[pair.metric].title}: {pair.values[0]:.2f} -> {pair.values[1]:.2f}, "
+        f"{found.difference:+.2f}{unit}; {seeds}; these seeds {interval_text(found.these_seeds)}; {n}"
+        f"{_at(pair.at, pair.right)}"
+    )
+
+
+def _plain(pair: Pair) -> dict[str, Any]:
+    found = pair.found
+    intervals = {
+        name: None if one is None else vars(one)
+        for name, one in (("new_seeds", found.new_seeds), ("these_seeds", found.these_seeds))
+    }
+    return {
+        "left": pair.left,
+        "right": pair.right,
+        "at": pair.at,
+        "method": pair.method,
+        "metric": pair.metric,
+        "values": list(pair.values),
+        "difference": found.difference,
+        "by_seed": list(found.by_seed),
+        "images": found.images,
+        "probability": found.probability,
+        **intervals,
+    }
+
+
+def beside(groups: Sequence[Group], split: str) -> Beside:
+    """Compare the first group with every other.
+
+    Settings that both have are compared each; two groups of one setting are compared whatever these are.
+
+    Raises:
+        ValueError: two groups have no setting in common, or no seed; says what they have.
+    """
+    first, *others = groups
+    pairs: list[Pair] = []
+    moved: list[Moved] = []
+    for other in others:
+        results, places = _joined(first, other, split)
+        found = [pair for at in places for pair in _pairs(results, first, other, at)]
+        if not found:
+            seeds = [sorted({trial.seed for trial in group.trials}) for group in (first, other)]
+            raise ValueError(
+                f"{first.name} and {other.name}: have no seed in common on {split} ({seeds[0]} and {seeds[1]}): "
+                "differences are paired by seed: train one with the other's seeds, or compare single runs"
+            )
+        pairs += found
+        moved += _most_changed(results, other, places)
+    return Beside(tuple(groups), split, _configuration(groups), tuple(pairs), tuple(moved))
+
+
+def _joined(first: Group, other: Group, split: str) -> tuple[Results, list[str]]:
+    """The results of both, and the settings that are compared, by what people read."""
+    single = len(first.settings) == len(other.settings) == 1
+    one_run = len(first.trials) == len(other.trials) == 1
+    rows = [
+        replace(
+            trial,
+            run_id=f"{place}:{trial.run_id}",
+            # Two runs are compared whatever their seeds were.
+            seed=0 if one_run else trial.seed,
+            varied={_GROUP: place, _SETTING: "" if single else _label(trial)},
+        )
+        for place, group in enumerate((first, other))
+        for trial in group.trials
+    ]
+    labels = [distinct([row.varied[_SETTING] for row in rows if row.varied[_GROUP] == place]) for place in (0, 1)]
+    shared = [label for label in labels[0] if label in labels[1]]
+    if not shared:
+        raise ValueError(
+            f"{first.name} has {'; '.join(labels[0])}, and {other.name} {'; '.join(labels[1])}: they have no setting "
+            "in common: compare runs of them"
+        )
+    return Results(pd.concat([collect("", [row]) for row in rows]), split, rows), shared
+
+
+def _label(trial: TrialRow) -> str:
+    return ", ".join(f"{key} = {_word(value)}" for key, value in sorted(trial.varied.items()))
+
+
+def _pairs(results: Results, first: Group, other: Group, at: str) -> Iterator[Pair]:
+    for method in predicting():
+        for metric in COMPARED:
+            left, right = (Side({_GROUP: place, _SETTING: at}, method) for place in (0, 1))
+            found = results.compare(right, left, metric)
+            if found is None:
+                continue
+            seeds = [seed for seed in results.seeds(left.setting) if results.value(right, seed, metric) is not None]
+            values = [
+                float(np.mean([value for seed in seeds if (value := results.value(side, seed, metric)) is not None]))
+                for side in (left, right)
+            ]
+            yield Pair(first.name, other.name, at, method, metric, (values[0], values[1]), found)
+
+
+def _most_changed(results: Results, other: Group, places: Sequence[str]) -> list[Moved]:
+    """The images whose IoU by LCHP-R moved furthest, over all settings."""
+    moved = []
+    for at in places:
+        settings = [{_GROUP: place, _SETTING: at} for place in (0, 1)]
+        seeds = set(results.seeds(settings[0])) & set(results.seeds(settings[1]))
+        both = [[results.images(setting, seed) for seed in sorted(seeds)] for setting in settings]
+        flat = [images for images in (*both[0], *both[1]) if images is not None and LCHP_R in images.ious]
+        if not seeds or len(flat) < 2 * len(seeds) or not all(images.same_images(flat[0]) for images in flat):
+            continue
+        before, after = (np.mean([images.ious[LCHP_R] for images in some if images], axis=0) for some in both)
+        order = np.argsort(-np.nan_to_num(np.abs(after - before)), kind="stable")[:MOST_CHANGED]
+        moved += [Moved(other.name, at, flat[0].paths[i], float(before[i]), float(after[i])) for i in order]
+    moved = [one for one in moved if one.before != one.after and one.before == one.before]
+    return sorted(moved, key=lambda one: -abs(one.after - one.before))[:MOST_CHANGED]
+
+
+def _configuration(groups: Sequence[Group]) -> dict[str, tuple[list[Any], ...]]:
+    """The keys that the groups do not have the same values of, and what they were made with; seeds and paths apart."""
+    forms = [[_form(trial) for trial in group.trials] for group in groups]
+    keys = dict.fromkeys(key for some in forms for form in some for key in form)
+    found = {key: tuple(distinct([form.get(key) for form in some]) for some in forms) for key in keys}
+    return {key: values for key, values in found.items() if any(other != values[0] for other in values[1:])}
+
+
+def _form(trial: TrialRow) -> dict[str, Any]:
+    folder = StageFolder(trial.folder)
+    try:
+        form = flatten(without_paths(read_form(stored_config(folder.config()))))
+    except ValueError:  # of another version, whose fields this one does not know
+        form = flatten(folder.config())
+    form.pop("seed", None)
+    made = flatten(folder.environment())
+    return form | {key: made[key] for key in made if key in ("commit", "device") or key.startswith("versions.")}

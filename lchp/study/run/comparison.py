@@ -1,0 +1,70 @@
+"""What ``lchp compare`` names: runs and studies, found in folders, without the tracking store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lchp.errors import Refusal
+from lchp.reporting.compare import Group
+from lchp.reporting.frame import TrialRow
+from lchp.store.folder import StageFolder
+from lchp.store.study_folder import StudyFolder, store_of
+from lchp.study.run.ledger import Entry, damaged, read
+from lchp.study.run.results import trial_row
+
+_SHORTEST = 6
+"""Of the beginning of a run's id that stands for it."""
+
+
+def found_group(word: str, output: Path) -> Group:
+    """The study in a folder, or of that name in ``output``; the trial in a folder; or the run of that id, or of an id
+    that begins so, of a study in ``output``.
+
+    Raises:
+        Refusal: there is none, or nothing of it is finished, or its files are damaged.
+    """
+    for folder in (Path(word).absolute(), output.absolute() / word):
+        if StudyFolder(folder).ledger.is_file():
+            return _of_study(word, folder)
+    trial = StageFolder(Path(word).absolute())
+    if trial.path.is_dir() and trial.done:
+        if fault := trial.fault(networks=False):
+            raise Refusal(f"{trial.path}: {fault}: `lchp study run` makes it again")
+        return Group(word, (TrialRow(trial.path.name, int(trial.config()["seed"]), {}, trial.path),))
+    runs = list(_runs(word, output.absolute()))
+    if len({entry.folder for entry, _ in runs}) > 1:
+        raise Refusal(
+            f"{word}: several runs begin so ({', '.join(str(entry.run_id) for entry, _ in runs)}): write more of it"
+        )
+    if not runs:
+        raise Refusal(
+            f"{word}: is no folder of a study or trial, and no finished run of a study in {output}: give one, or name "
+            "the folder that holds the studies with --output"
+        )
+    entry, store = runs[0]
+    _require_whole([entry], store)
+    return Group(word, (trial_row(entry, store),))
+
+
+def _of_study(word: str, folder: Path) -> Group:
+    store = store_of(folder.parent)
+    entries = [entry for entry in read(folder) if entry.state == "finished"]
+    if not entries:
+        raise Refusal(f"{folder}: no trial is finished: run the study first")
+    _require_whole(entries, store)
+    return Group(word, tuple(trial_row(entry, store) for entry in entries))
+
+
+def _runs(word: str, output: Path) -> Iterator[tuple[Entry, Path]]:
+    """The finished runs whose id is the word, or begins with it."""
+    for ledger in sorted(output.glob(f"*/{StudyFolder(output).ledger.name}")) if len(word) >= _SHORTEST else ():
+        for entry in read(ledger.parent):
+            if entry.state == "finished" and (entry.run_id or "").startswith(word):
+                yield entry, store_of(output)
+
+
+def _require_whole(entries: list[Entry], store: Path) -> None:
+    lines = damaged(entries, store)
+    if lines:
+        raise Refusal("\n".join(lines))

@@ -1,0 +1,143 @@
+"""Runs and studies beside one another, from their folders alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tests.study.written as written
+from lchp.cli import run
+from lchp.store.folder import StageFolder, StageResult
+from lchp.store.per_image import COLUMNS
+from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.spec.load import Study
+from tests.reporting.test_evidence import history_of
+
+PREDICTING = ("pseudo_label", "lchp_i", "lchp_r")
+IMAGES = 40
+KEY = "lchp_r/test/mean_iou"
+
+
+def write_study(study: Study, output: Path, lift: float) -> None:
+    """A finished study whose LCHP-R boxes have ``lift`` more IoU, as its folder and the store hold it."""
+    ledger = Ledger(output / study.name)
+    for trial in study.trials:
+        generator = np.random.default_rng(trial.config.seed)
+        base = generator.uniform(0.2, 0.7, IMAGES)
+        noise = np.random.default_rng([trial.config.seed, round(100 * lift)]).normal(0, 0.05, IMAGES)
+        ious = dict.fromkeys(PREDICTING, base) | {"lchp_r": np.clip(base + lift + noise, 0, 1)}
+        rows = [
+            [f"{at:02}.png", at % 8, "test", method, 0, 0, 9, 9, iou, 1, 1]
+            for method, values in ious.items() for at, iou in enumerate(values)
+        ]  # fmt: skip
+        place = f"trial/{study.name}-{trial.number}"
+        StageFolder(output / ".store" / place).finish(
+            StageResult(
+                config=trial.config.model_dump(mode="json"),
+                environment={"commit": "c", "versions": {}, "cpu": "c", "device": "cpu"},
+                history=history_of(0.5),
+                scores={
+                    **{f"{name}/test/gt_known": float((values >= 0.5).mean()) for name, values in ious.items()},
+                    **{f"{name}/test/mean_iou": float(values.mean()) for name, values in ious.items()},
+                },
+                per_image=pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False),
+                selection=None,
+                dataset="0" * 64,
+                networks={},
+            )
+        )
+        ledger.put(
+            Entry(
+                trial.name, trial.config.seed, trial.varied, place, 4, trial.number,
+                state="finished", run_id=f"{study.name}run{trial.number}",
+            )
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two studies of three seeds that differ in refinement's rate, and one that varies delta."""
+    folder = tmp_path_factory.mktemp("compared")
+    seeds = written.TINY + "seeds: [0, 1, 2]\n"
+    for name, lift, sets in (("slow", 0.0, ()), ("fast", 0.2, ("refinement.rate=0.01",))):
+        write_study(written.load(folder, seeds, f"name={name}", *sets), folder / "out", lift)
+    write_study(written.load(folder, written.GRID, "name=grid"), folder / "out", 0.1)
+    return folder / "out"
+
+
+def test_compare_studies_says_configuration_differences_and_images(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["compare", "slow", "fast", "--output", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("slow: 3 trials\nfast: 3 trials\n\nconfiguration:\n")
+    assert "  refinement.rate: 0.002 | 0.01\n" in text
+    assert text.index("configuration:") < text.index("paired by image and seed") < text.index("changed most")
+    (line,) = [line for line in text.splitlines() if line.startswith("  LCHP-R, Mean IoU")]
+    assert "n = 3 seeds, 40 images" in line
+    assert "new seeds [" in line
+    assert len([line for line in text.splitlines() if ".png: " in line]) == 10
+
+
+def test_compare_json_has_the_differences_of_the_scores(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", str(output / "slow"), "fast", "slow", "--output", str(output), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["configuration"]) == ["refinement.rate"]
+    rows = {(one["right"], one["method"], one["metric"]): one for one in found["differences"]}
+    means = {
+        name: np.mean([StageFolder(output / f".store/trial/{name}-{at}").scores()[KEY] for at in range(3)])
+        for name in ("slow", "fast")
+    }
+    for name, mean in means.items():
+        one = rows[name, "lchp_r", "mean_iou"]
+        assert one["difference"] == pytest.approx(100 * (mean - means["slow"]))
+        assert one["images"] == IMAGES
+    assert rows["fast", "lchp_r", "mean_iou"]["these_seeds"]["low"] > 15
+    assert rows["slow", "lchp_r", "mean_iou"]["these_seeds"] is None
+    moved = [abs(one["after"] - one["before"]) for one in found["images"]]
+    assert moved == sorted(moved, reverse=True)
+
+
+def test_compare_runs_by_id_and_folder_makes_no_statement_on_seeds(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = str(output / ".store/trial/fast-1")
+    assert run(["compare", "slowrun0", other, "--output", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert "one seed: no statement on new seeds; these seeds [" in text
+    assert run(["compare", "gridrun0", "gridrun2", "--output", str(output), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["configuration"]) == ["delta"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["slow"], "give two runs or studies at least"),
+        (["slow", "nowhere"], "nowhere: is no folder of a study or trial, and no finished run"),
+        (["slow", "slowrun"], "several runs begin so"),
+        (["grid", "slow"], "have no setting in common"),
+    ],
+)
+def test_compare_what_cannot_be_compared_is_refused(
+    names: list[str], told: str, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["compare", *names, "--output", str(output)]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.out == ""
+
+
+def test_compare_imports_neither_torch_nor_mlflow_nor_ray(output: Path) -> None:
+    arguments = ["compare", "slow", "fast", "--output", str(output)]
+    code = (
+        f"import sys; from lchp.cli import run; code = run({arguments!r}); "
+        "print(code, sorted({'torch', 'mlflow', 'ray', 'optuna', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
