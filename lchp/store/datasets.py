@@ -30,7 +30,7 @@ def keep_list(store: Path, digest: Digest) -> Path:
     writer.writerow(_COLUMNS)
     writer.writerows(digest.files.items())
     file = list_file(store, digest.total)
-    if not file.is_file() or file.stat().st_size != len(text.getvalue().encode()):
+    if not file.is_file() or file.read_bytes() != text.getvalue().encode():
         write_text(file, text.getvalue())
     return file
 

@@ -55,6 +55,10 @@ class StudyFolder:
         """Optuna's record of a search."""
         return self.path / "optuna.journal"
 
+    def journal_locks(self) -> list[Path]:
+        """What Optuna holds while it writes :attr:`journal`, and what a kill leaves of that."""
+        return list(self.path.glob(f"{self.journal.name}.lock*"))
+
     @property
     def best(self) -> Path:
         """The best trial of a search."""

@@ -21,6 +21,7 @@ REMEDY = (
     "give --tracking-uri (or MLFLOW_TRACKING_URI) as sqlite:///ABSOLUTE/PATH/mlflow.db or as the http(s) address of a "
     "running MLflow server, or leave both out for a SQLite store in the working folder"
 )
+_REBUILT = "; or, where it was the store, move it away: the next run of every study writes its runs into a new one"
 ARTIFACTS = "mlartifacts"
 """The folder beside a SQLite store that holds the files of its runs."""
 _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
@@ -153,7 +154,17 @@ def _obstacles_of_file(database: Path, experiment: str | None) -> list[str]:
             )
             break
     reason = _unusable(database)
-    return [*lines, *([f"{name} cannot be opened ({reason}): {REMEDY}"] if reason else [])]
+    return [*lines, *([f"{name} {unopened(reason)}"] if reason else [])]
+
+
+def unopened(reason: str) -> str:
+    """What is said of a store that cannot be opened, as the end of a sentence: why, and the remedy."""
+    return f"cannot be opened ({reason}): {REMEDY}{_REBUILT if is_damage(reason) else ''}"
+
+
+def is_damage(reason: str) -> bool:
+    """Whether what SQLite says of a file is that its content is not whole."""
+    return "malformed" in reason or "not a database" in reason
 
 
 def foreign(database: Path) -> str | None:

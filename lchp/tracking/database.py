@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from lchp.data.files import set_aside
 from lchp.tracking.address import ARTIFACTS, SQLITE
 
+_QUICKLY_READ = 256 << 20
+"""Bytes of a database whose indexes are compared with its rows at every start: a second or two."""
 Ask = Callable[[str], object]
 """Asks MLflow something of a URI, which makes the tables of a database that has none."""
 
@@ -37,6 +39,7 @@ def open_database(database: Path, ask: Ask) -> None:
             tables = set()
         if not tables:
             _create(database, ask)
+        require_whole(database)
         settle_locations(database)
         ask(f"{SQLITE}{database}")
 
@@ -92,6 +95,20 @@ def _is_half(database: Path, tables: set[str], ask: Ask) -> bool:
         except (MlflowException, SQLAlchemyError):
             return True
     return False
+
+
+def require_whole(database: Path) -> None:
+    """See that a database is what SQLite wrote: every row in its indexes, every page in its place. What is not would
+    end a study later, or say something else of a run.
+
+    Raises:
+        sqlite3.DatabaseError: it is not; says where.
+    """
+    check = "integrity_check" if database.stat().st_size < _QUICKLY_READ else "quick_check"
+    with closing(sqlite3.connect(database)) as connection:
+        (found,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"malformed: {' '.join(found.split())}")
 
 
 def settle_locations(database: Path) -> None:

@@ -265,12 +265,20 @@ def fail_run(uri: str, run_id: str, message: str, ended: int | None = None) -> N
     mlflow_client.set_terminated(run_id, status="FAILED", end_time=ended)
 
 
-def stop_run(uri: str, run_id: str, reason: str, ended: int | None = None) -> None:
+def stop_run(
+    uri: str,
+    run_id: str,
+    reason: str,
+    ended: int | None = None,
+    metrics: Mapping[str, float] | None = None,
+    step: int = 0,
+) -> None:
     """Mark the run of a trial KILLED that a search did not want trained further; ``reason`` becomes its tag
-    ``lchp.pruned``; ``ended`` as of :func:`finish_run`.
+    ``lchp.pruned``; ``ended`` as of :func:`finish_run`; ``metrics`` are logged at ``step``, its last epoch.
     """
-    mlflow_client = client(uri)
-    mlflow_client.set_tag(run_id, PRUNED_TAG, reason)
+    mlflow_client, now = client(uri), ended or int(time.time() * 1000)
+    points = [Metric(name, value, now, step) for name, value in (metrics or {}).items()]
+    mlflow_client.log_batch(run_id, metrics=points, tags=[RunTag(PRUNED_TAG, _text(reason, _LONGEST_TAG))])
     mlflow_client.set_terminated(run_id, status="KILLED", end_time=ended)
 
 

@@ -18,7 +18,18 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service import utils
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
-from lchp.tracking.address import ARTIFACTS, REMEDY, foreign, is_server, resolved, shown, silence, sqlite_file
+from lchp.tracking.address import (
+    ARTIFACTS,
+    REMEDY,
+    foreign,
+    is_damage,
+    is_server,
+    resolved,
+    shown,
+    silence,
+    sqlite_file,
+    unopened,
+)
 from lchp.tracking.database import open_database
 
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
@@ -63,7 +74,8 @@ def why(uri: str, error: BaseException) -> str:
     # SQLAlchemy may give advice first; before the driver's words it names their exception.
     driver = (re.match(r"\(\w+(?:\.\w+)+\) (.+)", line) for line in lines)
     text = next((named[1] for named in driver if named), lines[0])
-    return f"cannot be written ({shown(text)[:300]})"
+    damage = ": move its file away, it is made anew" if is_damage(text) else ""
+    return f"cannot be written ({shown(text)[:300]}){damage}"
 
 
 @contextmanager
@@ -103,7 +115,7 @@ def open_store(uri: str | None, folder: Path) -> str:
     database = sqlite_file(store)
     reason = foreign(database) if database else None
     if reason:
-        raise ValueError(f"tracking store {shown(store)!r} cannot be opened ({reason}): {REMEDY}")
+        raise ValueError(f"tracking store {shown(store)!r} {unopened(reason)}")
     try:
         with impatient():
             if database is None:
@@ -114,7 +126,7 @@ def open_store(uri: str | None, folder: Path) -> str:
                 utils._artifact_repos_cache.clear()
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"tracking store {shown(store)!r} cannot be opened ({reason}): {REMEDY}") from error
+        raise ValueError(f"tracking store {shown(store)!r} {unopened(reason)}") from error
     return store
 
 

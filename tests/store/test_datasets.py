@@ -42,10 +42,11 @@ def test_read_list_that_is_cut_is_none_until_it_is_kept_again(tmp_path: Path, cu
     assert read_list(keep_list(tmp_path, digest(FILES))) == FILES
 
 
-def test_read_list_that_is_changed_or_gone_is_none(tmp_path: Path) -> None:
+def test_read_list_that_is_changed_or_gone_is_none_until_it_is_kept_again(tmp_path: Path) -> None:
     file = keep_list(tmp_path, digest(FILES))
     file.write_text(file.read_text(encoding="utf-8").replace("a.png", "d.png"), encoding="utf-8")
     assert read_list(file) is None
+    assert read_list(keep_list(tmp_path, digest(FILES))) == FILES
     file.unlink()
     assert read_list(file) is None
 

@@ -158,6 +158,7 @@ def test_obstacles_file_that_is_no_database_is_named_and_kept(tmp_path: Path, co
     else:
         (line,) = obstacles(f"sqlite:///{file}")
         assert "cannot be opened (the file is not a database): give --tracking-uri" in line
+        assert line.endswith("move it away: the next run of every study writes its runs into a new one")
     assert file.read_text(encoding="utf-8") == content
 
 

@@ -85,6 +85,18 @@ def test_open_store_half_made_with_a_run_is_refused_and_kept(empty: Path, tmp_pa
     assert names(tmp_path) == {"mlflow.db", "mlflow.db.lock"}
 
 
+def test_open_store_whose_rows_are_not_those_of_its_indexes_is_refused_with_remedy(empty: Path, tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    shutil.copy(empty, database)
+    run = "INSERT INTO runs (run_uuid, experiment_id) VALUES ('a', 0)"
+    metric = "INSERT INTO metrics (run_uuid, key, value, timestamp, step, is_nan) VALUES ('a', 'flipped', 0.5, 1, 1, 0)"
+    execute(database, run, metric)
+    assert open_store(None, tmp_path)
+    database.write_bytes(database.read_bytes().replace(b"flipped", b"flapped", 1))
+    with pytest.raises(ValueError, match=r"cannot be opened \(malformed: .* missing from index .*move it away"):
+        open_store(None, tmp_path)
+
+
 def test_open_store_empty_file_becomes_a_store(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     assert ensure_experiment(open_store(None, tmp_path), "after") == "1"

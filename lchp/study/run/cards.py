@@ -119,11 +119,16 @@ class Cards:
         files = sorted(self.folder.glob(f"{OWN}*.json"), key=lambda file: file.stat().st_mtime)
         return self.read(files[-1].stem) if files else None
 
-    def all(self) -> Iterator[Card]:
-        """All cards that can be read."""
+    def all(self, holding: bytes = b"") -> Iterator[Card]:
+        """All cards that can be read and in whose text these bytes are."""
         for file in sorted(self.folder.glob("*.json")):
             with suppress(ValueError):  # one that is damaged is told of where it is needed
-                yield self.read(file.stem)
+                if holding in file.read_bytes():
+                    yield self.read(file.stem)
+
+    def running(self) -> list[Card]:
+        """Those that say that their run goes on, but that of the study's own run."""
+        return [card for card in self.all(b'"running"') if card.state == "running" and card.folder is not None]
 
     def has(self, key: str) -> bool:
         """Whether there is a card of that key."""

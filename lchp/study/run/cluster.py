@@ -48,6 +48,8 @@ LOOK_SECONDS, LOOKS = 4.0, 3
 """How often Ray's servers are called, and how many calls in a row are not answered where one is gone."""
 SILENCE_SECONDS = 120.0
 """How long the process may say nothing: it does every few seconds, unless Ray does not let it go on."""
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How a call of gRPC begins: HTTP/2 with settings that change nothing."""
 _END_SECONDS = 20.0
 _CODE = "from lchp.study.run.ray_process import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 _ERRORS = "errors.txt"
@@ -95,8 +97,7 @@ class Cluster:
         self._stack = ExitStack()
 
     def __enter__(self) -> Cluster:
-        parent = Path(tempfile.gettempdir()) if self.address else short_folder()
-        self.folder = self._stack.enter_context(scratch_folder(parent))
+        self.folder = self._stack.enter_context(scratch_folder(scratch_parent()))
         self._requests, requests = Pipe()
         commands, self._commands = Pipe(duplex=False)
         ends = (requests.fileno(), commands.fileno())
@@ -211,6 +212,15 @@ class Cluster:
         return Lost(reason) if self.slots else Unstarted(reason)
 
 
+def scratch_parent() -> Path:
+    """The folder in which those of Ray's sessions are made.
+
+    Raises:
+        Refusal: there is none whose path is short enough.
+    """
+    return Path(tempfile.gettempdir()) if cluster_address() else short_folder()
+
+
 def resources(study: Study, device: str) -> dict[str, float]:
     """What one trial takes, by Ray's names in small letters."""
     cpus = study.resources.cpus or study.base.compute.cpu_threads
@@ -235,10 +245,15 @@ def environment(own: bool) -> dict[str, str]:
 
 
 def answers(address: str) -> bool:
-    """Whether a server takes calls at HOST:PORT."""
+    """Whether a server of Ray answers at HOST:PORT; for one that is stopped the system would still take calls."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), LOOK_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), LOOK_SECONDS) as call:
+            call.settimeout(LOOK_SECONDS)
+            call.sendall(_GREETING)
+            call.recv(1)  # its own settings or, where it speaks TLS alone, that it does not understand
+    except ConnectionResetError:
+        return True
     except OSError:
         return False
     return True

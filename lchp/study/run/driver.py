@@ -192,7 +192,8 @@ class Driver:
                     self.recorder.has(folder.relative_to(self.recorder.store).as_posix())
 
     def _give_up(self, trial: ResolvedTrial, fault: Fault) -> None:
-        if self.search:
+        # A suggestion of which a search hears nothing is the next when the command is run again.
+        if self.search and not fault.resumable:
             self.search.tell(trial, None)
         self.recorder.fail(trial, f"{fault.text}\n{fault.line}: {fault.remedy}" if fault.remedy else fault.text)
         self._failed += 1

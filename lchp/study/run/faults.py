@@ -22,6 +22,8 @@ class Fault:
     remedy: str
     of_machine: bool
     text: str
+    resumable: bool = False
+    """Whether a trial whose own fault it is goes on from its last checkpoint when the command is run again."""
 
 
 PREEMPTED = "PreemptedError"
@@ -75,9 +77,10 @@ def over_time(hours: float) -> Fault:
     """A trial that has trained as long as it may."""
     return Fault(
         f"has trained for {hours:g} h, as long as it may (resources.time_limit)",
-        "raise that with --set resources.time_limit=HOURS",
+        "raise that with --set resources.time_limit=HOURS, and the same command goes on with it",
         False,
         "",
+        resumable=True,
     )
 
 

@@ -39,7 +39,9 @@ class Growth:
     reused: tuple[str, ...] = ()
     """Finished trials that stay, as the study calls them now."""
     longer: tuple[str, ...] = ()
-    """Those that are trained to more epochs than they have."""
+    """Those that go on to more epochs than they have."""
+    anew: tuple[str, ...] = ()
+    """Those that are trained again for more epochs: their rate looks ahead to the last one."""
     dropped: tuple[str, ...] = ()
     """Finished trials that the study has no more, as its folder calls them."""
     refused: tuple[str, ...] = ()
@@ -53,7 +55,7 @@ class Growth:
     @property
     def is_free(self) -> bool:
         """Whether no trial is finished: there is nothing that a change could make mean something else."""
-        return not (self.reused or self.longer or self.dropped or self.refused)
+        return not (self.reused or self.longer or self.anew or self.dropped or self.refused)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for ``lchp study plan --json``."""
@@ -61,6 +63,7 @@ class Growth:
             "changes": list(self.changes),
             "train": self.trained,
             "longer": list(self.longer),
+            "anew": list(self.anew),
             "reuse": list(self.reused),
             "drop": list(self.dropped),
             "refused": list(self.refused),
@@ -75,6 +78,11 @@ class Growth:
         parts = [f"reuses {_count(self.reused)}", f"trains {self.trained} of {self.count}"]
         if self.longer:
             parts[-1] += f", {len(self.longer)} of them finished but to go on to more epochs ({_names(self.longer)})"
+        if self.anew:
+            parts[-1] += (
+                f", {len(self.anew)} of them finished but to be trained anew for more epochs, to whose last one their "
+                f"rate looks ahead ({_names(self.anew)})"
+            )
         if self.dropped:
             parts.append(f"drops {_count(self.dropped)}, whose runs and files stay ({_names(self.dropped)})")
         return "; ".join(parts)
@@ -108,14 +116,14 @@ def growth(study: Study, held: Mapping[str, Any], entries: Sequence[Entry], stor
         except ValueError:
             refused.append(f"{entry.name}: what it was trained with is not known, its files are damaged or gone")
     found = list(_suggestions(study, configs) if study.search else _planned(study, configs))
-    reused, longer, dropped = (tuple(name for name, fate in found if fate == word) for word in _FATES)
+    reused, longer, anew, dropped = (tuple(name for name, fate in found if fate == word) for word in _FATES)
     refused += dict.fromkeys(line for _, fate in found if isinstance(fate, list) for line in fate)
-    if not (reused or longer or refused):
+    if not (reused or longer or anew or refused):
         refused = [*changed, "no finished trial would stay"]
-    return Growth(left, changed, reused, longer, dropped, tuple(refused))
+    return Growth(left, changed, reused, longer, anew, dropped, tuple(refused))
 
 
-_FATES = ("reused", "longer", "dropped")
+_FATES = ("reused", "longer", "anew", "dropped")
 _Fate = tuple[str, str | list[str]]
 """The name of a finished trial, and one of :data:`_FATES` or the fields by which it would mean something else."""
 
@@ -143,7 +151,7 @@ def _planned(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Ite
         if row is None:
             yield entry.name, "dropped"
         else:
-            yield row.name, _clashes(_form(config), _form(row.config)) or "longer"
+            yield row.name, _clashes(_form(config), _form(row.config)) or _lengthened(config, row.config)
 
 
 def _suggestions(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Iterator[_Fate]:
@@ -169,6 +177,13 @@ def _clashes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     longer = [stage for stage in (INITIALIZATION, REFINEMENT) if old[stage]["epochs"] < new[stage]["epochs"]]
     allowed = tuple(f"base.{stage}.epochs: " for stage in longer)
     return [line for line in _lines(old, new) if not line.startswith(allowed)]
+
+
+def _lengthened(old: TrialConfig, new: TrialConfig) -> str:
+    """Whether a trial goes on to more epochs, or is trained anew for them."""
+    stages = ((old.initialization, new.initialization), (old.refinement, new.refinement))
+    goes_on = all(after.open_ended for before, after in stages if before.epochs < after.epochs)
+    return "longer" if goes_on else "anew"
 
 
 def _lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

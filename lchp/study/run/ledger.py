@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lchp.data.files import as_json, read_json, read_or_set_aside, write_text
+from lchp.data.files import as_json, read_json, write_text
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
@@ -50,10 +50,10 @@ class Entry:
 class Ledger:
     """The entries by folder, written to ``<study>/trials.json`` with every change."""
 
-    def __init__(self, study: Path) -> None:
+    def __init__(self, study: Path, entries: Iterable[Entry] = ()) -> None:
         self.folder = study
         self.file = StudyFolder(study).ledger
-        self.entries: dict[str, Entry] = {}
+        self.entries = {entry.folder: entry for entry in entries}
         self._texts: dict[str, str] = {}
         """Of every entry that was written: 1,000 of them are not made anew for each change of one."""
         self._waits = False
@@ -101,18 +101,11 @@ def read(study: Path) -> list[Entry]:
     if not file.exists():
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
     with refusing():
-        return _parse(file)
+        return parsed(file)
 
 
-def earlier(study: Path, say: Callable[[str], None]) -> list[Entry]:
-    """The entries that an earlier run wrote; none where there was no run. A damaged file is told of and set aside: the
-    study that goes on writes it again.
-    """
-    file = StudyFolder(study).ledger
-    return read_or_set_aside(file, lambda: _parse(file), say) or []
-
-
-def _parse(file: Path) -> list[Entry]:
+def parsed(file: Path) -> list[Entry]:
+    """The entries in a file, by number. ValueError names it, what is wrong and the remedy."""
     remedy = "run the study again, which writes it from its finished trials"
     plain = read_json(file, remedy)
     try:

@@ -113,6 +113,14 @@ class ContinuedSearch:
             return first
         return None
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing is left to train, though it is less than the study asks for: all that the space holds was
+        suggested.
+        """
+        left = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+        return not left and self.search.size is not None and self._untried() is None
+
     def _stops(self) -> bool:
         """Whether the search makes no further suggestion; those that have begun are trained to their end."""
         reason = None if self.unfinished else stop_reason(self.study, self.stored, self.spending)

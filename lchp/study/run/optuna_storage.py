@@ -79,7 +79,10 @@ def set_search_aside(name: str, folder: Path) -> str | None:
 
 def _storage(folder: Path) -> BaseStorage:
     url = storage_url()
-    return JournalStorage(JournalFileBackend(str(StudyFolder(folder).journal))) if url is None else _database(url)
+    if url is not None:
+        return _database(url)
+    # Optuna's lock is a link to the path that it is given: to a relative one it would lead nowhere, and wait for ever.
+    return JournalStorage(JournalFileBackend(str(StudyFolder(folder.absolute()).journal)))
 
 
 def _stored_name(name: str, folder: Path) -> str:

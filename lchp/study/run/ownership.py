@@ -17,8 +17,9 @@ from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.cards import OWN
+from lchp.study.run.earlier import earlier, known
 from lchp.study.run.growth import STOPS, Growth, changes, growth
-from lchp.study.run.ledger import Entry, read
+from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.spec.load import Study
 from lchp.training.identity import trial_form
 
@@ -47,7 +48,7 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Refusal(f"{folder}: another process is running this study: wait for it, or stop it") from error
-        for part in left_parts(folder):
+        for part in (*left_parts(folder), *left_parts(StudyFolder(folder).runs)):
             part.unlink(missing_ok=True)
         try:
             yield
@@ -70,6 +71,12 @@ def is_running(folder: Path) -> bool:
     return False
 
 
+def trials_before(folder: Path, say: Callable[[str], None]) -> list[Entry]:
+    """The trials of earlier runs in a study's folder, as :func:`lchp.study.run.earlier.earlier`."""
+    held = _held(folder)
+    return earlier(folder, held.varied if held else (), say)
+
+
 def outlook(study: Study, folder: Path) -> Growth | None:
     """What becomes of a study's folder with the study as it is now, refusals included; None where it was never run.
 
@@ -79,8 +86,7 @@ def outlook(study: Study, folder: Path) -> Growth | None:
     held = _held(folder)
     if held is None:
         return None
-    entries = read(folder) if StudyFolder(folder).ledger.exists() else []
-    return growth(study, held.identity, entries, store_of(folder.parent))
+    return growth(study, held.identity, known(folder, held.varied), store_of(folder.parent))
 
 
 def require_continuable(study: Study, folder: Path) -> None:
@@ -117,8 +123,8 @@ class Claim:
     """The key of the study's own run in the tracking store: the same however the study grows."""
     entries: tuple[Entry, ...]
     """The trials of earlier runs that the study still has."""
-    gone: tuple[Entry, ...] = ()
-    """Those that it has no more."""
+    places: frozenset[str]
+    """Where in the store its trials lie, and their initializations; of a search those that were suggested."""
 
 
 def claim(
@@ -134,42 +140,49 @@ def claim(
     if held is None:
         run = _run_key(study.identity())
         write_text(file, json.dumps({**study.identity(), "data": data, "run": run}, indent=1))
-        return Claim(run, tuple(entries))
+        return Claim(run, tuple(entries), _places(study, entries, materials))
     found = growth(study, held.identity, entries, materials.runtime.store)
     _refuse_other(study, folder, found.refused)
     others = _other_data(held.data, data)
     if others and not found.is_free:
         _refuse_other(study, folder, [*others, *_changed_images(study, entries, materials)])
-    if not found.changes and held.data == data:
-        return Claim(held.run, tuple(entries))
     if found.changes and not found.is_free:
         say(f"{study.name} was changed since its last run: {found}")
-    places = _places(study, folder, entries, found, materials, say)
-    write_text(file, json.dumps({**study.identity(), "data": data, "run": held.run}, indent=1))
-    stay, gone = (tuple(entry for entry in entries if (entry.folder in places) is kept) for kept in (True, False))
-    return Claim(held.run, stay, gone)
+    if (
+        study.search
+        and found.is_free
+        and not all(line.startswith(("search.trials: ", STOPS)) for line in found.changes)
+    ):
+        _forget_suggestions(study, folder, say)
+        entries = ()
+    places = _places(study, entries, materials)
+    stay = tuple(entry for entry in entries if entry.folder in places)
+    if found.changes or held.data != data:
+        # First those that go: after a kill in between the study is still a changed one, and they do not come back.
+        Ledger(folder, stay).write()
+        write_text(file, json.dumps({**study.identity(), "data": data, "run": held.run}, indent=1))
+    return Claim(held.run, stay, places)
 
 
-def _places(
-    study: Study,
-    folder: Path,
-    entries: Sequence[Entry],
-    found: Growth,
-    materials: Materials,
-    say: Callable[[str], None],
-) -> set[str]:
-    """Where in the store the trials lie that a study has now; of a search those that were suggested."""
-    if study.search is None:
-        return {materials.folder(trial.config) for trial in study.trials}
-    if not found.is_free or all(line.startswith(("search.trials: ", STOPS)) for line in found.changes):
-        return {entry.folder for entry in entries}
+def _places(study: Study, entries: Sequence[Entry], materials: Materials) -> frozenset[str]:
+    """Where in the store the trials lie that a study has, and their initializations; of a search those that were
+    suggested.
+    """
+    if study.search:
+        return frozenset(place for entry in entries for place in (entry.folder, entry.initialization) if place)
+    configs = [trial.config for trial in study.trials]
+    return frozenset(
+        place for config in configs for place in (materials.folder(config), materials.initialization(config))
+    )
+
+
+def _forget_suggestions(study: Study, folder: Path, say: Callable[[str], None]) -> None:
+    """Let a search begin anew of which no suggestion is finished, because it was changed."""
     from lchp.study.run.optuna_storage import place_of, set_search_aside
 
     aside = set_search_aside(study.name, folder)
     if aside is not None:
-        place = place_of(folder)
-        say(f"{place}: none of its suggestions is finished, and {study.name} was changed: {aside}")
-    return set()
+        say(f"{place_of(folder)}: none of its suggestions is finished, and {study.name} was changed: {aside}")
 
 
 @dataclass(frozen=True)
@@ -179,6 +192,12 @@ class _Held:
     identity: dict[str, Any]
     data: dict[str, str]
     run: str
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The keys that the study varied."""
+        search, configurations = self.identity.get("search"), self.identity.get("configurations")
+        return tuple((search or {}).get("space") or (configurations or [{}])[0])
 
 
 def _held(folder: Path) -> _Held | None:

@@ -6,7 +6,7 @@ which brings the tracking store up to them in its own time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,16 @@ class Recorder:
         key = self.writer.scribe.parent
         lists = [file.relative_to(self.store).as_posix() for file in self.materials.lists()]
         card = self._card(key) or Card(key, name, params, {})
-        self._write(replace(card.running(), lists=lists, view=view, tags={**card.tags, KIND_TAG: STUDY}))
+        tags = {**card.tags, KIND_TAG: STUDY}
+        self._write(replace(card.running(), key=key, name=name, params=params, lists=lists, view=view, tags=tags))
 
-    def leave(self, entries: Iterable[Entry]) -> None:
-        """End what runs that a killed process left of trials which the study has no more."""
-        for entry in entries:
-            card = self._card(Path(entry.folder).name)
-            if card is not None and card.state == "running":
-                self._write(card.failed(LEFT))
-            self._end_initialization(entry, lambda card: card.failed(LEFT))
+    def leave(self, places: Container[str]) -> None:
+        """End what runs that killed processes left of trials which the study has no more, and of what these shared:
+        of all that does not lie in these places of the store.
+        """
+        for card in self._cards.running():
+            if card.folder not in places:
+                self._end_card(card, lambda card: card.failed(LEFT))
 
     def close(self, tags: Mapping[str, str | None], files: Sequence[Path], error: str | None) -> None:
         """Complete the study's own run, with some of the files of its folder; ``error`` says what is not finished."""
@@ -224,17 +225,17 @@ class Recorder:
         """The trial's card, as it is or new."""
         new = trial_card(trial, self.entry(trial), self.materials.of(trial.config))
         card = self._card(new.key)
-        return replace(card, name=new.name, params=new.params, tags=new.tags) if card else new
+        return _renewed(card, new)
 
     def _card_of_reference(self, trial: ResolvedTrial, method: str, place: str) -> Card:
         new = reference_card(trial, method, place, self.materials.of(trial.config))
         card = self._card(new.key)
-        return replace(card, tags=new.tags) if card else new
+        return _renewed(card, new)
 
     def _card_of_initialization(self, trial: ResolvedTrial, place: str) -> Card:
         new = initialization_card(trial, place, self.materials.of(trial.config))
         card = self._card(new.key)
-        return replace(card, name=new.name, tags=new.tags) if card else new
+        return _renewed(card, new)
 
     def _follow_initialization(self, trial: ResolvedTrial, reports: Sequence[dict[str, Any]]) -> None:
         """Give the run of the trial's initialization the epochs that are its own, until it is finished."""
@@ -267,8 +268,14 @@ class Recorder:
     def _end_initialization(self, entry: Entry, ended: Callable[[Card], Card]) -> None:
         """A trial has ended before its end, and with it its initialization unless that is finished."""
         card = self._card(Path(entry.initialization).name) if entry.initialization else None
-        if card is not None and card.state == "running" and card.folder:
-            self._write(card.finished() if StageFolder(self.store / card.folder).whole else ended(card))
+        if card is not None:
+            # One that has ended is put in its place nevertheless: a kill may have kept the tracking store from it.
+            self._end_card(card, ended if card.state == "running" else lambda card: card)
+
+    def _end_card(self, card: Card, ended: Callable[[Card], Card]) -> None:
+        """The run of an initialization is finished where its files are; any other, of what ran, has ended so."""
+        done = card.tags.get(KIND_TAG) == INITIALIZATION and StageFolder(self.store / str(card.folder)).whole
+        self._write(card.finished() if done else ended(card))
 
     def _write(self, card: Card, within: float = 0.0) -> None:
         self._cards.write(card)
@@ -277,6 +284,13 @@ class Recorder:
     def _say(self, entry: Entry, text: str) -> None:
         finished = sum(other.state == "finished" for other in self.ledger.entries.values())
         self.say(f"[{finished}/{self.count}] {entry.name}: {text}")
+
+
+def _renewed(card: Card | None, new: Card) -> Card:
+    """A card that says what ``new`` says of its run and, where there was one before, what had come of it."""
+    if card is None:
+        return new
+    return replace(card, key=new.key, name=new.name, params=new.params, tags=new.tags, folder=new.folder)
 
 
 def _last_line(message: str) -> str:

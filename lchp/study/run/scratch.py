@@ -21,8 +21,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
     Its lock tells that its process lives, in whatever container: what others left whose lock is free is removed.
     """
-    for left in parent.glob(f"{_NAME}*/{_LOCK}"):
-        _remove_if_left(left)
+    sweep_scratch(parent)
     folder = Path(tempfile.mkdtemp(prefix=_NAME, dir=parent))
     unseen = folder / f"{_LOCK}.new"
     with unseen.open("w") as lock:
@@ -32,6 +31,12 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             yield folder
         finally:
             _remove(folder)
+
+
+def sweep_scratch(parent: Path) -> None:
+    """Remove the folders of :func:`scratch_folder` whose processes were killed, and end what these had started."""
+    for left in parent.glob(f"{_NAME}*/{_LOCK}"):
+        _remove_if_left(left)
 
 
 def end_processes(folder: Path) -> None:

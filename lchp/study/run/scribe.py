@@ -139,7 +139,7 @@ class Scribe:
         elif card.state == "failed":
             fail_run(self.uri, written.run_id, card.error or "", card.ended)
         elif card.state == "stopped":
-            stop_run(self.uri, written.run_id, card.error or "", card.ended)
+            stop_run(self.uri, written.run_id, card.error or "", card.ended, costs(card), int(written.last))
         return replace(written, state=card.state)
 
     def _complete(self, card: Card, folder: Path) -> str | None:

@@ -60,8 +60,10 @@ def restored_search(
     ``entries`` are the trials of earlier runs, whose objectives are in ``store``; a search begins with those of
     ``earlier`` studies. A journal that is damaged, or says something else than the trials, is told of, set aside and
     made again from them; one that was cut is completed. So is a database that says nothing of the search, or something
-    else.
+    else. The caller holds the study's folder: who had locked its journal is gone.
     """
+    for lock in StudyFolder(folder).journal_locks():
+        lock.unlink()
     assert study.search is not None, "only a search suggests"
     place, journal, objectives = place_of(folder), StudyFolder(folder).journal, _objectives(study, entries, store)
     try:

@@ -12,14 +12,16 @@ from lchp.reporting.writing import to_markdown
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
-from lchp.study.run.ledger import ENDED, Entry, Ledger, earlier
+from lchp.study.run.cluster import scratch_parent
+from lchp.study.run.ledger import ENDED, Entry, Ledger
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
-from lchp.study.run.ownership import alone, claim, require_continuable
+from lchp.study.run.ownership import alone, claim, require_continuable, trials_before
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
 from lchp.study.run.results import as_text, claims_text, make_tables
 from lchp.study.run.run_cards import trials_view
+from lchp.study.run.scratch import sweep_scratch
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
 from lchp.study.run.warm_start import Earlier, earlier_trials, require_earlier
@@ -49,11 +51,13 @@ def run_study(
     runtime = machine.runtime(output)
     with alone(folder):
         sweep(runtime.store)
+        # Of a process that was killed after its last trial no cluster will sweep what it left.
+        sweep_scratch(scratch_parent())
         with refusing():
             uri = open_store(tracking_uri, Path.cwd())
         materials = prepare(study, runtime)
         log = StudyLog(folder, echo)
-        entries = earlier(folder, log.say)
+        entries = trials_before(folder, log.say)
         claimed = claim(study, folder, materials, entries, log.say)
         with refusing():
             ensure_experiment(uri, study.name)
@@ -65,7 +69,7 @@ def run_study(
             with _true_states(recorder, log):
                 shown = {"study": study.name, "question": study.question or "", "trials": study.count}
                 recorder.begin(study.name, shown, trials_view(study))
-                recorder.leave(claimed.gone)
+                recorder.leave(claimed.places)
                 if study.search:
                     _search(study, recorder, claimed.entries)
                 else:
@@ -131,6 +135,7 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     """Train the suggestions that are missing; ``entries`` are the trials of earlier runs."""
     from optuna.trial import TrialState
 
+    from lchp.study.run.optuna_search import ContinuedSearch
     from lchp.study.run.optuna_storage import completed, pruned
     from lchp.study.run.search_repair import restored_search
     from lchp.study.run.stops import Spending, stop_reason
@@ -163,7 +168,9 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     missing = study.repeats * (study.suggestions - len(finished) - len(stopped))
     unfinished = stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     goes_on = bool(unfinished) or stop_reason(study, stored, Spending.of(folder, study.search.stop)) is None
-    if missing > 0 and goes_on:
+    if missing > 0 and goes_on and ContinuedSearch(study, folder, recorder.refuse).is_exhausted:
+        recorder.say(f"all that the space of {study.name} holds was suggested: nothing to train")
+    elif missing > 0 and goes_on:
         StudyFolder(folder).stopped.unlink(missing_ok=True)
         recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
         _train(study, [], recorder)

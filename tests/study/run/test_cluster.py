@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,9 +42,28 @@ def study(tmp_path: Path) -> Study:
 
 @pytest.fixture
 def server() -> Iterator[socket.socket]:
-    """Something that listens."""
+    """Something that answers, until it is closed."""
+
+    def answer() -> None:
+        with suppress(OSError):
+            while True:
+                call, _ = listening.accept()
+                with call:
+                    call.sendall(b"settings")
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer)
+        thread.start()
         yield listening
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def closed(server: socket.socket) -> None:
+    """The server is gone; what waits for a call is woken."""
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
 
 
 def address(server: socket.socket) -> str:
@@ -99,11 +119,18 @@ def test_resources_of_a_trial_are_gpus_on_cuda_alone(tmp_path: Path) -> None:
     assert resources(study, "cpu") == {"cpu": 3.0, "gpu": 0.0}
 
 
-def test_answers_tells_a_server_that_listens_from_one_that_is_gone(server: socket.socket) -> None:
+def test_answers_tells_a_server_that_answers_from_one_that_is_gone(server: socket.socket) -> None:
     where = address(server)
     assert answers(where)
-    server.close()
+    closed(server)
     assert not answers(where)
+
+
+def test_answers_is_not_content_with_a_server_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    # The system takes calls for whoever listens.
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        assert not answers(address(stopped))
 
 
 @IN_PROC
@@ -158,7 +185,7 @@ def test_cluster_whose_process_aborts_is_lost_and_names_the_server_that_is_gone(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: socket.socket
 ) -> None:
     where = address(server)
-    server.close()
+    closed(server)
     code = f"requests.send(('up', 2, {{'gcs_server': {where!r}}})); time.sleep(0.5); os.abort()"
     with talking(monkeypatch, study, tmp_path, code) as cluster:
         until_message(cluster)
@@ -174,7 +201,7 @@ def test_cluster_whose_server_is_gone_is_lost_though_its_process_lives(
     with talking(monkeypatch, study, tmp_path, code) as cluster:
         until_message(cluster)
         assert cluster.message(0.05) is None
-        server.close()
+        closed(server)
         with pytest.raises(Lost, match="Ray's raylet is gone"):
             until_message(cluster)
 
@@ -183,7 +210,7 @@ def test_cluster_worker_that_fails_because_its_node_is_gone_is_no_failure(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: socket.socket
 ) -> None:
     where = address(server)
-    server.close()
+    closed(server)
     code = f"requests.send(('up', 2, {{'raylet': {where!r}}})); requests.send(('failed', 'p', (), '')); time.sleep(100)"
     with talking(monkeypatch, study, tmp_path, code) as cluster:
         until_message(cluster)

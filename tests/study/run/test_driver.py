@@ -23,7 +23,7 @@ class Recorded:
     """A recorder, and the materials of its trials: every trial has its own initialization."""
 
     def __init__(self, store: Path, references: dict[str, str]) -> None:
-        self.store, self.references, self.lines = store, references, list[str]()
+        self.store, self.folder, self.references, self.lines = store, store, references, list[str]()
         self.materials, self.ledger = self, self
         self.shares, self.arrives = False, True
 
@@ -53,6 +53,9 @@ class Recorded:
 
     def fail(self, trial: ResolvedTrial, message: str) -> None:
         self.lines.append(f"{trial.name} FAILED {message.splitlines()[-1]}")
+
+    def refuse(self, number: int, values: dict[str, Any], message: str) -> None:
+        self.lines.append(f"#{number} refused {message}")
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -174,8 +177,31 @@ def test_driver_trial_over_its_time_is_ended_for_good_whatever_its_attempts(tmp_
     driver.failed("r", *KILLED)
     assert lines[-1] == (
         "seed=0 FAILED has trained for 0.5 h, as long as it may (resources.time_limit): raise that with --set "
-        "resources.time_limit=HOURS"
+        "resources.time_limit=HOURS, and the same command goes on with it"
     )
+
+
+def test_driver_suggestion_over_its_time_is_the_next_when_the_command_is_run_again(
+    tmp_path: Path, clock: Clock
+) -> None:
+    text = "name: s\nsearch: {trials: 2, sampler: random, space: {tau: {low: 0.0, high: 1.0}}}\n"
+    study, recorder = small.load(tmp_path, text, "resources.time_limit=0.5"), Recorded(tmp_path, {})
+
+    def first() -> tuple[Driver, ResolvedTrial]:
+        driver = Driver(study, (), recorder, clock)  # type: ignore[arg-type]
+        job = driver.next("p")
+        assert job is not None
+        driver.started("p")
+        return driver, job.trial
+
+    driver, trial = first()
+    clock.minutes = 31
+    assert driver.overdue() == ["p"]
+    driver.failed("p", *KILLED)
+    assert first()[1] == trial
+    driver, _ = first()
+    driver.failed("p", *NAN)
+    assert first()[1] != trial
 
 
 def test_driver_without_limits_ends_no_worker(tmp_path: Path, clock: Clock) -> None:

@@ -87,6 +87,35 @@ def test_growth_more_epochs_are_trained_and_fewer_refused(tmp_path: Path) -> Non
         assert after(tmp_path, GRID, f"{stage}.epochs=1").refused == (f"base.{stage}.epochs: 2 -> 1",)
 
 
+def test_growth_more_epochs_under_a_rate_that_looks_ahead_are_said_to_begin_anew(tmp_path: Path) -> None:
+    text = GRID.replace("epochs: 2, batch", "epochs: 2, schedule: cosine, batch")
+    found = after(tmp_path, text, "refinement.epochs=3", before=text)
+    assert (found.longer, found.anew, found.trained, found.refused) == ((), TWO, 2, ())
+    assert "2 of them finished but to be trained anew for more epochs, to whose last one their rate" in str(found)
+
+
+def test_growth_of_a_study_whose_ledger_is_damaged_is_known_by_its_cards(own: Path, asked: list[str]) -> None:
+    (own / "out/tiny/trials.json").write_text("[", encoding="utf-8")
+    with pytest.raises(Refusal, match=r"base\.alpha: 20\.0 -> 3\.0"):
+        require_continuable(small.load(own, GRID, "alpha=3"), own / "out/tiny")
+    before, said = runs(own), list[str]()
+    assert small.run(small.load(own, vary("{alpha: [3.0, 20.0], tau: [0.5]}")), own, said) == 1
+    assert said[0].endswith("set aside as trials.json.damaged-1")
+    assert "reuses 1 finished trial; trains 1 of 2; drops 1 finished trial" in said[1]
+    assert asked == ["alpha=3.0 tau=0.5 seed=0"]
+    assert runs(own)["alpha=20.0 tau=0.5 seed=0"] == before[TWO[1]]
+
+
+def test_growth_of_a_search_whose_ledger_is_damaged_is_known_by_its_cards(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    study, ledger = small.load(tmp_path, SEARCH, "search.trials=3"), tmp_path / "out/tiny/trials.json"
+    before = outlook(study, tmp_path / "out/tiny")
+    ledger.unlink()
+    assert before is not None
+    assert len(before.reused) == 2
+    assert outlook(study, tmp_path / "out/tiny") == before
+
+
 def test_growth_base_value_that_trials_read_is_refused_by_field(tmp_path: Path) -> None:
     found = after(tmp_path, GRID, "alpha=3", "refinement.epochs=3", "seeds=[0, 1]")
     assert found.refused == ("base.alpha: 20.0 -> 3.0",)
@@ -231,6 +260,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def runs(folder: Path) -> dict[str, tuple[str, str]]:
     """Id and status of every run but those of initializations, by name."""
     store = client(f"sqlite:///{folder / 'mlflow.db'}")
@@ -300,9 +333,6 @@ def test_run_study_with_data_of_another_configuration_keeps_its_own(own: Path, a
 def test_run_study_killed_after_its_folder_was_claimed_keeps_everything(
     own: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
     grown = small.load(own, vary("{alpha: [3.0, 20.0], tau: [0.0, 0.5]}"), "seeds=[0, 1]")
     before = runs(own)
     with monkeypatch.context() as patch:
@@ -341,7 +371,14 @@ def test_run_study_changed_freely_ends_the_runs_that_a_kill_left(
     first = runs(tmp_path)
     assert first[TWO[0]][1] == "RUNNING"
     said: list[str] = []
-    assert small.run(small.load(tmp_path, vary("{tau: [0.7]}"), "alpha=3"), tmp_path, said) == 1
+    changed = small.load(tmp_path, vary("{tau: [0.7]}"), "alpha=3")
+    with monkeypatch.context() as patch:
+        # As a kill does, once its folder is the changed study's.
+        patch.setattr("lchp.study.run.study.ensure_experiment", killed)
+        with pytest.raises(KeyboardInterrupt):
+            small.run(changed, tmp_path)
+    assert read(tmp_path / "out/tiny") == []
+    assert small.run(changed, tmp_path, said) == 1
     assert said[0].startswith("tiny: 1 of 1 trials to train")
     now = runs(tmp_path)
     assert now[TWO[0]] == (first[TWO[0]][0], "FAILED")

@@ -120,6 +120,23 @@ def test_continued_search_values_that_do_not_fit_together_are_a_failed_trial_and
     assert states == ["RUNNING", "FAIL", "RUNNING"]
 
 
+def test_continued_search_knows_when_its_space_holds_less_than_it_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twins(study: Study, number: int, values: dict[str, Any]) -> ResolvedTrial:
+        return resolved(study, number, {"tau": 0.1})
+
+    resolved = Study.suggested
+    monkeypatch.setattr(Study, "suggested", twins)
+    searcher = search(tmp_path, trials=2, space="{tau: [0.1, 0.2]}")
+    assert not searcher.is_exhausted
+    trial = suggested(searcher)
+    assert not searcher.is_exhausted
+    searcher.tell(trial, 0.5)
+    assert search(tmp_path, trials=2, space="{tau: [0.1, 0.2]}").is_exhausted
+    assert not search(tmp_path, trials=2).is_exhausted
+
+
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
 def test_continued_search_suggests_every_combination_once_and_then_no_more(tmp_path: Path, sampler: str) -> None:
     space = "{tau: [0.1, 0.2, 0.3], refinement.epochs: {low: 1, high: 4}}"

@@ -132,12 +132,15 @@ def states(folder: Path) -> dict[int, str]:
 
 
 def runs(folder: Path) -> dict[str, tuple[str, str | None, int]]:
-    """Of every trial's run, by the number of its suggestion: status, why it was stopped, and its epochs."""
+    """Of every trial's run, by the number of its suggestion: status, why it was stopped, and its epochs. Each says what
+    it cost.
+    """
     mlflow_client = client(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = mlflow_client.get_experiment_by_name("tiny")
     assert experiment is not None
     found = mlflow_client.search_runs([experiment.experiment_id], "tags.mlflow.runName LIKE '#%'")
     loss = "train/initialization/loss"
+    assert all(run.data.metrics["cost/seconds_alone"] > 0 for run in found)
     return {
         run.info.run_name.split()[0]: (
             run.info.status,

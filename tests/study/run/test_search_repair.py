@@ -57,6 +57,16 @@ def value(journal: Path) -> None:
     journal.write_text(changed.replace(line, line.partition("#")[0]), encoding="utf-8")
 
 
+def test_restored_search_breaks_a_lock_that_a_killed_process_held(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    study, folder = small.load(own, SEARCH), Path("out/tiny")
+    before = state(study, folder)
+    (folder / "optuna.journal.lock").symlink_to("out/tiny/optuna.journal")
+    stored = restored_search(study, folder, read(folder), Path("out/.store"), print)
+    stored.enqueue_trial({"tau": 0.5, "alpha": 1.0})
+    assert state(study, folder)[:3] == before
+
+
 @pytest.mark.parametrize("damage", [half, middle, value, Path.unlink])
 def test_restored_search_damaged_journal_is_told_of_and_made_again(own: Path, damage: Callable[[Path], object]) -> None:
     study, folder = small.load(own, SEARCH), own / "out/tiny"

@@ -611,10 +611,11 @@ def test_run_study_search_by_boxes_without_boxes_on_val_is_refused(fresh: Path) 
 def test_alone_removes_what_a_killed_process_left_half_written(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
-    for name in (f".trials.{gone.pid}.json", f".trials.{os.getpid()}.json", "trials.json"):
+    (tmp_path / "runs").mkdir()
+    for name in (f".trials.{gone.pid}.json", f".trials.{os.getpid()}.json", "trials.json", f"runs/.a.{gone.pid}.json"):
         (tmp_path / name).touch()
     with alone(tmp_path):
-        left = {file.name for file in tmp_path.iterdir()}
+        left = {file.name for file in tmp_path.rglob("*") if file.is_file()}
     assert left == {".lock", "trials.json", f".trials.{os.getpid()}.json"}
 
 
