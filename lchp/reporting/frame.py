@@ -26,6 +26,8 @@ class TrialRow:
     folder: Path
     references: tuple[Path, ...] = ()
     """Folders of the references that stand beside it."""
+    objective: float | None = None
+    """What a search judges its suggestion by, over its seeds, where no column shows that."""
     cost: float | None = None
     """GFLOP for each training image, where a search goes by them."""
     on_front: bool = False

@@ -256,18 +256,28 @@ def _over_parameters(
     return columns, rows
 
 
-def _with_costs(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[_Row]]:
-    """The table with what its rows cost, and which are on the front of a search that goes by it; else as it is."""
-    if not any(trial.cost is not None for row in rows for trial in row.trials):
-        return columns, rows
-    found = []
-    for row in rows:
-        costs = {trial.cost for trial in row.trials}
-        cost = next(iter(costs)) if len(costs) == 1 else None
-        front = "yes" if any(trial.on_front for trial in row.trials) else "no"
-        found.append(replace(row, cells=(*row.cells, None if cost is None else f"{cost:.4g}", front)))
-    beside = Column("gflop", "GFLOP an image", "label"), Column("front", "Pareto front", "label")
-    return [*columns, *beside], found
+def _with_objectives(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[_Row]]:
+    """The table with what a search judges its rows by where no other column shows it, what they cost, and which are on
+    its front; else as it is.
+    """
+    trials = [trial for row in rows for trial in row.trials]
+    beside, found = list[Column](), [list[Cell]() for _ in rows]
+    if any(trial.objective is not None for trial in trials):
+        beside.append(Column("objective", "Objective", "label"))
+        for row, cells in zip(rows, found, strict=True):
+            cells.append(_only([trial.objective for trial in row.trials], "{:.4f}"))
+    if any(trial.cost is not None for trial in trials):
+        beside += [Column("gflop", "GFLOP an image", "label"), Column("front", "Pareto front", "label")]
+        for row, cells in zip(rows, found, strict=True):
+            front = "yes" if any(trial.on_front for trial in row.trials) else "no"
+            cells += [_only([trial.cost for trial in row.trials], "{:.4g}"), front]
+    return [*columns, *beside], [replace(row, cells=(*row.cells, *more)) for row, more in zip(rows, found, strict=True)]
+
+
+def _only(values: Sequence[float | None], shown: str) -> str | None:
+    """A number that all trials of a row share."""
+    value = values[0] if len(set(values)) == 1 else None
+    return None if value is None else shown.format(value)
 
 
 def _with_warnings(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[tuple[Cell, ...]]]:
@@ -319,7 +329,7 @@ def make_table(
     chosen = _select(spec, trials)
     numbers, notes = _paper(spec, paper)
     make, scores = _over_methods if spec.has_rows_of_methods else _over_parameters, _Scores(frame, spec.split)
-    columns, rows = _with_warnings(*_with_costs(*make(spec, chosen, scores, numbers)))
+    columns, rows = _with_warnings(*_with_objectives(*make(spec, chosen, scores, numbers)))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds"
     if any(isinstance(cell, Summary) and cell.interval for row in rows for cell in row):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lchp.data.files import read_json, write_text
 from lchp.errors import Refusal, refusing
@@ -50,10 +52,10 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     if lines:
         raise Refusal("\n".join(lines))
     rows, unfinished, whole = [], [], {entry.folder for entry in finished(entries, study.repeats)}
-    costs, front = _costs(study, folder)
+    judged = _judged(study, folder)
     for entry in entries:
         if entry.folder in whole:
-            rows.append(trial_row(entry, store, costs.get(str(entry.number)), entry.number in front))
+            rows.append(replace(trial_row(entry, store), **judged.get(entry.number, {})))
         elif entry.state != "pruned":
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
@@ -72,22 +74,27 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     )
 
 
-def _costs(study: Study, folder: Path) -> tuple[dict[str, float], set[int]]:
-    """Of a search for two objectives the cost of its finished suggestions, in GFLOP a training image, by number, and
-    the numbers of those on the front, as it wrote them at its last end.
+def _judged(study: Study, folder: Path) -> dict[int, dict[str, Any]]:
+    """Of a search whose objectives no column of a table shows, by the number of a finished suggestion: fields of its
+    rows, as the search wrote them at its last end.
     """
     file = StudyFolder(folder).best
-    if not (study.search and study.search.cost and file.exists()):
-        return {}, set()
+    shown = study.search is None or (study.search.objective.needs_boxes and study.search.cost is None)
+    if shown or not file.exists():
+        return {}
     with refusing():
         named = read_json(file, "run the study again, which writes it")
-    return dict(named["gflop"]), {one["number"] for one in named["front"]}
+    costs, front = named.get("gflop", {}), {one["number"] for one in named.get("front", ())}
+    return {
+        int(number): {"objective": value, "cost": costs.get(number), "on_front": int(number) in front}
+        for number, value in named.get("reached", {}).items()
+    }
 
 
-def trial_row(entry: Entry, store: Path, cost: float | None = None, on_front: bool = False) -> TrialRow:
-    """A finished trial, as the reports read it; a search for two objectives knows its cost, and its place."""
+def trial_row(entry: Entry, store: Path) -> TrialRow:
+    """A finished trial, as the reports read it."""
     references = tuple(store / place for place in entry.references.values())
-    return TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references, cost, on_front)
+    return TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references)
 
 
 def run_or_key(entry: Entry) -> str:

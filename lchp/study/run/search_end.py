@@ -41,6 +41,8 @@ def name_best(study: Study, recorder: Recorder) -> list[Path]:
         "value": chosen.value,
         "run_id": run_or_key(first),
     }
+    if not objective.needs_boxes:
+        named["reached"] = _reached(stored)
     if study.repeats > 1:
         named["run_ids"] = {str(entry.seed): run_or_key(entry) for entry in entries}
     file = StudyFolder(folder).best
@@ -52,6 +54,11 @@ def name_best(study: Study, recorder: Recorder) -> list[Path]:
     if better.value > chosen.value:
         recorder.say(f"an earlier study's {better.user_attrs[EARLIER]} had more, {better.value:.4f}")
     return [file]
+
+
+def _reached(stored: OptunaStudy) -> dict[str, float]:
+    """The objective of every finished suggestion, by its number, where tables show it."""
+    return {str(trial.number): trial.values[0] for trial in completed(stored)}
 
 
 def _front(study: Study, recorder: Recorder, stored: OptunaStudy) -> Path:
@@ -74,10 +81,15 @@ def _front(study: Study, recorder: Recorder, stored: OptunaStudy) -> Path:
             f"{suggestion_name(chosen.number, entries[0].varied)} with {value:.4f} at {cost:.4g} GFLOP an image"
         )
     file = StudyFolder(recorder.ledger.folder).best
-    costs = {str(trial.number): trial.values[1] for trial in completed(stored)}
     write_json(
         file,
-        {"objective": objective.key, "needs_boxes": objective.needs_boxes, "front": found, "gflop": costs},
+        {
+            "objective": objective.key,
+            "needs_boxes": objective.needs_boxes,
+            "front": found,
+            "reached": _reached(stored),
+            "gflop": {str(trial.number): trial.values[1] for trial in completed(stored)},
+        },
     )
     recorder.say("\n".join([f"best by {objective.key} and by cost:", *lines]))
     return file

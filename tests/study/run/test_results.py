@@ -69,13 +69,23 @@ def test_make_tables_of_a_stopped_search_count_what_is_not_suggested_yet(tmp_pat
 def test_make_tables_of_a_search_for_two_objectives_show_costs_and_front(tmp_path: Path) -> None:
     study = written.load(tmp_path, SEARCH.replace("trials: 5", "trials: 5, sampler: nsga2, cost: gflop"))
     output = _write(study, tmp_path, 2)
-    best = {"front": [{"number": 1}], "gflop": {"0": 12.345, "1": 12.345}}
+    best = {"front": [{"number": 1}], "gflop": {"0": 12.345, "1": 12.345}, "reached": {"0": 0.5, "1": 0.5}}
     (output / study.name / "best.json").write_text(json.dumps(best), encoding="utf-8")
     (table,) = make_tables(study, output)
-    assert [column.key for column in table.columns[-2:]] == ["gflop", "front"]
-    assert [row[-2:] for row in table.rows] == [("12.35", "yes")]
+    assert [column.key for column in table.columns[-3:]] == ["objective", "gflop", "front"]
+    assert [row[-3:] for row in table.rows] == [("0.5000", "12.35", "yes")]
     assert table.counts[-1].endswith("(with true boxes) and by cost, GFLOP for each training image.")
     assert "| 12.35 | yes |" in (output / study.name / "table.md").read_text(encoding="utf-8")
+
+
+def test_make_tables_of_a_box_free_search_show_what_it_judges_by(tmp_path: Path) -> None:
+    study = written.load(tmp_path, SEARCH.replace("trials: 5", "trials: 5, objective: {metric: crop_cls}"))
+    output = _write(study, tmp_path, 2)
+    assert "objective" not in [column.key for column in make_tables(study, output)[0].columns]
+    (output / study.name / "best.json").write_text('{"reached": {"0": 0.25, "1": 0.25}}', encoding="utf-8")
+    (table,) = make_tables(study, output)
+    assert table.column("objective") == ["0.2500"]
+    assert "gflop" not in [column.key for column in table.columns]
 
 
 def test_make_tables_of_a_search_leave_out_suggestions_of_which_a_seed_is_not_finished(tmp_path: Path) -> None:
