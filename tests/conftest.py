@@ -18,6 +18,7 @@ settings.load_profile("lchp")
 
 LONGEST = (
     "tests/test_studies.py",
+    "tests/faults/test_faults.py",
     "tests/study/run/test_ray_tune.py",
     "tests/test_quickstart.py",
     "tests/training/test_trial.py",

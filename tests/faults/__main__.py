@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.faults.catalog import Fault, catalog
 from tests.faults.inflicted import Verdict, befall
-from tests.faults.workplace import Zygote
+from tests.faults.workplace import Zygote, code
 
 RESULTS = "results.jsonl"
 
@@ -71,7 +71,7 @@ def _run(fault: Fault, root: Path, zygote: Zygote) -> None:
         Exception
     ) as error:  # what it left cannot be looked at, or the harness is at fault: the next fault is another
         verdict = Verdict(problems=[f"{type(error).__name__}: {error}"])
-    row = {**asdict(fault), **asdict(verdict), "seconds": round(verdict.seconds, 1)}
+    row = {**asdict(fault), **asdict(verdict), "seconds": round(verdict.seconds, 1), "code": code()}
     with (root / RESULTS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
     word = "FAILED" if verdict.problems else "ok"

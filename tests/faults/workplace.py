@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,11 +13,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any
 
+import lchp
 from tests.faults.subjects import SUBJECTS
 from tests.faults.zygote import ERR, EVENTS, GO, HIT, OUT
 from tests.study.run.processes import descendants, lives
@@ -193,10 +196,21 @@ class Workplace:
         return found
 
 
+@cache
+def code() -> str:
+    """The digest of the package."""
+    files = sorted(Path(lchp.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def calm(root: Path, subject: str, zygote: Zygote) -> Path:
-    """The folder in which nothing has befallen a study, which is run there the first time that it is asked for."""
+    """The folder in which nothing has befallen a study, which is run there the first time that it is asked for, and
+    again when the code has changed.
+    """
     folder = root / "calm" / subject
-    if not (root / "calm" / f"{subject}.said" / EVENTS).exists():
+    made_by = folder.with_name(f"{subject}.said") / "code.txt"
+    if not made_by.exists() or made_by.read_text(encoding="utf-8") != code():
+        shutil.rmtree(folder, ignore_errors=True)
         before = SUBJECTS[subject].before
         if before is not None:
             calm(root, before, zygote)
@@ -205,6 +219,7 @@ def calm(root: Path, subject: str, zygote: Zygote) -> Path:
             place.start(ray=False)
             ended = place.wait()
         assert ended.code == 0, f"the undisturbed {subject} ended with {ended.code}: {ended.out}{ended.err}"
+        made_by.write_text(code(), encoding="utf-8")
         if not (root / "cache").exists():
             shutil.copytree(folder / "cache", root / "cache")
     return folder

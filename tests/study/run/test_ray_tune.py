@@ -1,14 +1,12 @@
-"""The real thing, as a user starts it: Ray, its workers and kills."""
+"""The real thing, as a user starts it: Ray and its workers; tests/faults has the kills."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,16 +14,8 @@ import pandas as pd
 import pytest
 
 import tests.study.small as small
-from lchp.study.run.ledger import read
-from lchp.tracking.store import client
-from tests.study.run.processes import descendants, lives
+from tests.study.run.processes import descendants
 
-FAILING = "- {refinement.rate: 1e38, delta: 0.4, tau: 0.5}\n"
-TEXT = (
-    small.TINY.replace("refinement: {epochs: 2", "refinement: {epochs: 12")
-    + "vary:\n- {delta: [0.4, 0.5], tau: 0.5, refinement.rate: 2e-3}\n"
-    + FAILING
-)
 SEARCH = (
     small.TINY
     + """
@@ -87,77 +77,6 @@ def start(folder: Path, text: str, **more: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def results(folder: Path) -> pd.DataFrame:
-    """results.csv without the runs' ids."""
-    return pd.read_csv(folder / "out/tiny/results.csv").drop(columns="run_id")
-
-
-def until(lines: Iterator[str], wanted: str) -> None:
-    """Read lines up to the first that holds ``wanted``."""
-    seen = []
-    for line in lines:
-        seen.append(line)
-        if wanted in line:
-            return
-    raise AssertionError(f"{wanted!r} was not said:\n{''.join(seen)}")
-
-
-def signalled(process: subprocess.Popen[str], number: signal.Signals, name: str) -> None:
-    """Send a signal to the process that a run has started and whose command line holds ``name``."""
-    for pid in descendants(process.pid):
-        if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, number)
-            return
-    raise AssertionError(f"no {name} runs")
-
-
-def test_study_run_whose_ray_and_then_itself_are_killed_ends_as_if_nothing_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killed, serial = tmp_path / "killed", tmp_path / "serial"
-    killed.mkdir()
-    serial.mkdir()
-    first = start(killed, TEXT + "resources: {concurrent: 1}\n")
-    assert first.stdout is not None
-    with first.stdout as lines:
-        until(lines, ": refinement 1 ")
-        # A worker that is stopped would hold its trial's lock for ever.
-        signalled(first, signal.SIGSTOP, "Trainable")
-        signalled(first, signal.SIGKILL, "raylet/raylet")
-        until(lines, "Ray's raylet is gone: it is started again (1 of 3)")
-        until(lines, "epochs reused")
-        until(lines, ": refinement ")
-        family = descendants(first.pid)
-        signalled(first, signal.SIGSTOP, "Trainable")
-        first.send_signal(signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
-    states = [entry.state for entry in read(killed / "out/tiny")]
-    assert "running" in states
-    assert states.count("finished") < 2
-    while any(map(lives, family)):
-        time.sleep(0.1)
-
-    again = start(killed, TEXT)
-    said, _ = again.communicate(timeout=300)
-    assert again.returncode == 1, said
-    assert "FAILED: FloatingPointError" in said
-    assert "Traceback" not in said
-    assert [entry.state for entry in read(killed / "out/tiny")] == ["finished", "finished", "failed"]
-
-    monkeypatch.setattr("lchp.study.run.ray_tune.train", small.train_serially)
-    assert small.run(small.load(serial, TEXT.replace(FAILING, "")), serial) == 0
-    pd.testing.assert_frame_equal(results(killed), results(serial))
-    mlflow_client = client(f"sqlite:///{killed / 'mlflow.db'}")
-    experiment = mlflow_client.get_experiment_by_name("tiny")
-    assert experiment is not None
-    of_trials = "tags.`lchp.kind` != 'initialization'"
-    runs = {
-        one.info.run_name: one.info.status for one in mlflow_client.search_runs([experiment.experiment_id], of_trials)
-    }
-    assert sorted(runs.values()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
-    assert runs["tiny"] == "FAILED"
 
 
 def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_and_names_the_best(
