@@ -29,6 +29,8 @@ class Fault:
 PREEMPTED = "PreemptedError"
 """Stands among the names of an error whose machine was taken away."""
 _LOW = "running low on memory"
+_ALLOWED = re.compile(r"([\d.]+ ?[KMGT]iB) allowed")
+"""What torch says where a process has a limit of its own."""
 _USED = re.compile(r"was ([\d.]+ ?[KMGT]?B)\D*? / ([\d.]+ ?[KMGT]?B)")
 _BY_NAME = (
     (
@@ -65,6 +67,13 @@ def fault_of(names: Sequence[str], text: str) -> Fault:
     the training code raised or, where that did not come to an end of its own, of what Ray says; ``text`` is all that is
     known of it.
     """
+    if "OutOfMemoryError" in names and (allowed := _ALLOWED.search(text)):
+        return Fault(
+            f"does not fit into its share of a GPU, of whose memory it may take {allowed[1]}",
+            f"raise that with --set resources.gpus=SHARE, or {LESS_MEMORY}",
+            False,
+            text,
+        )
     if "OutOfMemoryError" in names or "MemoryError" in names or _LOW in text or "DefaultCPUAllocator" in text:
         return Fault(_out_of_memory(text), LESS_MEMORY, True, text)
     for known, line, remedy in _BY_NAME:

@@ -25,6 +25,16 @@ def runtime_here(runtime: Runtime) -> Runtime:
     return replace(runtime, store=Path(folder).absolute() / "store", cache=Path(folder).absolute() / "cache")
 
 
+def limit_memory(device: str, gpus: float) -> None:
+    """Keep this process, on CUDA, within the memory of its share of a GPU: Ray shares out places, not memory. Torch
+    then raises OutOfMemoryError, which names what was allowed, and the trials beside it go on.
+    """
+    if device.startswith("cuda") and 0 < gpus < 1:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(gpus)
+
+
 def material_here(material: Material, config: TrialConfig, runtime: Runtime) -> Material:
     """The material on this machine. Images that the driver has drawn or extracted into a cache of its own are drawn or
     extracted here, too.

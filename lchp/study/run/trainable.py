@@ -15,7 +15,7 @@ import ray
 import ray.tune
 
 from lchp.data.config import DatasetConfig
-from lchp.study.run.node import material_here
+from lchp.study.run.node import limit_memory, material_here
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.queue import Job
@@ -40,6 +40,8 @@ class Session:
     runtime: Runtime
     materials: Mapping[DatasetConfig, Mapping[Hashable, Material] | ray.ObjectRef]
     objective: str | None = None
+    gpus: float = 0.0
+    """The share of a GPU that a trial has, or how many of them."""
 
     def material(self, config: TrialConfig) -> Material:
         """The data of one configuration."""
@@ -64,6 +66,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self.session = session
         self.job: Job = config["job"]
         self.trial = self.job.trial
+        limit_memory(session.runtime.device, session.gpus)
         self.material = session.material(self.trial.config)
         self.epochs: Iterator[EpochReport] | None = None
         self.notes: list[str] = []

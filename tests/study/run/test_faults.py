@@ -58,3 +58,15 @@ def test_fault_of_training_code_is_the_trials_own_and_told_by_its_last_line(name
     fault = fault_of(names, "Failure # 1\nTraceback\nFloatingPointError: the loss is nan\n\n")
     assert not fault.of_machine
     assert fault.line == "FloatingPointError: the loss is nan"
+
+
+def test_fault_of_a_trial_that_does_not_fit_into_its_share_of_a_gpu_is_its_own() -> None:
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a capacity of 79.11 GiB "
+        "of which 40.01 GiB is free. 39.55 GiB allowed; Of the allocated memory 38.90 GiB is allocated by PyTorch."
+    )
+    fault = fault_of(["OutOfMemoryError", "RuntimeError"], text)
+    assert not fault.of_machine
+    assert fault.line == "does not fit into its share of a GPU, of whose memory it may take 39.55 GiB"
+    assert fault.remedy.startswith("raise that with --set resources.gpus=SHARE, or ")
+    assert fault_of(["OutOfMemoryError"], text.replace("39.55 GiB allowed; ", "")).of_machine

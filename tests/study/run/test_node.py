@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lchp.study.run import node
-from lchp.study.run.node import material_here
+from lchp.study.run.node import limit_memory, material_here
 from lchp.training.material import Material, Runtime
 from tests.training.tiny import tiny
 
@@ -44,3 +44,15 @@ def test_material_of_other_images_is_refused_by_the_node(tmp_path: Path, monkeyp
     monkeypatch.setattr(Material, "prepare", lambda *_: other)
     with pytest.raises(ValueError, match="has other images than the one on which the study was started"):
         material_here(material, config, runtime)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "limits"), [("cuda", 0.5, [0.5]), ("cuda", 1.0, []), ("cuda", 2.0, []), ("cpu", 0.0, [])]
+)
+def test_limit_memory_is_of_those_alone_that_share_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: float, limits: list[float]
+) -> None:
+    found: list[float] = []
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", found.append)
+    limit_memory(device, gpus)
+    assert found == limits
