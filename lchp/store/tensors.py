@@ -5,6 +5,7 @@ torch is imported where it is needed: who asks whether a stage is whole, or make
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ def save_tensors(path: Path, payload: dict[str, Any]) -> None:
     """Writes tensors, state dicts and plain values to ``path`` by way of a temporary name in the same folder."""
     import torch
 
+    # By way of memory: where a disk is full torch's own writer does not say so.
+    data = io.BytesIO()
+    torch.save(payload, data)
     with replacing(path) as part:
-        torch.save(payload, part)
+        part.write_bytes(data.getbuffer())
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

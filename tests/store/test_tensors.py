@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,15 +30,27 @@ def test_save_tensors_interrupted_leaves_the_old_file_whole(tmp_path: Path, monk
     path = tmp_path / "checkpoint.pt"
     save_tensors(path, {"epoch": 1})
 
-    def dying(payload: Any, to: Path) -> None:
-        to.write_bytes(b"half")
+    def dying(part: Path, data: bytes) -> None:
+        with part.open("wb") as file:
+            file.write(data[:100])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", dying)
+    monkeypatch.setattr(Path, "write_bytes", dying)
     with pytest.raises(KeyboardInterrupt):
         save_tensors(path, {"epoch": 2})
     assert load_tensors(path) == {"epoch": 1}
     assert names(tmp_path) == ["checkpoint.pt"]
+
+
+def test_save_tensors_without_room_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_tensors(tmp_path / "checkpoint.pt", {"weights": torch.randn(1000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing", "pickled", "flipped"])
