@@ -30,6 +30,7 @@ LIMIT_SECONDS = 420.0
 """A command that takes longer hangs."""
 _LEAVE_SECONDS = 30.0
 """How long what a command has started may outlive it."""
+_ROOT = Path(__file__).parents[2]
 _CODE = "from tests.faults.zygote import heed_signals; heed_signals(); from lchp.cli import main; main()"
 
 
@@ -66,6 +67,7 @@ class Zygote:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                cwd=_ROOT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"},
             )
         assert self._process.stdin is not None
@@ -135,6 +137,7 @@ class Workplace:
         environment |= {"TMPDIR": str(self.temporary), _MARK: str(self.folder), "OMP_NUM_THREADS": "1"}
         # Without a commit: the tree may change between two faults.
         environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_DIR": os.devnull}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
         if ray:
             with self.out.open("wb") as out, self.err.open("wb") as err:
                 self._ray = subprocess.Popen(

@@ -42,5 +42,5 @@ def test_read_run_foreign_deleted_and_parent_runs_are_refused(store: str, tmp_pa
     client(store).delete_run(foreign)
     with pytest.raises(ValueError, match=r"was deleted"):
         read_run(store, foreign, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"is no finished trial.*config\.json.*nested"):
+    with pytest.raises(ValueError, match=r"is no finished trial.*config\.json.*take the finished run of a trial"):
         read_run(store, _run(store, "foreign", "study"), tmp_path / "copy")

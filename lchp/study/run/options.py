@@ -10,10 +10,10 @@ from lchp.errors import Refusal
 from lchp.store.study_folder import store_of
 from lchp.study.run.fitness import cluster_address, cuda_devices
 from lchp.training.config import TrialConfig
-from lchp.training.material import Runtime
 from lchp.vocabulary import GT_KNOWN, LOSS, METRICS, SELECTED, VAL, epoch_scores, training_key
 
 if TYPE_CHECKING:
+    from lchp.training.material import Runtime
     from lchp.training.stages import EpochReport
 
 
@@ -34,6 +34,8 @@ class Machine:
         Raises:
             Refusal: CUDA is asked for, and this build of torch cannot use it.
         """
+        from lchp.training.material import Runtime  # what reads images, which a plan does without
+
         there = self.device != "cpu" and _has_cuda()
         if self.device == "cuda" and not there and cluster_address() is None:
             # The driver shows a device, or none was looked for: this build of torch cannot use it.

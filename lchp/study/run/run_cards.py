@@ -7,14 +7,17 @@ The runs of a study's trials, initializations and references lie side by side be
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lchp.study.run.cards import Card
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial, trial_name
 from lchp.training.identity import REFINEMENT_ONLY, initialization_key, reference_key, without_paths
-from lchp.training.material import Material
 from lchp.vocabulary import GT_KNOWN, INITIALIZATION, MEAN_IOU, METHODS, TEST, TOP1_LOC, VAL, Score, predicting
+
+if TYPE_CHECKING:
+    from lchp.training.material import Material  # reads images, which a plan does without
 
 KIND_TAG = "lchp.kind"
 """The tag that says what a run is of: ``study``, ``trial``, ``initialization`` or ``reference``."""
