@@ -17,7 +17,13 @@ STORE = os.environ.get("LCHP_TEST_STORE", "")
 """A URI in which folders may be made: `s3://BUCKET?endpoint_override=...`, for instance."""
 
 
-@pytest.fixture(params=["file", "memory", pytest.param("given", marks=pytest.mark.skipif(not STORE, reason="no URI"))])
+@pytest.fixture(
+    params=[
+        "file",
+        "memory",
+        pytest.param("given", marks=pytest.mark.skipif(not STORE, reason="LCHP_TEST_STORE names no store")),
+    ]
+)
 def there(request: pytest.FixtureRequest, tmp_path: Path) -> SharedFolder:
     """A folder of a store on a mount, or at a URI that fsspec alone knows."""
     place, _, query = STORE.partition("?")

@@ -433,7 +433,9 @@ def test_run_study_that_ends_early_leaves_true_states_everywhere(
 def test_run_study_signal_ends_it_in_order_with_its_exit_code(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    before = signal.getsignal(number)
+    # Whoever starts the tests by nohup has SIGHUP ignored, and `stoppable` leaves an ignored signal ignored.
+    before = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+    inherited = signal.signal(number, before)
 
     def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
         recorder.start(trials[0])
@@ -444,7 +446,7 @@ def test_run_study_signal_ends_it_in_order_with_its_exit_code(
     with pytest.raises(Stopped) as stopped, stoppable():
         small.run(small.load(fresh, small.GRID), fresh)
     assert stopped.value.exit_code == 128 + number
-    assert signal.getsignal(number) is before
+    assert signal.signal(number, inherited) is before
     assert (read(fresh / "out/tiny")[0].message or "").endswith(f"({number.name})")
     assert {run["status"] for run in every_run(fresh)} == {"FAILED"}
 
