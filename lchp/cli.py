@@ -34,7 +34,7 @@ from lchp.cli_options import (
 )
 from lchp.cli_process import answered, leave
 from lchp.data.kinds import KINDS
-from lchp.errors import refusing
+from lchp.errors import refusing, shown
 from lchp.surroundings import settle
 from lchp.vocabulary import SPLITS, TEST
 
@@ -327,7 +327,7 @@ def ui(study: str | None, tracking_uri: str | None, port: int, opened: bool) -> 
     """Serve the MLflow UI of the store on 127.0.0.1 until Ctrl-C, and say where the trials of STUDY, a name, or of
     every study are.
     """
-    from lchp.tracking.address import require_runs, resolved, shown
+    from lchp.tracking.address import require_runs, resolved
     from lchp.tracking.ui import address_of, require_free, require_server, serve
 
     with refusing():

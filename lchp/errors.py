@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import re
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 _REMEDIES = {
@@ -20,6 +21,17 @@ LESS_MEMORY = "make the batch sizes, view.crop or resources.concurrent smaller"
 """The remedy where memory ran out."""
 _DETAILS = "details: "
 """How a note of an exception begins that says in which file its traceback is."""
+
+
+def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    left = len(names) - most
+    return between.join(names[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def shown(uri: str) -> str:
+    """``uri`` without the user name and password it may hold."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 class Refusal(ValueError):

@@ -84,7 +84,8 @@ import matplotlib.image
 from lchp.reporting.figures import curve
 from lchp.reporting.predictions import COLOURS
 from lchp.reporting.frame import TrialRow, collect, results_text
-from lchp.reporting.tables import TableSpec, make_table
+from lchp.reporting.table import TableSpec
+from lchp.reporting.tables import make_table
 from lchp.reporting.writing import to_markdown
 from lchp.study.spec.search import Objective
 

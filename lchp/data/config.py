@@ -27,7 +27,7 @@ def _not_empty(path: Any) -> Any:
 
 
 GivenPath = Annotated[Path, BeforeValidator(_not_empty)]
-"""A path that a person gives. Each such field of a trial has a line in ``lchp.training.identity.PATHS``."""
+"""A path that a person gives. Each such field of a trial has a line in ``lchp.training.given_paths.PATHS``."""
 
 
 SYNTHETIC_CLASSES = 8

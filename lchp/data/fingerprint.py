@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -64,6 +64,15 @@ def flatten(value: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = item
     return flat
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """The values in their order, each once; they need not be hashable."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,8 @@ from lchp.reporting.differences import Differences, differences_csv, differences
 from lchp.reporting.frame import TrialRow, Unfinished, collect, results_text
 from lchp.reporting.html import write_html
 from lchp.reporting.paired import Results
-from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.table import Table, TableSpec
+from lchp.reporting.tables import make_table
 from lchp.reporting.verdicts import Verdict, claims_csv, claims_markdown, judge
 from lchp.reporting.writing import table_texts
 from lchp.store.folder import StageFolder

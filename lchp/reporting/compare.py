@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lchp.data.fingerprint import canonical, flatten
+from lchp.data.fingerprint import canonical, distinct, flatten
 from lchp.reporting.differences import interval_text
 from lchp.reporting.frame import TrialRow, collect
-from lchp.reporting.origin import distinct
 from lchp.reporting.paired import Results
 from lchp.reporting.sides import Side
-from lchp.reporting.statistics import Comparison
+from lchp.reporting.statistics import ONE_SEED, Comparison
 from lchp.store.folder import StageFolder
-from lchp.training.identity import read_form, stored_config, without_paths
+from lchp.training.identity import results_form, stored_config
 from lchp.vocabulary import GT_KNOWN, LCHP_R, MEAN_IOU, METHODS, METRICS, predicting
 
 COMPARED = (GT_KNOWN, MEAN_IOU)
@@ -120,7 +119,7 @@ def _line(pair: Pair) -> str:
     n = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) != 1)}"
     n += ", not the same images" if found.images is None else f", {found.images} images"
     one = len(found.by_seed) < 2
-    seeds = "one seed: no statement on new seeds" if one else f"new seeds {interval_text(found.new_seeds)}"
+    seeds = f"{ONE_SEED} on new seeds" if one else f"new seeds {interval_text(found.new_seeds)}"
     return (
         f"{METHODS[pair.method].title}, {METRICS[pair.metric].title}: {pair.values[0]:.2f} -> {pair.values[1]:.2f}, "
         f"{found.difference:+.2f}{unit}; {seeds}; these seeds {interval_text(found.these_seeds)}; {n}"
@@ -246,7 +245,7 @@ def _configuration(groups: Sequence[Group]) -> dict[str, tuple[list[Any], ...]]:
 def _form(trial: TrialRow) -> dict[str, Any]:
     folder = StageFolder(trial.folder)
     try:
-        form = flatten(without_paths(read_form(stored_config(folder.config()))))
+        form = flatten(results_form(stored_config(folder.config())))
     except ValueError:  # of another version, whose fields this one does not know
         form = flatten(folder.config())
     form.pop("seed", None)

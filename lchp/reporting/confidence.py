@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lchp.data.fingerprint import distinct
 from lchp.reporting.cells import Column
 from lchp.reporting.frame import TrialRow
-from lchp.reporting.origin import distinct
 from lchp.reporting.paper import SELECTION, PaperTable
 from lchp.reporting.statistics import Summary, summarize
 from lchp.store.selection import EVALUATED, TRAINING, own_rule

@@ -15,8 +15,8 @@ from typing import Any
 
 from lchp.reporting.paired import Results
 from lchp.reporting.sides import Side
-from lchp.reporting.statistics import LEVEL, POWER, Comparison, Interval, holm
-from lchp.reporting.tables import Table
+from lchp.reporting.statistics import LEVEL, ONE_SEED, POWER, Comparison, Interval, holm
+from lchp.reporting.table import Table
 from lchp.vocabulary import CENTRED_BOX, LCHP_R, METHODS, METRICS, predicting
 
 NOTHING = "–"
@@ -139,7 +139,7 @@ def _row(line: Difference) -> tuple[str, ...]:
         line.at,
         line.text,
         f"{found.difference:+.2f}",
-        interval_text(found.new_seeds) if len(found.by_seed) > 1 else "one seed: no statement",
+        interval_text(found.new_seeds) if len(found.by_seed) > 1 else ONE_SEED,
         _p(line.new_seeds_p),
         interval_text(found.these_seeds),
         _p(line.these_seeds_p),

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lchp.data.files import replacing
-from lchp.reporting.tables import Table
+from lchp.reporting.table import Table
 from lchp.vocabulary import METHODS, METRICS, is_training_key
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lchp.errors import first_of
 from lchp.reporting.evidence import Degeneration, Images
 from lchp.reporting.frame import TrialRow, Unfinished
 from lchp.vocabulary import METRICS
@@ -34,18 +35,13 @@ def counts(
     if len(lines) > 1:
         lines.insert(0, "Trials differ in their images.")
     if unfinished is not None:
-        left = f"; not finished: {_listed([one.name for one in unfinished])}" if unfinished else ""
+        left = f"; not finished: {first_of([one.name for one in unfinished], _NAMED)}" if unfinished else ""
         lines.append(f"{_share(finished, finished + len(unfinished))}{left}.")
     return lines
 
 
 def _share(some: int, of: int) -> str:
     return f"{some} of {of} trial{'' if of == 1 else 's'}"
-
-
-def _listed(names: Sequence[str], between: str = ", ") -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return between.join(names[:_NAMED]) + more
 
 
 def row_warnings(trials: Sequence[TrialRow], method: str | None = None) -> str | None:
@@ -68,7 +64,7 @@ def table_warnings(trials: Sequence[TrialRow], by: Sequence[str]) -> tuple[str, 
     lines = []
     for one, where in _grouped(trials).items():
         labels = [", ".join(f"{key} = {trial.varied[key]}" for key in by) for trial in where]
-        rows = _listed(list(dict.fromkeys(labels)), "; ")
+        rows = first_of(list(dict.fromkeys(labels)), _NAMED, "; ")
         place = f" at {rows}" if by and len(where) < len(trials) else ""
         lines.append(f"Warning: {one.subject}, {one.short}{place} ({_share(len(where), len(trials))}): {one.meaning}.")
     return tuple(lines)

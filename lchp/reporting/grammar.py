@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from lchp.data.fingerprint import distinct
 from lchp.reporting.claims import RELATIONS, SELECTIONS, Best, Claim, Compares, Moves, Part, Space
 from lchp.reporting.sides import Side
 from lchp.vocabulary import GT_KNOWN, LCHP_I, LCHP_R, METHODS, METRICS, STRONG_AUGMENTATIONS
@@ -162,11 +163,7 @@ def _find(key: str, word: str, space: Space) -> Any:
 
 
 def _all(key: str, space: Space) -> list[Any]:
-    found: list[Any] = []
-    for setting in space.settings:
-        if setting[key] not in found:
-            found.append(setting[key])
-    return found
+    return distinct([setting[key] for setting in space.settings])
 
 
 def _value(key: str, word: str, space: Space) -> Any:

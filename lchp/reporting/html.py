@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from lchp.data.files import write_text
 from lchp.reporting.differences import TITLES, Differences
-from lchp.reporting.tables import Table
+from lchp.reporting.table import Table
 from lchp.reporting.verdicts import Verdict, answer
 from lchp.reporting.writing import show
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lchp.data.fingerprint import distinct
 from lchp.reporting.frame import TrialRow
 from lchp.store.folder import StageFolder
 
@@ -21,15 +22,6 @@ class Made:
     def line(self) -> str:
         """All of it in one line."""
         return f"commit {self.commit}; {self.versions}; {self.hardware}"
-
-
-def distinct(values: Sequence[Any]) -> list[Any]:
-    """The values in their order, each once; they need not be hashable."""
-    found: list[Any] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
 
 
 def describe_origin(trials: Sequence[TrialRow]) -> Made:

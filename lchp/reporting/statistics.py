@@ -29,6 +29,9 @@ POWER = 0.8
 FEWEST_RESAMPLED = 12
 """Of fewer classes the resampled ones are too often alike, and see too little; Student's t over them does not."""
 
+ONE_SEED = "one seed: no statement"
+"""In place of what new seeds would say."""
+
 RESAMPLES = 1_999
 """Of the classes: LEVEL of so many and the sample itself is a whole number, so that p and interval agree."""
 

@@ -19,7 +19,7 @@ from lchp.reporting.confidence import selected_of
 from lchp.reporting.differences import interval_text
 from lchp.reporting.paired import Results
 from lchp.reporting.sides import Side
-from lchp.reporting.statistics import LEVEL, Comparison, compare, holm, seeds_needed, summarize
+from lchp.reporting.statistics import LEVEL, ONE_SEED, Comparison, compare, holm, seeds_needed, summarize
 from lchp.vocabulary import METHODS, METRICS
 
 State = Literal["holds", "does not hold", "open"]
@@ -27,7 +27,7 @@ HOLDS: State = "holds"
 DOES_NOT: State = "does not hold"
 OPEN: State = "open"
 MISSING = "finish the trials that are missing"
-ONE_SEED = "one seed: no statement; give the study three seeds or more"
+MORE_SEEDS = f"{ONE_SEED}; give the study three seeds or more"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _p(found: Comparison) -> float:
 def _remedy(unclear: Sequence[Comparison]) -> str:
     """What would decide comparisons that are not."""
     if any(len(one.by_seed) < 2 for one in unclear):
-        return ONE_SEED
+        return MORE_SEEDS
     by_images = [one for one in unclear if one.new_seeds and one.new_seeds.sign and one.images is not None]
     if by_images and len(by_images) == len(unclear):
         return "more test images would decide it, not more seeds"
@@ -133,7 +133,7 @@ def _shown(found: Comparison | None, metric: str) -> str:
     unit = " points" if METRICS.get(metric) and METRICS[metric].share else ""
     seeds = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) > 1)}"
     parts = [f"{found.difference:+.2f}{unit} ({seeds})"]
-    parts.append(f"new seeds {interval_text(found.new_seeds)}" if len(found.by_seed) > 1 else "one seed: no statement")
+    parts.append(f"new seeds {interval_text(found.new_seeds)}" if len(found.by_seed) > 1 else ONE_SEED)
     if found.images is not None:
         parts.append(f"these seeds {interval_text(found.these_seeds)}")
     return ", ".join(parts)
@@ -209,7 +209,7 @@ def _of_best(claim: Claim, rule: Best, results: Results) -> Verdict:
     if all(fits) or not any(fits):
         return Verdict(claim.text, HOLDS if fits[0] else DOES_NOT, fits[0], numbers)
     one_seed = min(len(results.seeds(setting)) for setting in rule.settings) < 2
-    remedy = ONE_SEED if one_seed else "more seeds, which tell the best setting from those beside it"
+    remedy = MORE_SEEDS if one_seed else "more seeds, which tell the best setting from those beside it"
     return Verdict(claim.text, OPEN, fits[0], numbers, remedy)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lchp.reporting.cells import Cell, Column
 from lchp.reporting.statistics import Summary
-from lchp.reporting.tables import Table
+from lchp.reporting.table import Table
 from lchp.store.study_folder import StudyFolder
 
 TEXT = ("label", "warnings")

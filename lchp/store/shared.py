@@ -9,7 +9,6 @@ side, and the pointer names those of one. What is brought from here is checked b
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 import uuid
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lchp.data.files import as_json, replacing
+from lchp.errors import shown as without_password
 from lchp.store.checks import Damaged, check_listed, described
 
 Answer = TypeVar("Answer")
@@ -150,7 +150,7 @@ class SharedFolder:
 
 def shown(uri: str) -> str:
     """``uri`` without the keys that it may hold."""
-    return re.sub(r"//[^/@]*@", "//***@", uri).partition("?")[0].rstrip("/")
+    return without_password(uri).partition("?")[0].rstrip("/")
 
 
 def resolved(uri: str) -> str:

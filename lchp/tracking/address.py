@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import os
-import re
 import sqlite3
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from lchp.data.files import unwritable
+from lchp.errors import shown
 from lchp.surroundings import LOOPBACK
 
 SQLITE = "sqlite:///"
@@ -29,11 +29,6 @@ _QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 _MAGIC = b"SQLite format 3\0"
 _ANSWER_SECONDS = 10.0
 _LOCKED_SECONDS = 10.0
-
-
-def shown(uri: str) -> str:
-    """``uri`` without the user name and password it may hold."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 def is_server(uri: str) -> bool:

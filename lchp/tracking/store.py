@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service import utils
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
+from lchp.errors import shown
 from lchp.tracking.address import (
     ARTIFACTS,
     REMEDY,
@@ -25,7 +26,6 @@ from lchp.tracking.address import (
     is_damage,
     is_server,
     resolved,
-    shown,
     silence,
     sqlite_file,
     unopened,

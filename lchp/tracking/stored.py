@@ -10,9 +10,9 @@ from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from lchp.errors import shown
 from lchp.store.checks import Damaged
 from lchp.store.folder import StageFolder, lacking
-from lchp.tracking.address import shown
 from lchp.tracking.runs import KEY_TAG, LISTS, PARENT_TAG, UNKNOWN
 from lchp.tracking.store import client
 

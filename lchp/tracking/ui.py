@@ -14,8 +14,9 @@ import urllib.request
 from collections.abc import Callable
 from tempfile import TemporaryFile
 
+from lchp.errors import shown
 from lchp.surroundings import unproxied
-from lchp.tracking.address import is_server, obstacles, shown, sqlite_file
+from lchp.tracking.address import is_server, obstacles, sqlite_file
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 90.0

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from lchp.store.folder import StageFolder
-from lchp.store.per_image import CORNERS, METHOD, PATH, SPLIT
+from lchp.store.per_image import METHOD, PATH, SPLIT, box_iou, box_of
 from lchp.training.config import TrialConfig
 from lchp.vocabulary import AGREEMENT, CROP_CLS, LCHP_R, PSEUDO_LABEL, VAL
 
@@ -39,20 +39,10 @@ def agreement(rows: Sequence[Mapping[str, str]], method: str) -> float | None:
     >>> agreement([row(PSEUDO_LABEL, 0, 0, 4, 4), row(LCHP_R, 0, 0, 2, 4)], LCHP_R)
     0.5
     """
-    boxes = {
-        (row[METHOD], row[PATH]): tuple(float(row[corner]) for corner in CORNERS) for row in rows if row[SPLIT] == VAL
-    }
+    boxes = {(row[METHOD], row[PATH]): box_of(row) for row in rows if row[SPLIT] == VAL}
     pairs = [(box, boxes.get((PSEUDO_LABEL, path))) for (of, path), box in boxes.items() if of == method]
-    values = [_iou(box, pseudo) for box, pseudo in pairs if pseudo is not None]
+    values = [box_iou(box, pseudo) for box, pseudo in pairs if pseudo is not None]
     return fmean(values) if values else None
-
-
-def _iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Of two boxes x1, y1, x2, y2 in pixels; two of no area have 0."""
-    width, height = (min(first[at + 2], second[at + 2]) - max(first[at], second[at]) for at in (0, 1))
-    shared = max(width, 0.0) * max(height, 0.0)
-    total = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)) - shared
-    return shared / total if total > 0 else 0.0
 
 
 def crop_classification(config: TrialConfig, material: Material, method: str) -> float:

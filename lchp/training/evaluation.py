@@ -99,7 +99,7 @@ class Evaluator:
         batch_size = self.config.evaluation.batch_size
         gathered: dict[str, list[Tensor]] = {name: [] for name in predicts}
         with torch.inference_mode(), autocast(self.config.compute, self.device):
-            for batch in source.batches(order, batch_size, drop_last=False, workers=self.workers) if predicts else ():
+            for batch in source.batches(order, batch_size, drop_last=False, workers=self.workers):
                 images, labels, at = (part.to(self.device, non_blocking=True) for part in batch)
                 views = evaluation_view(images, self.config.view)
                 for name, predict in predicts.items():
@@ -172,9 +172,9 @@ class Evaluator:
         for split in splits:
             asked = {} if classifier is None or split.name in kept else {_CLASSES: self._classifying(classifier)}
             answers = self._views(split.source, {**asked, **looking})
-            logits = answers.get(_CLASSES, kept.get(split.name))
-            if frozen is not None and logits is not None:
-                frozen[split.name] = logits
+            if _CLASSES in answers:
+                kept[split.name] = answers[_CLASSES]
+            logits = kept.get(split.name)
             for name, method in methods.items():
                 if isinstance(method, Looking):
                     found: Tensor | None = in_whole_image(answers[name], self.config.view)

@@ -6,18 +6,14 @@ it has the value that all results of before had, so that a new option changes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import Any
 
 from lchp.training.config import DescentConfig, TrialConfig
+from lchp.training.given_paths import PATHS, mapping_at, without_paths
 from lchp.training.network_config import WeightsFile
-
-Model = TypeVar("Model", bound=BaseModel)
 
 RESULT_VERSION = 1
 """Raised with every change of this package that changes the results of an unchanged configuration."""
@@ -116,73 +112,6 @@ search, behind ``search.``. A new field without a line here would make every sto
 """
 
 
-@dataclass(frozen=True)
-class PathField:
-    """A field that says where something lies on this machine."""
-
-    option: str
-    """The option that gives it, for messages."""
-    required: bool = False
-    """Whether every configuration that has the field must give it."""
-    folder: bool = False
-    """Whether a folder may lie there."""
-
-
-DATA_PATH = "dataset.path"
-
-PATHS: dict[str, PathField] = {
-    DATA_PATH: PathField("--data PATH", required=True, folder=True),
-    **{
-        key: PathField(f"--set {key}=PATH")
-        for key in (
-            "weights.classifier.file",
-            "weights.regressor.file",
-            "pseudo_boxes.weights.file",
-            "pseudo_boxes.file",
-        )
-    },
-}
-"""Every field of TrialConfig that is a path, by its dotted key. What lies there identifies a result, by its digest; the
-path does not: it is made absolute when a study is read, asked for before a start, left out of what is compared, and may
-be another when a run is repeated.
-"""
-
-
-def paths_of(config: TrialConfig) -> dict[str, Path | None]:
-    """The path at every key of :data:`PATHS` that this configuration has, None where it is not given."""
-    found = {}
-    for key in PATHS:
-        *parents, last = key.split(".")
-        holder: Any = config
-        for parent in parents:
-            holder = getattr(holder, parent) if isinstance(holder, BaseModel) else None
-        # The drawn dataset has no path, and of weights one word may be said.
-        if isinstance(holder, BaseModel) and last in type(holder).model_fields:
-            found[key] = getattr(holder, last)
-    return found
-
-
-def with_paths(config: TrialConfig, paths: Mapping[str, Path]) -> TrialConfig:
-    """The configuration with other paths, at keys that :func:`paths_of` gives."""
-    for key, path in paths.items():
-        config = _with_value(config, key.split("."), path)
-    return config
-
-
-def _with_value(model: Model, keys: Sequence[str], value: Any) -> Model:
-    first, *rest = keys
-    return model.model_copy(update={first: _with_value(getattr(model, first), rest, value) if rest else value})
-
-
-def without_paths(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values of a configuration without those at :data:`PATHS`."""
-    form = deepcopy(dict(plain))
-    for key in PATHS:
-        *parents, last = key.split(".")
-        _mapping_at(form, parents).pop(last, None)
-    return form
-
-
 def normal_form(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values of a configuration as they are hashed and compared: without the fields of :data:`ADDED` that have
     the value of before or change nothing, and without the mappings that only held such.
@@ -221,7 +150,7 @@ def stored_config(plain: Mapping[str, Any]) -> TrialConfig:
     for key, added in ADDED.items():
         *parents, last = key.split(".")
         # A field of one kind of dataset alone is no key of the others.
-        if last in _mapping_at(known, parents):
+        if last in mapping_at(known, parents):
             holder: Any = complete
             for parent in parents:
                 holder = holder.setdefault(parent, {})
@@ -229,17 +158,9 @@ def stored_config(plain: Mapping[str, Any]) -> TrialConfig:
     return TrialConfig.model_validate(complete)
 
 
-def _mapping_at(plain: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The mapping below ``keys``; an empty one where there is none."""
-    for key in keys:
-        inner = plain.get(key)
-        plain = inner if isinstance(inner, dict) else {}
-    return plain
-
-
 def _value_at(plain: Mapping[str, Any], key: str) -> Any:
     *parents, last = key.split(".")
-    return _mapping_at(dict(plain), parents).get(last)
+    return mapping_at(dict(plain), parents).get(last)
 
 
 def unread(config: TrialConfig) -> dict[str, str]:
@@ -262,8 +183,13 @@ def read_form(config: TrialConfig) -> dict[str, Any]:
     plain = config.model_dump(mode="json")
     for key in unread(config):
         *parents, last = key.split(".")
-        _mapping_at(plain, parents).pop(last)
+        mapping_at(plain, parents).pop(last)
     return normal_form(plain)
+
+
+def results_form(config: TrialConfig) -> dict[str, Any]:
+    """What a trial's results depend on, wherever its data lie: :func:`read_form` without paths."""
+    return without_paths(read_form(config))
 
 
 def trial_key(config: TrialConfig) -> dict[str, Any]:
@@ -341,7 +267,7 @@ def with_digests(key: dict[str, Any], digests: dict[str, str | None]) -> dict[st
     form = without_paths(key)
     for path in PATHS:
         *parents, name, _ = path.split(".")
-        holder = _mapping_at(form, parents)
+        holder = mapping_at(form, parents)
         if isinstance(holder.get(name), dict) and holder[name].keys() == _FILE:
             holder[name] = "file"
     return {**form, "digests": digests}

@@ -7,7 +7,8 @@ from PIL import Image
 from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.html import write_html
-from lchp.reporting.tables import TableSpec, make_table
+from lchp.reporting.table import TableSpec
+from lchp.reporting.tables import make_table
 
 
 def test_build_report_twice_writes_the_same_files(delta_trials: list[TrialRow], tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from lchp.reporting.figures import curve, losses
 from lchp.reporting.frame import TrialRow, collect
-from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.table import Table, TableSpec
+from lchp.reporting.tables import make_table
 from lchp.vocabulary import METHODS
 from tests.reporting.conftest import HISTORY, MakeTrial
 

@@ -12,7 +12,8 @@ from lchp.reporting.build import build_report
 from lchp.reporting.evidence import Images
 from lchp.reporting.footnotes import counts
 from lchp.reporting.frame import TrialRow, Unfinished, collect
-from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.table import Table, TableSpec
+from lchp.reporting.tables import make_table
 from lchp.reporting.writing import to_csv, to_latex, to_markdown
 from tests.reporting.conftest import MakeTrial
 from tests.reporting.test_evidence import CONFIG, history_of, rows_of, spread

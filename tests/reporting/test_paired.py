@@ -13,7 +13,8 @@ from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.paired import Results
 from lchp.reporting.per_image import image_values
 from lchp.reporting.sides import Side
-from lchp.reporting.tables import TableSpec, make_table
+from lchp.reporting.table import TableSpec
+from lchp.reporting.tables import make_table
 from lchp.store.per_image import COLUMNS
 from tests.reporting.conftest import MakeTrial
 

@@ -6,7 +6,8 @@ import pytest
 
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.statistics import Summary
-from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.table import Table, TableSpec
+from lchp.reporting.tables import make_table
 from lchp.reporting.writing import to_markdown
 from tests.reporting.conftest import ENVIRONMENT, MakeTrial
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from lchp.reporting.frame import TrialRow, collect
-from lchp.reporting.tables import Table, TableSpec, make_table
+from lchp.reporting.table import Table, TableSpec
+from lchp.reporting.tables import make_table
 from lchp.reporting.writing import escape_latex, table_texts, to_csv, to_latex, to_markdown
 
 PAPER = Path(__file__).parents[2] / "analysis" / "paper"

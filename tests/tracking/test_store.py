@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
-from lchp.tracking.address import shown, sqlite_file
+from lchp.errors import shown
+from lchp.tracking.address import sqlite_file
 from lchp.tracking.store import client, ensure_experiment, open_store, why
 
 

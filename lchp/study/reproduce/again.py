@@ -28,7 +28,8 @@ from lchp.tracking.store import ensure_experiment, open_store
 from lchp.tracking.stored import StoredRun, fetch_list, read_run
 from lchp.training import environment
 from lchp.training.config import TrialConfig
-from lchp.training.identity import PATHS, paths_of, read_form, stored_config, with_paths
+from lchp.training.given_paths import PATHS, paths_of, with_paths
+from lchp.training.identity import read_form, stored_config
 from lchp.training.material import Material
 from lchp.training.trial import run_trial
 from lchp.training.weight_files import given_files

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lchp.data.records import PixelBoxes
 from lchp.store.folder import StageFolder
-from lchp.store.per_image import KEY
+from lchp.store.per_image import KEY, box_iou, box_of
 from lchp.store.selection import EVALUATED
-from lchp.study.reproduce.selfcheck import Rows, box_iou, box_of, contradicting
+from lchp.study.reproduce.selfcheck import Rows, contradicting
 from lchp.tracking.stored import StoredRun
 from lchp.vocabulary import GT_KNOWN, METRICS, SELECTED, Score
 

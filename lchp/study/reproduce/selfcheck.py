@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lchp.data.records import PixelBox, PixelBoxes
-from lchp.store.per_image import CORNERS, IOU, TOP1, TOP5
+from lchp.data.records import PixelBoxes
+from lchp.store.per_image import IOU, TOP1, TOP5, box_iou, box_of
 from lchp.vocabulary import (
     BOX_ACCURACIES,
     GT_KNOWN,
@@ -29,21 +29,6 @@ SCORE_TOLERANCE = 1e-9
 
 _NAMED = 20
 _HITS = {name: metric.iou for name, metric in METRICS.items() if metric.iou is not None}
-
-
-def box_of(row: Mapping[str, str]) -> PixelBox:
-    """The predicted box of a row of per_image.csv, in pixels."""
-    x1, y1, x2, y2 = (float(row[corner]) for corner in CORNERS)
-    return x1, y1, x2, y2
-
-
-def box_iou(a: PixelBox, b: PixelBox) -> float:
-    """The IoU of two boxes; 0 of two without area."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = [max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (a, b)]
-    union = sum(areas) - width * height
-    return width * height / union if union else 0.0
 
 
 def contradicting(rows: Rows, scores: Mapping[str, float], true_boxes: PixelBoxes | None) -> list[str]:

@@ -10,7 +10,7 @@ from lchp.reporting.compare import Group
 from lchp.reporting.frame import TrialRow
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.run.ledger import Entry, damaged, read
+from lchp.study.run.ledger import Entry, read, require_whole
 from lchp.study.run.results import trial_row
 
 _SHORTEST = 6
@@ -43,7 +43,7 @@ def found_group(word: str, output: Path) -> Group:
             "the folder that holds the studies with --output"
         )
     entry, store = runs[0]
-    _require_whole([entry], store)
+    require_whole([entry], store)
     return Group(word, (trial_row(entry, store),))
 
 
@@ -52,7 +52,7 @@ def _of_study(word: str, folder: Path) -> Group:
     entries = [entry for entry in read(folder) if entry.state == "finished"]
     if not entries:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
-    _require_whole(entries, store)
+    require_whole(entries, store)
     return Group(word, tuple(trial_row(entry, store) for entry in entries))
 
 
@@ -62,9 +62,3 @@ def _runs(word: str, output: Path) -> Iterator[tuple[Entry, Path]]:
         for entry in read(ledger.parent):
             if entry.state == "finished" and (entry.run_id or "").startswith(word):
                 yield entry, store_of(output)
-
-
-def _require_whole(entries: list[Entry], store: Path) -> None:
-    lines = damaged(entries, store)
-    if lines:
-        raise Refusal("\n".join(lines))

@@ -12,7 +12,7 @@ from lchp.store.study_folder import StudyFolder
 from lchp.study.run.cards import Card, Cards
 from lchp.study.run.ledger import Entry, parsed
 from lchp.study.run.options import total_epochs
-from lchp.study.run.run_cards import KIND_TAG, REFERENCE_TAG, TRIAL
+from lchp.study.run.run_cards import is_trial
 from lchp.study.spec.values import varied_values
 from lchp.training.identity import stored_config
 
@@ -43,14 +43,9 @@ def _of_cards(study: Path, varied: Sequence[str]) -> list[Entry]:
     for card in Cards(study).all():
         # What this version does not know is left out.
         with suppress(ValueError):
-            if card.state in ("finished", "stopped") and _is_trial(card):
+            if card.state in ("finished", "stopped") and is_trial(card):
                 found.append(_entry(card, varied, len(found)))
     return sorted(found, key=lambda entry: entry.number)
-
-
-def _is_trial(card: Card) -> bool:
-    """Whether a card is a trial's; before version 0.4 references alone had another kind of it."""
-    return card.tags.get(KIND_TAG, TRIAL) == TRIAL and REFERENCE_TAG not in card.tags
 
 
 def _entry(card: Card, varied: Sequence[str], place: int) -> Entry:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lchp.data.fingerprint import canonical, differences
+from lchp.errors import first_of
 from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.study.spec.values import config_value
 from lchp.training.config import TrialConfig
-from lchp.training.identity import read_form, stored_config, without_paths
+from lchp.training.identity import results_form, stored_config
 from lchp.vocabulary import INITIALIZATION, REFINEMENT
 
 _NAMED = 20
@@ -77,14 +78,16 @@ class Growth:
             )
         parts = [f"reuses {_count(self.reused)}", f"trains {self.trained} of {self.count}"]
         if self.longer:
-            parts[-1] += f", {len(self.longer)} of them finished but to go on to more epochs ({_names(self.longer)})"
+            parts[-1] += (
+                f", {len(self.longer)} of them finished but to go on to more epochs ({first_of(self.longer, _NAMED)})"
+            )
         if self.anew:
             parts[-1] += (
                 f", {len(self.anew)} of them finished but to be trained anew for more epochs, to whose last one their "
-                f"rate looks ahead ({_names(self.anew)})"
+                f"rate looks ahead ({first_of(self.anew, _NAMED)})"
             )
         if self.dropped:
-            parts.append(f"drops {_count(self.dropped)}, whose runs and files stay ({_names(self.dropped)})")
+            parts.append(f"drops {_count(self.dropped)}, whose runs and files stay ({first_of(self.dropped, _NAMED)})")
         return "; ".join(parts)
 
 
@@ -132,14 +135,14 @@ def _planned(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Ite
     """What becomes of the finished trials of a grid."""
     alike: dict[str, list[ResolvedTrial]] = {}
     for trial in study.trials:
-        alike.setdefault(canonical(_form(trial.config)), []).append(trial)
+        alike.setdefault(canonical(results_form(trial.config)), []).append(trial)
 
     @cache
     def by_label(keys: tuple[str, ...]) -> dict[str, ResolvedTrial]:
         return {_label(trial.config, keys): trial for trial in study.trials}
 
     for entry, config in finished:
-        twins = alike.get(canonical(_form(config)))
+        twins = alike.get(canonical(results_form(config)))
         if twins:
             # Several may differ in nothing but where their data lie.
             twin = next((trial for trial in twins if trial.varied == entry.varied), twins[0])
@@ -151,7 +154,7 @@ def _planned(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Ite
         if row is None:
             yield entry.name, "dropped"
         else:
-            yield row.name, _clashes(_form(config), _form(row.config)) or _lengthened(config, row.config)
+            yield row.name, _clashes(results_form(config), results_form(row.config)) or _lengthened(config, row.config)
 
 
 def _suggestions(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) -> Iterator[_Fate]:
@@ -159,12 +162,7 @@ def _suggestions(study: Study, finished: Sequence[tuple[Entry, TrialConfig]]) ->
     for entry, config in finished:
         trials = study.suggested(entry.number, entry.varied)
         trial = next((trial for trial in trials if trial.config.seed == entry.seed), trials[0])
-        yield trial.name, _lines(_form(config), _form(trial.config)) or "reused"
-
-
-def _form(config: TrialConfig) -> dict[str, Any]:
-    """What a trial's results depend on, wherever its data lie."""
-    return without_paths(read_form(config))
+        yield trial.name, _lines(results_form(config), results_form(trial.config)) or "reused"
 
 
 def _label(config: TrialConfig, keys: Sequence[str]) -> str:
@@ -193,8 +191,3 @@ def _lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _count(names: Sequence[str]) -> str:
     return f"{len(names)} finished trial{'s' * (len(names) != 1)}"
-
-
-def _names(names: Sequence[str]) -> str:
-    left = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {left} more" if left > 0 else "")

@@ -145,6 +145,17 @@ def damaged(entries: Iterable[Entry], store: Path) -> list[str]:
     return lines
 
 
+def require_whole(entries: Iterable[Entry], store: Path) -> None:
+    """See that what tables read of the finished trials is whole.
+
+    Raises:
+        Refusal: it is not; one line as of :func:`damaged` for each.
+    """
+    lines = damaged(entries, store)
+    if lines:
+        raise Refusal("\n".join(lines))
+
+
 def told(study: Path, running: bool) -> str:
     """What ``lchp study status`` says of a study's folder, in which a process is at work or not.
 

@@ -15,9 +15,8 @@ from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from lchp.data.files import set_aside
-from lchp.errors import Refusal
+from lchp.errors import Refusal, shown
 from lchp.store.study_folder import StudyFolder
-from lchp.tracking.address import shown
 
 STORAGE = "LCHP_SEARCH_STORAGE"
 """The environment variable that names a database in place of the journal in a study's folder, as SQLAlchemy does."""

@@ -14,11 +14,19 @@ from typing import Any
 from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.cards import Card, Cards
+from lchp.study.run.faults import last_line
 from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.prepare import Materials
-from lchp.study.run.run_cards import KIND_TAG, STUDY, initialization_card, reference_card, trial_card
+from lchp.study.run.run_cards import (
+    KIND_TAG,
+    STUDY,
+    initialization_card,
+    is_initialization,
+    reference_card,
+    trial_card,
+)
 from lchp.study.run.writer import Writer
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
 from lchp.vocabulary import INITIALIZATION
@@ -190,7 +198,7 @@ class Recorder:
         """
         running = [entry for entry in self.ledger.entries.values() if entry.state == "running"]
         for entry in running:
-            self.ledger.change(entry.folder, state=state, message=_last_line(reason))
+            self.ledger.change(entry.folder, state=state, message=last_line(reason))
         for entry in running:
             self._end_initialization(entry, lambda card: card.failed(reason))
         for key in [*(Path(entry.folder).name for entry in running), self.writer.scribe.parent]:
@@ -207,7 +215,7 @@ class Recorder:
                 self._change(entry)
 
     def _end(self, entry: Entry, message: str, state: State) -> None:
-        self._change(entry, state=state, message=_last_line(message))
+        self._change(entry, state=state, message=last_line(message))
         self._end_initialization(entry, lambda card: card.failed(message))
         card = self._card(Path(entry.folder).name)
         if card is not None:
@@ -223,19 +231,20 @@ class Recorder:
 
     def _card_of(self, trial: ResolvedTrial) -> Card:
         """The trial's card, as it is or new."""
-        new = trial_card(trial, self.entry(trial), self.materials.of(trial.config))
-        card = self._card(new.key)
-        return _renewed(card, new)
+        return self._renewed(trial_card(trial, self.entry(trial), self.materials.of(trial.config)))
 
     def _card_of_reference(self, trial: ResolvedTrial, method: str, place: str) -> Card:
-        new = reference_card(trial, method, place, self.materials.of(trial.config))
-        card = self._card(new.key)
-        return _renewed(card, new)
+        return self._renewed(reference_card(trial, method, place, self.materials.of(trial.config)))
 
     def _card_of_initialization(self, trial: ResolvedTrial, place: str) -> Card:
-        new = initialization_card(trial, place, self.materials.of(trial.config))
+        return self._renewed(initialization_card(trial, place, self.materials.of(trial.config)))
+
+    def _renewed(self, new: Card) -> Card:
+        """The card that says what ``new`` says of its run and, where there was one before, what had come of it."""
         card = self._card(new.key)
-        return _renewed(card, new)
+        if card is None:
+            return new
+        return replace(card, key=new.key, name=new.name, params=new.params, tags=new.tags, folder=new.folder)
 
     def _follow_initialization(self, trial: ResolvedTrial, reports: Sequence[dict[str, Any]]) -> None:
         """Give the run of the trial's initialization the epochs that are its own, until it is finished."""
@@ -274,7 +283,7 @@ class Recorder:
 
     def _end_card(self, card: Card, ended: Callable[[Card], Card]) -> None:
         """The run of an initialization is finished where its files are; any other, of what ran, has ended so."""
-        done = card.tags.get(KIND_TAG) == INITIALIZATION and StageFolder(self.store / str(card.folder)).whole
+        done = is_initialization(card) and StageFolder(self.store / str(card.folder)).whole
         self._write(card.finished() if done else ended(card))
 
     def _write(self, card: Card, within: float = 0.0) -> None:
@@ -284,14 +293,3 @@ class Recorder:
     def _say(self, entry: Entry, text: str) -> None:
         finished = sum(other.state == "finished" for other in self.ledger.entries.values())
         self.say(f"[{finished}/{self.count}] {entry.name}: {text}")
-
-
-def _renewed(card: Card | None, new: Card) -> Card:
-    """A card that says what ``new`` says of its run and, where there was one before, what had come of it."""
-    if card is None:
-        return new
-    return replace(card, key=new.key, name=new.name, params=new.params, tags=new.tags, folder=new.folder)
-
-
-def _last_line(message: str) -> str:
-    return (message.strip() or "no reason was given").splitlines()[-1]

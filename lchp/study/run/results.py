@@ -11,10 +11,10 @@ from lchp.data.files import read_json, write_text
 from lchp.errors import Refusal, refusing
 from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow, Unfinished
-from lchp.reporting.tables import Table, TableSpec
+from lchp.reporting.table import Table, TableSpec
 from lchp.reporting.writing import to_markdown
 from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.run.ledger import Entry, damaged, finished, read
+from lchp.study.run.ledger import Entry, finished, read, require_whole
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
 from lchp.study.spec.values import config_value
@@ -48,9 +48,7 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     folder = output / study.name
     store = store_of(output)
     entries = read(folder)
-    lines = damaged(entries, store)
-    if lines:
-        raise Refusal("\n".join(lines))
+    require_whole(entries, store)
     rows, unfinished, whole = [], [], {entry.folder for entry in finished(entries, study.repeats)}
     judged = _judged(study, folder)
     for entry in entries:

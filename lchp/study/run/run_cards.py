@@ -13,7 +13,8 @@ from lchp.study.run.cards import Card
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial, trial_name
-from lchp.training.identity import REFINEMENT_ONLY, initialization_key, reference_key, without_paths
+from lchp.training.given_paths import without_paths
+from lchp.training.identity import REFINEMENT_ONLY, initialization_key, reference_key
 from lchp.vocabulary import GT_KNOWN, INITIALIZATION, MEAN_IOU, METHODS, TEST, TOP1_LOC, VAL, Score, predicting
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ run.
 """
 REFERENCE_TAG = "lchp.reference"
 """The tag that says which method the run of a reference measured."""
+
+
+def is_trial(card: Card) -> bool:
+    """Whether a card is a trial's; before version 0.3 references alone had another kind of it."""
+    return card.tags.get(KIND_TAG, TRIAL) == TRIAL and REFERENCE_TAG not in card.tags
+
+
+def is_initialization(card: Card) -> bool:
+    """Whether a card is of what its trials' runs keep the files of."""
+    return card.tags.get(KIND_TAG) == INITIALIZATION
 
 
 def weight_tags(material: Material) -> dict[str, str]:

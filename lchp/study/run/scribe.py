@@ -15,7 +15,7 @@ from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
 from lchp.study.run.cards import Card, Cards, State
 from lchp.study.run.ledger import GONE
-from lchp.study.run.run_cards import INITIALIZATION_TAG, KIND_TAG, REFERENCE_TAG, TRIAL
+from lchp.study.run.run_cards import INITIALIZATION_TAG, KIND_TAG, TRIAL, is_initialization, is_trial
 from lchp.tracking.runs import (
     COUNTS_TAG,
     PARENT_TAG,
@@ -33,7 +33,6 @@ from lchp.tracking.runs import (
 )
 from lchp.tracking.store import ensure_experiment
 from lchp.tracking.views import keep_view
-from lchp.vocabulary import INITIALIZATION
 
 INITIALIZATION_RUN_TAG = "lchp.initialization_run"
 """The tag of a trial's run that says which run is its initialization's."""
@@ -130,11 +129,10 @@ class Scribe:
             log_history(self.uri, written.run_id, card.epochs, known)
             written = replace(written, last=card.epochs[-1]["step"])
         if card.state == "finished":
-            is_trial = REFERENCE_TAG not in card.tags and not _is_initialization(card)
-            tags = {**card.tags, **(final_tags(folder) if is_trial else environment_tags(folder))}
+            tags = {**card.tags, **(final_tags(folder) if is_trial(card) else environment_tags(folder))}
             log_result(
                 self.uri, written.run_id, folder, tags=tags, ended=card.ended, metrics=costs(card),
-                with_files=not _is_initialization(card),
+                with_files=not is_initialization(card),
             )  # fmt: skip
         elif card.state == "failed":
             fail_run(self.uri, written.run_id, card.error or "", card.ended)
@@ -146,7 +144,7 @@ class Scribe:
         """The id of the finished run that says all that the files of its trial say; None where there is none."""
         assert self._experiment is not None, "a run lies in an experiment"
         run_id = find_run(self.uri, self._experiment, card.key)
-        is_there = run_id is not None and is_complete(self.uri, run_id, folder, not _is_initialization(card))
+        is_there = run_id is not None and is_complete(self.uri, run_id, folder, not is_initialization(card))
         return run_id if is_there else None
 
     def _links(self, card: Card) -> dict[str, str]:
@@ -161,11 +159,6 @@ class Scribe:
             return known.run_id
         assert self._experiment is not None, "a run lies in an experiment"
         return find_run(self.uri, self._experiment, key) or self.write(key)
-
-
-def _is_initialization(card: Card) -> bool:
-    """Whether a card is of what its trials' runs keep the files of."""
-    return card.tags.get(KIND_TAG) == INITIALIZATION
 
 
 def costs(card: Card) -> dict[str, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -44,6 +45,7 @@ from lchp.study.run.suggestions import (
 )
 from lchp.study.run.warm_start import Earlier
 from lchp.study.spec.load import Study
+from lchp.study.spec.search import Search
 from lchp.training.box_free import stored_objective
 
 
@@ -175,6 +177,12 @@ def _begin(
         stored.add_trial(_told(study, one.values, one.objective, {EARLIER: one.name}))
 
 
+def _parameters(search: Search, values: Mapping[str, Any]) -> tuple[dict[str, BaseDistribution], dict[str, Any]]:
+    """Optuna's parameters of a suggestion with these values of all keys, and its values of them."""
+    space = distributions(search, values)
+    return space, {name: values[key] for name, key in zip(space, values_of(space), strict=True)}
+
+
 def _told(
     study: Study,
     values: Mapping[str, Any],
@@ -184,8 +192,7 @@ def _told(
 ) -> FrozenTrial:
     """A complete suggestion; ``values`` are those of all keys."""
     assert study.search is not None, "only a search suggests"
-    space = distributions(study.search, values)
-    params = {name: values[key] for name, key in zip(space, values_of(space), strict=True)}
+    space, params = _parameters(study.search, values)
     return create_trial(
         state=TrialState.COMPLETE,
         params=params,
@@ -215,8 +222,7 @@ def _suggestion(study: Study, entry: Entry | None, objective: float | None) -> F
     assert study.search is not None, "only a search suggests"
     if entry is None or entry.state == "failed" or not study.search.space.keys() <= entry.varied.keys():
         return create_trial(state=TrialState.FAIL)
-    space = distributions(study.search, entry.varied)
-    params = {name: entry.varied[key] for name, key in zip(space, values_of(space), strict=True)}
+    space, params = _parameters(study.search, entry.varied)
     if entry.state == "pruned":
         return create_trial(state=TrialState.PRUNED, params=params, distributions=space)
     if objective is None:

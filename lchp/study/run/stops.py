@@ -10,7 +10,7 @@ from optuna.study import Study as OptunaStudy
 
 from lchp.study.run.cards import Cards
 from lchp.study.run.optuna_storage import best, completed, pruned
-from lchp.study.run.run_cards import KIND_TAG, TRIAL
+from lchp.study.run.run_cards import is_trial
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Stop
 
@@ -29,7 +29,7 @@ class Spending:
         if stop.hours is not None or stop.gpu_hours is not None:
             for card in Cards(folder).all():
                 # A trial's epochs are those of both stages, and initializations have cards, too.
-                if card.tags.get(KIND_TAG, TRIAL) == TRIAL:
+                if is_trial(card):
                     found.add(card.epochs)
         return found
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lchp.errors import refusing
-from lchp.reporting.tables import Table
+from lchp.reporting.table import Table
 from lchp.reporting.writing import to_markdown
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
@@ -168,12 +168,14 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
     missing = study.repeats * (study.suggestions - len(finished) - len(stopped))
     unfinished = stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     goes_on = bool(unfinished) or stop_reason(study, stored, Spending.of(folder, study.search.stop)) is None
-    if missing > 0 and goes_on and ContinuedSearch(study, folder, recorder.refuse).is_exhausted:
-        recorder.say(f"all that the space of {study.name} holds was suggested: nothing to train")
-    elif missing > 0 and goes_on:
-        StudyFolder(folder).stopped.unlink(missing_ok=True)
-        recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
-        _train(study, [], recorder)
+    if missing > 0 and goes_on:
+        # A space that holds any number of values is never exhausted.
+        if study.search.size is not None and ContinuedSearch(study, folder, recorder.refuse).is_exhausted:
+            recorder.say(f"all that the space of {study.name} holds was suggested: nothing to train")
+        else:
+            StudyFolder(folder).stopped.unlink(missing_ok=True)
+            recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
+            _train(study, [], recorder)
     elif missing <= 0 and not lost:
         recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
 

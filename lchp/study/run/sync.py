@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lchp.errors import Refusal, refusing
+from lchp.errors import Refusal, refusing, shown
 from lchp.store.study_folder import store_of
 from lchp.study.run.cards import Cards
 from lchp.study.run.ledger import Entry, Ledger, read
@@ -16,7 +16,6 @@ from lchp.study.run.ownership import alone
 from lchp.study.run.results import name_runs, run_or_key
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.writer import Writer
-from lchp.tracking.address import shown
 from lchp.tracking.store import ensure_experiment, impatient, open_store
 
 

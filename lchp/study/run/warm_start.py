@@ -15,7 +15,7 @@ from typing import Any
 
 from lchp.data.digest import Digest
 from lchp.data.fingerprint import canonical, differences
-from lchp.errors import Refusal
+from lchp.errors import Refusal, first_of
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import store_of
 from lchp.study.run.ledger import Entry, read
@@ -23,8 +23,7 @@ from lchp.study.spec.load import Study
 from lchp.study.spec.search import PerChoice, Search, holds
 from lchp.study.spec.values import config_value
 from lchp.training.box_free import stored_objective
-from lchp.training.config import TrialConfig
-from lchp.training.identity import read_form, stored_config, without_paths
+from lchp.training.identity import results_form, stored_config
 
 _NAMED = 3
 
@@ -115,10 +114,9 @@ def _fitting(study: Study, folder: StageFolder, total: str) -> tuple[dict[str, A
     mine = next((trial.config for trial in suggested if trial.config.seed == config.seed), None)
     if mine is None:
         raise _Unfit(f"seed {config.seed}")
-    fields = [line.partition(":")[0] for line in differences(_form(config), _form(mine))]
+    fields = [line.partition(":")[0] for line in differences(results_form(config), results_form(mine))]
     if fields:
-        more = f" and {len(fields) - _NAMED} more" if len(fields) > _NAMED else ""
-        raise _Unfit(f"another {', '.join(fields[:_NAMED])}{more}")
+        raise _Unfit(f"another {first_of(fields, _NAMED)}")
     if images != total:
         raise _Unfit("other images")
     if objective is None:
@@ -132,7 +130,3 @@ def _in_space(search: Search, values: dict[str, Any]) -> bool:
     if not all(holds(whole, values[key]) for key, whole in plain.items()):
         return False
     return all(holds(inside, values[key]) for key, inside in search.part(values).items())
-
-
-def _form(config: TrialConfig) -> dict[str, Any]:
-    return without_paths(read_form(config))

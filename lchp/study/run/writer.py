@@ -14,9 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from lchp.errors import is_bug
+from lchp.errors import is_bug, shown
 from lchp.study.run.scribe import Scribe
-from lchp.tracking.address import shown
 from lchp.tracking.store import is_away, why
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0

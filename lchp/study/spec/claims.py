@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lchp.data.fingerprint import distinct
 from lchp.reporting.claims import Claim, Space
 from lchp.reporting.grammar import parse
 from lchp.study.spec.parse import shortened
@@ -25,11 +26,7 @@ def read_claims(
     if keys.claims and keys.search:
         place = source.place(("claims",))
         return (), [f"{place}: claims: cannot stand beside `search`, which chooses by val: state them of what it chose"]
-    settings: list[dict[str, object]] = []
-    for config in grid:
-        setting = varied_values(config, varied)
-        if setting not in settings:
-            settings.append(setting)
+    settings = distinct([varied_values(config, varied) for config in grid])
     space = Space(varied_values(base, varied), tuple(settings), references)
     claims, mistakes = [], []
     narrowed = source.place(("vary",)).startswith("--set")

@@ -27,7 +27,8 @@ from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with
 from lchp.study.spec.values import varied_values, with_values
 from lchp.study.spec.vary import expand, ineffective, unread_tau, unread_variation
 from lchp.training.config import TrialConfig
-from lchp.training.identity import DATA_PATH, normal_form, trial_form
+from lchp.training.given_paths import DATA_PATH
+from lchp.training.identity import normal_form, trial_form
 from lchp.training.presets import PRESETS
 from lchp.vocabulary import REFERENCES
 

@@ -10,7 +10,7 @@ from lchp.data.fingerprint import flatten
 from lchp.errors import Refusal
 from lchp.study.spec.parse import Location
 from lchp.study.spec.source import options
-from lchp.training.identity import DATA_PATH, PATHS
+from lchp.training.given_paths import DATA_PATH, PATHS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from lchp.errors import Refusal
 from lchp.study.spec.source import Source
 from lchp.training.config import TrialConfig
-from lchp.training.identity import DATA_PATH, PATHS, paths_of
+from lchp.training.given_paths import DATA_PATH, PATHS, paths_of
 
 
 def require_files(config: TrialConfig, source: Source, keys: Collection[str] = tuple(PATHS)) -> None:

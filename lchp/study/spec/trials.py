@@ -9,7 +9,7 @@ from typing import Any
 from lchp.data.fingerprint import canonical
 from lchp.study.spec.values import varied_values
 from lchp.training.config import TrialConfig
-from lchp.training.identity import paths_of, with_paths
+from lchp.training.given_paths import paths_of, with_paths
 
 
 @dataclass(frozen=True)
