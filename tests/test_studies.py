@@ -178,6 +178,13 @@ def test_shipped_study_begins_with_question_cost_and_expected(name: str) -> None
 
 
 @every_study
+def test_shipped_study_of_one_seed_says_in_its_head_that_it_decides_no_claim(name: str) -> None:
+    study = load_study(STUDIES[name])
+    told = "\n# Seeds:    one, which decides none of the claims" in STUDIES[name].read_text(encoding="utf-8")
+    assert told == (len(study.seeds) == 1 and bool(study.claims))
+
+
+@every_study
 def test_shipped_study_plan_without_data_counts_trials_and_initializations(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ Everything is read from the folders of finished trials; the first group is what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from lchp.data.fingerprint import canonical, distinct, flatten
-from lchp.reporting.differences import interval_text
+from lchp.reporting.differences import interval_text, new_seeds_text
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.paired import Results
 from lchp.reporting.sides import Side
-from lchp.reporting.statistics import ONE_SEED, Comparison
+from lchp.reporting.statistics import ONE_SEED, Comparison, Interval
 from lchp.store.folder import StageFolder
 from lchp.training.identity import results_form, stored_config
-from lchp.vocabulary import GT_KNOWN, LCHP_R, MEAN_IOU, METHODS, METRICS, predicting
+from lchp.vocabulary import GT_KNOWN, LCHP_R, MEAN_IOU, METHODS, METRICS, SPLITS, Score, predicting
 
 COMPARED = (GT_KNOWN, MEAN_IOU)
 """The metrics that are shown."""
@@ -119,7 +120,8 @@ def _line(pair: Pair) -> str:
     n = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) != 1)}"
     n += ", not the same images" if found.images is None else f", {found.images} images"
     one = len(found.by_seed) < 2
-    seeds = f"{ONE_SEED} on new seeds" if one else f"new seeds {interval_text(found.new_seeds)}"
+    new = ("new seeds " if found.new_seeds else "") + new_seeds_text(found)
+    seeds = f"{ONE_SEED} on new seeds" if one else new
     return (
         f"{METHODS[pair.method].title}, {METRICS[pair.metric].title}: {pair.values[0]:.2f} -> {pair.values[1]:.2f}, "
         f"{found.difference:+.2f}{unit}; {seeds}; these seeds {interval_text(found.these_seeds)}; {n}"
@@ -129,10 +131,6 @@ def _line(pair: Pair) -> str:
 
 def _plain(pair: Pair) -> dict[str, Any]:
     found = pair.found
-    intervals = {
-        name: None if one is None else vars(one)
-        for name, one in (("new_seeds", found.new_seeds), ("these_seeds", found.these_seeds))
-    }
     return {
         "left": pair.left,
         "right": pair.right,
@@ -144,8 +142,16 @@ def _plain(pair: Pair) -> dict[str, Any]:
         "by_seed": list(found.by_seed),
         "images": found.images,
         "probability": found.probability,
-        **intervals,
+        "new_seeds": _ends(found.new_seeds),
+        "these_seeds": _ends(found.these_seeds),
     }
+
+
+def _ends(interval: Interval | None) -> dict[str, float | None] | None:
+    """Plain values; an end that is nowhere is None, since JSON knows no infinity."""
+    if interval is None:
+        return None
+    return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
 
 
 def beside(groups: Sequence[Group], split: str) -> Beside:
@@ -154,7 +160,7 @@ def beside(groups: Sequence[Group], split: str) -> Beside:
     Settings that both have are compared each; two groups of one setting are compared whatever these are.
 
     Raises:
-        ValueError: two groups have no setting in common, or no seed; says what they have.
+        ValueError: two groups have no setting in common, no seed, or no score on the split; says what they have.
     """
     first, *others = groups
     pairs: list[Pair] = []
@@ -163,14 +169,31 @@ def beside(groups: Sequence[Group], split: str) -> Beside:
         results, places = _joined(first, other, split)
         found = [pair for at in places for pair in _pairs(results, first, other, at)]
         if not found:
+            _require_measured((first, other), split)
             seeds = [sorted({trial.seed for trial in group.trials}) for group in (first, other)]
             raise ValueError(
-                f"{first.name} and {other.name}: have no seed in common on {split} ({seeds[0]} and {seeds[1]}): "
+                f"{first.name} and {other.name}: have no seed in common ({seeds[0]} and {seeds[1]}): "
                 "differences are paired by seed: train one with the other's seeds, or compare single runs"
             )
         pairs += found
         moved += _most_changed(results, other, places)
     return Beside(tuple(groups), split, _configuration(groups), tuple(pairs), tuple(moved))
+
+
+def _require_measured(groups: Sequence[Group], split: str) -> None:
+    """See that every group has a score on the split by which it can be compared."""
+    measured = {group.name: _splits(group) for group in groups}
+    for name, splits in measured.items():
+        if split not in splits:
+            titles = " and ".join(METRICS[metric].title for metric in COMPARED)
+            both = [one for one in SPLITS if all(one in others for others in measured.values())]
+            remedy = f"compare on --split {both[0]}" if both else "there is nothing to compare"
+            raise ValueError(f"{name}: has no {titles} on {split}, which want images of it, with true boxes: {remedy}")
+
+
+def _splits(group: Group) -> set[str]:
+    scores = [Score.parse(key) for trial in group.trials for key in StageFolder(trial.folder).scores()]
+    return {score.split for score in scores if score.metric in COMPARED and score.method in predicting()}
 
 
 def _joined(first: Group, other: Group, split: str) -> tuple[Results, list[str]]:

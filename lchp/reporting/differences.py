@@ -15,7 +15,7 @@ from typing import Any
 
 from lchp.reporting.paired import Results
 from lchp.reporting.sides import Side
-from lchp.reporting.statistics import LEVEL, ONE_SEED, POWER, Comparison, Interval, holm
+from lchp.reporting.statistics import LEVEL, ONE_SEED, POWER, STEADY, Comparison, Interval, holm
 from lchp.reporting.table import Table
 from lchp.vocabulary import CENTRED_BOX, LCHP_R, METHODS, METRICS, predicting
 
@@ -68,7 +68,7 @@ class Differences:
         """How to read them."""
         return (
             f"New seeds: the {LEVEL:.0%} interval for networks of other seeds on these images (Student's t over the "
-            "seeds' differences; one seed makes no statement).",
+            "seeds' differences; one seed makes no statement, and seeds that do not differ leave it to the images).",
             f"These seeds: the {LEVEL:.0%} interval for these networks on other images (classes resampled).",
             "p is adjusted by Holm over the table.",
             "P(> 0): the probability that a new seed has the difference above 0.",
@@ -139,13 +139,20 @@ def _row(line: Difference) -> tuple[str, ...]:
         line.at,
         line.text,
         f"{found.difference:+.2f}",
-        interval_text(found.new_seeds) if len(found.by_seed) > 1 else ONE_SEED,
+        new_seeds_text(found),
         _p(line.new_seeds_p),
         interval_text(found.these_seeds),
         _p(line.these_seeds_p),
         NOTHING if found.probability is None else f"{found.probability:.2f}",
         " / ".join(f"{one:.2f}" for one in smallest) or NOTHING,
     )
+
+
+def new_seeds_text(found: Comparison) -> str:
+    """What new seeds would say, as people read it."""
+    if found.is_steady:
+        return STEADY
+    return interval_text(found.new_seeds) if len(found.by_seed) > 1 else ONE_SEED
 
 
 def interval_text(interval: Interval | None) -> str:

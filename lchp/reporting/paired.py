@@ -32,6 +32,7 @@ class Results:
         self.varied = columns[columns.index("seed") + 1 : columns.index("method")]
         keys = zip(part["run_id"], part["method"], part["metric"], strict=True)
         self._values: dict[tuple[str, str, str], float] = dict(zip(keys, part["value"].astype(float), strict=True))
+        self._measured = set(zip(part["method"], part["metric"], strict=True))
         self._settings: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, dict[int, str]] = {}
         self._trials = {trial.run_id: trial for trial in trials or ()}
@@ -44,6 +45,15 @@ class Results:
     def trials(self) -> Sequence[TrialRow]:
         """Those whose folders are at hand."""
         return tuple(self._trials.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was measured on the split."""
+        return not self._values
+
+    def measures(self, method: str, metric: str) -> bool:
+        """Whether any trial has that score."""
+        return (method, metric) in self._measured
 
     def settings(self) -> list[dict[str, Any]]:
         """What was trained, in the order of the rows."""

@@ -32,6 +32,9 @@ FEWEST_RESAMPLED = 12
 ONE_SEED = "one seed: no statement"
 """In place of what new seeds would say."""
 
+STEADY = "the same in every seed"
+"""There, too, where several seeds have one difference: what it is worth the images say alone."""
+
 RESAMPLES = 1_999
 """Of the classes: LEVEL of so many and the sample itself is a whole number, so that p and interval agree."""
 
@@ -243,11 +246,37 @@ class Comparison:
         return beats(self.by_seed)
 
     @property
+    def is_steady(self) -> bool:
+        """Whether several seeds have the same difference, as where none of them reaches what is compared."""
+        found = summarize(self.by_seed)
+        return found is not None and found.n > 1 and not found.has_spread
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether neither seeds nor images show any difference."""
+        return self.is_steady and self.difference == 0 and self.images is not None and self.these_seeds is None
+
+    @property
+    def _statements(self) -> list[Interval | None]:
+        """What has to speak: new seeds, unless the seeds do not differ and single images are known; other images, where
+        these are known.
+        """
+        if self.images is None:
+            return [self.new_seeds]
+        return [self.these_seeds] if self.is_steady else [self.new_seeds, self.these_seeds]
+
+    @property
     def sign(self) -> int:
-        """1 or -1 where new seeds and, as far as images are known, new images would say so; else 0."""
-        known = [self.new_seeds] if self.images is None else [self.new_seeds, self.these_seeds]
-        signs = {one.sign if one else 0 for one in known}
+        """1 or -1 where new seeds and, as far as images are known, new images would say so; else 0. Seeds that all have
+        the same difference leave it to the images alone.
+        """
+        signs = {one.sign if one else 0 for one in self._statements}
         return signs.pop() if len(signs) == 1 else 0
+
+    @property
+    def p(self) -> float:
+        """The largest p of those that have to speak for a sign; 1 where one of them is silent."""
+        return max(1.0 if one is None else one.p for one in self._statements)
 
 
 def compare(

@@ -1,8 +1,9 @@
 """What a study's results say of its claims: each holds, does not hold, or is open with this data; claims.md and .csv.
 
 A claim is about the method, not about the networks that happened to be trained: it wants the word of new seeds and,
-where single images are known, of other images. One that says several things holds where each of them does (each at
-LEVEL), and does not where one of them is contradicted (by Holm over all). What is in between is open.
+where single images are known, of other images; where all seeds have the same difference, of other images alone. One
+that says several things holds where each of them does (each at LEVEL), and does not where one of them is contradicted
+(by Holm over all). What is in between is open, and so is whatever stands on one seed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from lchp.reporting.claims import SELECTIONS, Best, Claim, Compares, Moves
 from lchp.reporting.confidence import selected_of
-from lchp.reporting.differences import interval_text
+from lchp.reporting.differences import interval_text, new_seeds_text
 from lchp.reporting.paired import Results
 from lchp.reporting.sides import Side
 from lchp.reporting.statistics import LEVEL, ONE_SEED, Comparison, compare, holm, seeds_needed, summarize
@@ -28,6 +29,7 @@ DOES_NOT: State = "does not hold"
 OPEN: State = "open"
 MISSING = "finish the trials that are missing"
 MORE_SEEDS = f"{ONE_SEED}; give the study three seeds or more"
+SELECTED_ELSEWHERE = "what is selected stands in the trials' own files alone"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Verdict:
     def sentence(self) -> str:
         """The claim and its verdict, for people."""
         means = {True: "the means are so", False: "the means are not so", None: "numbers are missing"}
-        state = f"is open with this data ({means[self.in_the_mean]})" if self.state == OPEN else self.state
+        opened = "cannot be decided by one seed" if self.remedy == MORE_SEEDS else "is open with this data"
+        state = f"{opened} ({means[self.in_the_mean]})" if self.state == OPEN else self.state
         return f"`{self.claim}` {state}."
 
 
@@ -80,9 +83,12 @@ def _of_parts(claim: Claim, rule: Compares, results: Results) -> Verdict:
     )
     known = [one for one in found if one is not None]
     if len(known) < len(found):
-        return Verdict(claim.text, OPEN, None, numbers, MISSING)
+        sides = [side for part in rule.parts for side in (part.left, part.right)]
+        return Verdict(
+            claim.text, OPEN, None, numbers, _missing(results, [side.method for side in sides], claim.metric)
+        )
     mean = all(one.difference > 0 or (equal and one.difference == 0) for one in known)
-    return _verdict(claim, known, known, mean, numbers)
+    return _verdict(claim, known, known, mean, numbers, equal)
 
 
 def _verdict(
@@ -91,28 +97,49 @@ def _verdict(
     refuting: Sequence[Comparison],
     mean: bool,
     numbers: tuple[str, ...],
+    equal: bool = False,
 ) -> Verdict:
-    """A claim that holds where all of ``shown`` are above 0, and does not where one of ``refuting`` is below."""
-    if mean and all(one.sign > 0 for one in shown):
+    """A claim that holds where all of ``shown`` are above 0, or nothing where ``equal`` will do, and does not where one
+    of ``refuting`` is below.
+    """
+    unclear = [one for one in shown if one.sign <= 0 and not (equal and one.is_nothing)]
+    if mean and not unclear:
         return Verdict(claim.text, HOLDS, mean, numbers)
-    against = holm([_p(one) if one.difference < 0 else 1.0 for one in refuting])
+    against = holm([one.p if one.difference < 0 else 1.0 for one in refuting])
     if any(p is not None and p < 1 - LEVEL for p in against):
         return Verdict(claim.text, DOES_NOT, mean, numbers)
-    unclear = [one for one in shown if one.sign == 0] or [one for one in refuting if one.difference < 0]
+    unclear = [one for one in unclear if one.sign == 0] or [one for one in refuting if one.difference < 0]
     return Verdict(claim.text, OPEN, mean, numbers, _remedy(unclear))
 
 
-def _p(found: Comparison) -> float:
-    """The larger p of new seeds and of other images: both have to speak; 1 where one of them is silent."""
-    intervals = [found.new_seeds] if found.images is None else [found.new_seeds, found.these_seeds]
-    return max(1.0 if one is None else one.p for one in intervals)
+def _missing(results: Results, methods: Sequence[str], metric: str) -> str:
+    """What would fill a gap: trials, or another dataset where not one trial has measured it."""
+    lacking = [METHODS[name] for name in dict.fromkeys(methods) if not results.measures(name, metric)]
+    if not lacking or results.is_empty:
+        return MISSING
+    titles = " and ".join(method.title for method in lacking)
+    what = f"{METRICS[metric].title} of {titles} is measured on {results.split} in no trial"
+    if METRICS[metric].later:
+        return f"{what}: results of before version 0.3 lack it, the same study trained anew has it"
+    if METRICS[metric].needs_boxes:
+        training = ", of training images too" if any(method.needs_boxes for method in lacking) else ""
+        return f"{what}: it wants true boxes{training}, which the dataset does not have: leave the claim out"
+    return f"{what}: leave the claim out"
 
 
 def _remedy(unclear: Sequence[Comparison]) -> str:
     """What would decide comparisons that are not."""
     if any(len(one.by_seed) < 2 for one in unclear):
         return MORE_SEEDS
-    by_images = [one for one in unclear if one.new_seeds and one.new_seeds.sign and one.images is not None]
+    if any(one.is_steady and one.images is None for one in unclear):
+        return "single images, which stand in the trials' own files alone: all seeds have the same difference"
+    if any(one.is_nothing for one in unclear):
+        return "other test images: on these nothing differs, with any seed"
+    by_images = [
+        one
+        for one in unclear
+        if one.images is not None and (one.is_steady or (one.new_seeds is not None and one.new_seeds.sign))
+    ]
     if by_images and len(by_images) == len(unclear):
         return "more test images would decide it, not more seeds"
     needed = [seeds_needed(one.by_seed) for one in unclear if one not in by_images]
@@ -133,7 +160,7 @@ def _shown(found: Comparison | None, metric: str) -> str:
     unit = " points" if METRICS.get(metric) and METRICS[metric].share else ""
     seeds = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) > 1)}"
     parts = [f"{found.difference:+.2f}{unit} ({seeds})"]
-    parts.append(f"new seeds {interval_text(found.new_seeds)}" if len(found.by_seed) > 1 else ONE_SEED)
+    parts.append(("new seeds " if found.new_seeds else "") + new_seeds_text(found))
     if found.images is not None:
         parts.append(f"these seeds {interval_text(found.these_seeds)}")
     return ", ".join(parts)
@@ -150,7 +177,8 @@ def _of_moves(claim: Claim, rule: Moves, results: Results) -> Verdict:
     known = [one for one in moves if one is not None]
     if slope is None or len(known) < len(moves):
         own_files = rule.series in SELECTIONS and not results.trials
-        remedy = "what is selected stands in the trials' own files alone" if own_files else MISSING
+        of = [] if rule.series in SELECTIONS else [rule.series]
+        remedy = SELECTED_ELSEWHERE if own_files else _missing(results, of, claim.metric)
         return Verdict(claim.text, OPEN, None, (), remedy)
     metric = "" if rule.series == SELECTIONS[0] else claim.metric
     labels = [f"{rule.key} {one[rule.key]} to {two[rule.key]}" for one, two in pairwise(rule.settings)]
@@ -198,7 +226,7 @@ def _of_best(claim: Claim, rule: Best, results: Results) -> Verdict:
     found = [_best_settings(rule, method, results, claim.metric) for method in methods]
     tried = [one for one in found if one is not None]
     if len(tried) < len(found):
-        return Verdict(claim.text, OPEN, None, (), MISSING)
+        return Verdict(claim.text, OPEN, None, (), _missing(results, methods, claim.metric))
     numbers = tuple(
         f"best {rule.key} of {METHODS[method].title}: {values[0]}"
         + (f", not told apart from {', '.join(map(str, values[1:]))}" if values[1:] else "")
@@ -236,7 +264,7 @@ def _best_settings(rule: Best, method: str, results: Results, metric: str) -> li
     values = [sides[best].setting[rule.key]]
     for at, side in enumerate(sides):
         found = results.compare(sides[best], side, metric) if at != best else None
-        if at != best and (found is None or (len(sides) - 1) * _p(found) >= 1 - LEVEL):
+        if at != best and (found is None or (len(sides) - 1) * found.p >= 1 - LEVEL):
             values.append(side.setting[rule.key])
     return values
 
@@ -246,7 +274,9 @@ def answer(verdicts: Sequence[Verdict]) -> str:
     counts = [(sum(one.state == state for one in verdicts), state) for state in (HOLDS, DOES_NOT, OPEN)]
     words = {HOLDS: ("holds", "hold"), DOES_NOT: ("does not hold", "do not hold"), OPEN: ("is open", "are open")}
     parts = [f"{count} {words[state][count != 1]}" for count, state in counts if count]
-    return f"Of {len(verdicts)} claim{'s' * (len(verdicts) != 1)} {', '.join(parts)}."
+    text = f"Of {len(verdicts)} claim{'s' * (len(verdicts) != 1)} {', '.join(parts)}."
+    on_one_seed = sum(one.remedy == MORE_SEEDS for one in verdicts)
+    return f"{text} One seed cannot decide {on_one_seed} of them." if on_one_seed else text
 
 
 def claims_csv(verdicts: Iterable[Verdict]) -> str:

@@ -185,3 +185,17 @@ def test_new_seeds_sees_five_percent_false_alarms_and_the_promised_power() -> No
     shift = float(np.sqrt(np.mean([one.smallest**2 for one in found if one is not None])))
     seen = [new_seeds((one + shift).tolist()) for one in by_seed]
     assert 0.77 <= np.mean([one is not None and one.sign == 1 for one in seen]) <= 0.83
+
+
+def test_compare_seeds_that_do_not_differ_leave_it_to_the_images() -> None:
+    classes, images = np.arange(40) % 8, np.random.default_rng(7).normal(1, 0.5, 40)
+    same = compare([images.mean()] * 3, np.tile(images, (3, 1)), classes)
+    assert same.is_steady
+    assert same.these_seeds is not None
+    assert (same.sign, same.p) == (1, same.these_seeds.p)
+    hidden = compare([1.0] * 3)
+    assert (hidden.is_steady, hidden.sign, hidden.p) == (True, 0, 1.0)
+    assert not compare([1.0]).is_steady
+    nothing = compare([0.0] * 3, np.zeros((3, 40)), classes)
+    assert (nothing.is_nothing, nothing.sign, nothing.p) == (True, 0, 1.0)
+    assert not compare([0.0] * 3, np.tile([1.0, -1.0], (3, 20)), np.arange(40) % 8 % 2 * 1.0).is_nothing

@@ -9,6 +9,7 @@ import pytest
 from lchp.reporting.claims import Space
 from lchp.reporting.grammar import parse
 from lchp.reporting.paired import Results
+from lchp.reporting.per_image import ImageValues
 from lchp.reporting.verdicts import Verdict, answer, claims_csv, claims_markdown, judge
 
 DELTAS = (0.5, 0.6, 0.7, 0.8)
@@ -21,7 +22,7 @@ def judged(text: str, means: Mapping[str, tuple[float, ...]], spread: float = 0.
     rows = [
         ("s", f"{delta}-{seed}", seed, delta, method, "test", "gt_known", mean + generator.normal(0, spread))
         for method, values in means.items()
-        for delta, mean in zip(DELTAS, values, strict=True)
+        for delta, mean in zip(DELTAS, values, strict=False)
         for seed in range(seeds)
     ]
     columns = ["study", "run_id", "seed", "delta", "method", "split", "metric", "value"]
@@ -81,11 +82,19 @@ def test_judge_one_seed_makes_no_statement(text: str) -> None:
     found = judged(text, BOTH, seeds=1)
     assert found.state == "open"
     assert "one seed: no statement" in found.remedy
+    assert "cannot be decided by one seed (the means are" in found.sentence
+    assert answer([found, found]).endswith(" are open. One seed cannot decide 2 of them.")
 
 
 def test_judge_what_is_not_measured_is_open() -> None:
     found = judged("lchp_r > centred_box", BOTH)
     assert (found.state, found.in_the_mean, found.numbers) == ("open", None, ("difference: not measured",))
+    assert found.remedy.startswith("GT-Known of Best centred box is measured on test in no trial: it wants true boxes")
+    assert judged("lchp_r > lchp_i in log_area_spread", BOTH).remedy.endswith("trained anew has it")
+    assert judged("lchp_r > lchp_i in top1_cls", BOTH).remedy.endswith("in no trial: leave the claim out")
+    assert "of Pseudo Label is" in judged("pseudo_label rises with delta", BOTH).remedy
+    fewer = {"lchp_r": R[:2], "lchp_i": I[:2]}
+    assert judged("lchp_r > lchp_i for delta = 0.8", fewer).remedy == "finish the trials that are missing"
     assert judged("selected rises with delta", BOTH).remedy == "what is selected stands in the trials' own files alone"
     assert judged("best delta of pseudo_label is inside", BOTH).in_the_mean is None
 
@@ -108,6 +117,54 @@ def test_judge_claims_that_are_true_by_chance_alone_are_rarely_said_to_hold() ->
         rows += [judge([claim], Results(frame, "test"))[0].state]
     assert rows.count("holds") + rows.count("does not hold") <= 0.075 * repetitions
     assert rows.count("open") >= 0.925 * repetitions
+
+
+IMAGES = 40
+SAME = np.random.default_rng(2).random(IMAGES) < 0.6
+BETTER = np.ones(IMAGES, bool)
+
+
+def of_images(text: str, lchp_r: np.ndarray, lchp_i: np.ndarray, seeds: int = 3) -> Verdict:
+    """The verdict where every seed hits the same images, of eight classes."""
+    classes = np.arange(IMAGES) % 8
+    rows, hits = [], {"lchp_r": lchp_r, "lchp_i": lchp_i}
+    for seed in range(seeds):
+        rows += [("s", str(seed), seed, name, "test", "gt_known", found.mean()) for name, found in hits.items()]
+    found = Results(
+        pd.DataFrame(rows, columns=["study", "run_id", "seed", "method", "split", "metric", "value"]), "test"
+    )
+    ious = {name: hits.astype(float) for name, hits in hits.items()}
+    images = ImageValues(tuple(map(str, range(IMAGES))), classes, ious, ious, ious)
+    found.images = lambda *_: images  # type: ignore[method-assign]
+    return judge([parse(text, Space({}, ({},)))], found)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "hits", "state"),
+    [
+        ("lchp_r > lchp_i", (BETTER, SAME), "holds"),
+        ("lchp_r < lchp_i", (BETTER, SAME), "does not hold"),
+        ("lchp_r >= lchp_i", (SAME, SAME), "holds"),
+        ("lchp_r <= lchp_i", (SAME, SAME), "holds"),
+        ("lchp_r > lchp_i", (SAME, SAME), "open"),
+        ("lchp_r >= lchp_i", (SAME, BETTER), "does not hold"),
+        ("lchp_r >= lchp_i", (SAME, np.roll(SAME, 1)), "open"),
+    ],
+)
+def test_judge_seeds_that_do_not_differ_by_the_images_alone(
+    text: str, hits: tuple[np.ndarray, np.ndarray], state: str
+) -> None:
+    found = of_images(text, *hits)
+    assert found.state == state
+    assert "the same in every seed" in found.numbers[0]
+    assert ("images" in found.remedy) == (state == "open")
+    assert of_images(text, *hits, seeds=1).remedy.startswith("one seed: no statement")
+
+
+def test_judge_seeds_that_do_not_differ_without_images_is_open_and_says_where_those_are() -> None:
+    found = judged("lchp_r > lchp_i", BOTH, spread=0.0)
+    assert found.state == "open"
+    assert found.remedy.startswith("single images, which stand in the trials' own files")
 
 
 def test_claims_texts_say_the_answer_and_every_number() -> None:

@@ -32,7 +32,8 @@ def found_group(word: str, output: Path) -> Group:
         if fault := trial.fault(networks=False):
             raise Refusal(f"{trial.path}: {fault}: `lchp study run` makes it again")
         return Group(word, (TrialRow(trial.path.name, int(trial.config()["seed"]), {}, trial.path),))
-    runs = list(_runs(word, output.absolute()))
+    damaged: list[str] = []
+    runs = list(_runs(word, output.absolute(), damaged))
     if len({entry.folder for entry, _ in runs}) > 1:
         raise Refusal(
             f"{word}: several runs begin so ({', '.join(str(entry.run_id) for entry, _ in runs)}): write more of it"
@@ -40,7 +41,7 @@ def found_group(word: str, output: Path) -> Group:
     if not runs:
         raise Refusal(
             f"{word}: is no folder of a study or trial, and no finished run of a study in {output}: give one, or name "
-            "the folder that holds the studies with --output"
+            "the folder that holds the studies with --output" + "".join(f"\nnot looked into: {one}" for one in damaged)
         )
     entry, store = runs[0]
     require_whole([entry], store)
@@ -56,9 +57,16 @@ def _of_study(word: str, folder: Path) -> Group:
     return Group(word, tuple(trial_row(entry, store) for entry in entries))
 
 
-def _runs(word: str, output: Path) -> Iterator[tuple[Entry, Path]]:
-    """The finished runs whose id is the word, or begins with it."""
+def _runs(word: str, output: Path, damaged: list[str]) -> Iterator[tuple[Entry, Path]]:
+    """The finished runs whose id is the word, or begins with it; what is wrong with lists of trials that cannot be read
+    goes to ``damaged``: they may be of other studies.
+    """
     for ledger in sorted(output.glob(f"*/{StudyFolder(output).ledger.name}")) if len(word) >= _SHORTEST else ():
-        for entry in read(ledger.parent):
+        try:
+            entries = read(ledger.parent)
+        except Refusal as error:
+            damaged.append(str(error))
+            continue
+        for entry in entries:
             if entry.state == "finished" and (entry.run_id or "").startswith(word):
                 yield entry, store_of(output)

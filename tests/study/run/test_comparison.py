@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,11 @@ import pytest
 
 import tests.study.written as written
 from lchp.cli import run
+from lchp.reporting.compare import beside
+from lchp.reporting.statistics import Interval
 from lchp.store.folder import StageFolder, StageResult
 from lchp.store.per_image import COLUMNS
+from lchp.study.run.comparison import found_group
 from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.spec.load import Study
 from tests.reporting.test_evidence import history_of
@@ -131,6 +137,36 @@ def test_compare_what_cannot_be_compared_is_refused(
     captured = capsys.readouterr()
     assert told in captured.err
     assert captured.out == ""
+
+
+def test_compare_on_a_split_that_was_not_measured_says_so(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "slow", "fast", "--output", str(output), "--split", "val"]) == 2
+    told = capsys.readouterr().err
+    assert "slow: has no GT-Known and Mean IoU on val" in told
+    assert "compare on --split test" in told
+
+
+def test_compare_a_damaged_list_of_another_study_stops_nothing(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(output, tmp_path / "out")
+    (tmp_path / "out" / "broken").mkdir()
+    (tmp_path / "out" / "broken" / "trials.json").write_text("[", encoding="utf-8")
+    assert run(["compare", "slowrun0", "fastrun0", "--output", str(tmp_path / "out")]) == 0
+    assert run(["compare", "slowrun0", "nowhere-run", "--output", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert "no finished run" in told
+    assert "not looked into: " in told
+    assert "broken/trials.json" in told
+
+
+def test_compare_json_has_null_for_an_end_that_is_nowhere(output: Path) -> None:
+    group = found_group("slow", output)
+    found = beside([group, group], "test")
+    interval = Interval(-math.inf, math.inf, 1.0, math.inf)
+    pairs = (replace(found.pairs[0], found=replace(found.pairs[0].found, these_seeds=interval)),)
+    plain = json.loads(json.dumps(replace(found, pairs=pairs).as_dict(), allow_nan=False))
+    assert plain["differences"][0]["these_seeds"] == {"low": None, "high": None, "p": 1.0, "smallest": None}
 
 
 def test_compare_imports_neither_torch_nor_mlflow_nor_ray(output: Path) -> None:
