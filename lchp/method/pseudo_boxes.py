@@ -100,12 +100,17 @@ def scaled(upsampled: Tensor, normalization: Normalization) -> Tensor:
     ``min_max`` to [0, 1], a constant map to zeros; ``max`` divides by the largest value, at most 1 and possibly
     negative, a map without a positive value to zeros.
     """
-    highest = upsampled.amax((1, 2), keepdim=True)
+    lowest, highest = upsampled.amin((1, 2)), upsampled.amax((1, 2))
+    return _scaled(upsampled.flatten(1), lowest, highest, normalization).reshape(upsampled.shape)
+
+
+def _scaled(values: Tensor, lowest: Tensor, highest: Tensor, normalization: Normalization) -> Tensor:
+    """Values (n, k) of maps, scaled by the lowest and the highest (n,) of their map."""
+    lowest, highest = lowest.unsqueeze(1), highest.unsqueeze(1)
     if normalization == "max":
-        scale, shifted, usable = highest, upsampled, highest > 0
+        scale, shifted, usable = highest, values, highest > 0
     else:
-        lowest = upsampled.amin((1, 2), keepdim=True)
-        scale, shifted = highest - lowest, upsampled - lowest
+        scale, shifted = highest - lowest, values - lowest
         usable = scale > _FLAT * torch.maximum(highest.abs(), lowest.abs())
     quotient = shifted / torch.where(usable, scale, torch.ones_like(scale))
     return torch.where(usable, quotient, torch.zeros_like(quotient))
@@ -116,12 +121,17 @@ def activation(maps_of: Callable[[Tensor], Tensor], images: Tensor, reading: Rea
 
     The maps are enlarged (method notes 3) before they are scaled.
     """
+    return scaled(_seen(maps_of, images, reading), reading.normalization)
+
+
+def _seen(maps_of: Callable[[Tensor], Tensor], images: Tensor, reading: Reading) -> Tensor:
+    """What A is scaled from: the enlarged maps (n, s, s) of images, and of their mirror images where these count."""
     size = images.shape[-1]
     assert images.shape[-2] == size, "views are square"
     values = enlarged(maps_of(images), size, reading)
     if reading.mirror:
         values = (values + enlarged(maps_of(images.flip(-1)), size, reading).flip(-1)) / 2
-    return scaled(values, reading.normalization)
+    return values
 
 
 def tightest_box(mask: Tensor) -> Tensor:
@@ -129,10 +139,28 @@ def tightest_box(mask: Tensor) -> Tensor:
 
     The result is (n, 4) float32. No connected components (method notes 4). Without foreground it is the whole view.
     """
-    x1, x2 = _ends(mask.any(1))
-    y1, y2 = _ends(mask.any(2))
+    return _spanned(mask.any(1), mask.any(2))
+
+
+def box_of_foreground(upsampled: Tensor, delta: float, normalization: Normalization) -> Tensor:
+    """Algorithm 1, lines 2 to 4, for enlarged maps (n, s, s): the box (n, 4) of :func:`tightest_box` where the maps are
+    scaled (:func:`scaled`) and the foreground is what exceeds ``delta``; the same bits.
+
+    Scaling rises with the value, rounding included. So a column has foreground if its largest value does, and only
+    those are scaled.
+    """
+    columns, rows = upsampled.amax(1), upsampled.amax(2)
+    lowest, highest = upsampled.amin((1, 2)), columns.amax(1)
+    over = [_scaled(line, lowest, highest, normalization) > delta for line in (columns, rows)]
+    return _spanned(*over)
+
+
+def _spanned(columns: Tensor, rows: Tensor) -> Tensor:
+    """The box (n, 4) from the first to the last true column (n, w) and row (n, h); the whole view where none is."""
+    x1, x2 = _ends(columns)
+    y1, y2 = _ends(rows)
     found = torch.stack([x1, y1, x2, y2], -1)
-    return torch.where(mask.any(2).any(1, keepdim=True), found, boxes.whole_view(mask.shape[0], found))
+    return torch.where(rows.any(1, keepdim=True), found, boxes.whole_view(len(rows), found))
 
 
 def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,5 +206,7 @@ def single_boxes(maps_of: Callable[[Tensor], Tensor], images: Tensor, delta: flo
 
     Arguments as in :func:`pseudo_boxes`. The masked images of Eq. 1 are ``mask_out(images, boxes)``.
     """
-    foreground = activation(maps_of, images, reading) > delta
-    return tightest_box(largest_component(foreground) if reading.component == "largest" else foreground)
+    values = _seen(maps_of, images, reading)
+    if reading.component == "largest":
+        return tightest_box(largest_component(scaled(values, reading.normalization) > delta))
+    return box_of_foreground(values, delta, reading.normalization)

@@ -262,6 +262,27 @@ def test_strong_enlarged_then_padded_keeps_what_left_the_canvas_blank() -> None:
     torch.testing.assert_close(box[0], torch.tensor([reach, reach, 1 - reach, 1 - reach]))
 
 
+@pytest.mark.parametrize("size", [64, 65, 192, 200])
+def test_strong_by_few_taps_is_the_product_with_mostly_zeros(size: int) -> None:
+    images = torch.randn(4, 3, size, size, generator=_generator(1))
+    for seed in range(3):
+        draw = augmentation.draw_strong(4, size, EVERYTHING, _generator(seed))
+        taps, products = augmentation._by_taps(images, draw), augmentation._by_products(images, draw)
+        torch.testing.assert_close(taps, products, rtol=0, atol=1e-6)
+        used = taps if size <= 192 else products
+        assert torch.equal(augmentation.strong(images, _random_boxes(4), draw)[0], used)
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.2])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_strong_taps_hold_everything_at_the_ends_of_the_scales(scale: float, flipped: bool) -> None:
+    images = torch.randn(1, 3, 48, 48, generator=_generator(1))
+    for before, after in ((0, 0), (12, 12), (-12, 12), (-12, -12), (7, -5)):
+        draw = _draw(48, (scale, scale), (before, after), (after, before), (flipped, flipped))
+        taps, products = augmentation._by_taps(images, draw), augmentation._by_products(images, draw)
+        torch.testing.assert_close(taps, products, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_strong_other_float_types_keep_type_and_values(dtype: torch.dtype) -> None:
     images, boxes = torch.rand(6, 3, 32, 32, generator=_generator(1)), _random_boxes(6)

@@ -16,6 +16,7 @@ from lchp.method.pseudo_boxes import (
     PseudoBoxes,
     Reading,
     activation,
+    box_of_foreground,
     enlarged,
     mask_out,
     pseudo_boxes,
@@ -162,6 +163,22 @@ def test_tightest_box_two_distant_parts_holds_both() -> None:
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, 0, 3] = mask[0, 3, 0] = True
     assert tightest_box(mask).tolist() == [[0.0, 0.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("normalization", ["min_max", "max"])
+def test_box_of_foreground_is_the_tightest_box_of_the_scaled_maps_bit_by_bit(normalization: Any) -> None:
+    """Few and equal values too, of which many lie at the threshold itself."""
+    drawn = generator()
+    noise = torch.randn(200, 12, 12, generator=drawn) * torch.logspace(-8, 8, 200)[:, None, None]
+    steps = torch.randint(-2, 9, (200, 12, 12), generator=drawn) / 10
+    flat, broken = torch.full((2, 12, 12), 0.3), torch.full((1, 12, 12), math.nan)
+    maps = torch.cat([noise, steps, flat, -flat, torch.zeros(1, 12, 12), broken])
+    for delta in (0.0, 0.3, 0.5, 0.7, 1.0):
+        expected = tightest_box(scaled(maps, normalization) > delta)
+        assert torch.equal(box_of_foreground(maps, delta, normalization), expected)
+    whole = (box_of_foreground(maps, 0.7, normalization) == torch.tensor([0.0, 0.0, 1.0, 1.0])).all(1)
+    assert whole[-6:].sum() >= 4
+    assert not whole[:-6].all()
 
 
 def test_mask_out_random_boxes_equals_definition() -> None:
