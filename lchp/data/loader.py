@@ -56,7 +56,7 @@ class ImageSource:
         self.size = size
         self.identity = identity
         self.labels = torch.tensor([record.label for record in self.records], dtype=torch.int64)
-        self.is_cached = 0 < self._bytes <= budget_bytes
+        self.is_cached = 0 < self.nbytes <= budget_bytes
         self._folder = cache / "resized"
 
     def __len__(self) -> int:
@@ -82,18 +82,24 @@ class ImageSource:
         return images
 
     def batches(
-        self, order: Tensor, batch_size: int, drop_last: bool, workers: int
+        self, order: Tensor, batch_size: int, drop_last: bool, workers: int, page_locked: bool = False
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Images (b, 3, size, size), labels (b,) and indices (b,) of ``order`` (n,), ``batch_size`` at a time.
 
         ``workers`` threads read ahead, two batches each (0: none); the batches and their order do not depend on them.
+        ``page_locked`` images lie in memory from which a GPU copies beside its work.
         """
         parts = [
             part for part in torch.split(order, batch_size) if len(part) == batch_size or (len(part) and not drop_last)
         ]
+
+        def read(part: Tensor) -> Tensor:
+            images = self.batch(part)
+            return images.pin_memory() if page_locked else images
+
         if workers == 0:
             for part in parts:
-                yield self.batch(part), self.labels[part], part
+                yield read(part), self.labels[part], part
             return
         with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
             ahead: deque[Future[Tensor]] = deque()
@@ -101,7 +107,7 @@ class ImageSource:
             try:
                 for part in parts:
                     while len(ahead) < 2 * workers and (following := next(remaining, None)) is not None:
-                        ahead.append(pool.submit(self.batch, following))
+                        ahead.append(pool.submit(read, following))
                     yield ahead.popleft().result(), self.labels[part], part
             finally:
                 for future in ahead:
@@ -121,17 +127,18 @@ class ImageSource:
         return len(self), 3, self.size, self.size
 
     @property
-    def _bytes(self) -> int:
+    def nbytes(self) -> int:
+        """Bytes of all images."""
         return math.prod(self._shape)
 
     def _fault(self, file: Path) -> str | None:
         found = file.stat().st_size
-        return None if found == self._bytes else f"{found:,} bytes of {self._bytes:,}"
+        return None if found == self.nbytes else f"{found:,} bytes of {self.nbytes:,}"
 
     def _build(self, part: Path) -> None:
         with part.open("wb") as file:
             # A disk that is full says so here; in the middle of mapped memory it would end the process.
-            os.posix_fallocate(file.fileno(), 0, self._bytes)
+            os.posix_fallocate(file.fileno(), 0, self.nbytes)
         pixels = np.memmap(part, np.uint8, "r+", shape=self._shape)
         with ThreadPoolExecutor(BUILD_THREADS) as pool:
             # Chunks bound what is decoded ahead of the copy: a pool takes everything it is given at once.

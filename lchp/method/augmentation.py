@@ -8,6 +8,7 @@ image). imgaug's meaning is the reference.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +46,7 @@ class ViewDraw:
 
     def to(self, device: torch.device | str) -> ViewDraw:
         """The same draw on ``device``."""
-        return ViewDraw(_move(self.left, device), _move(self.top, device), _move(self.flipped, device))
+        return ViewDraw(*_moved((self.left, self.top, self.flipped), device))
 
     def at(self, rows: Tensor) -> ViewDraw:
         """The draws of the images at ``rows`` (m,) int64, each as often as it is named."""
@@ -69,13 +70,25 @@ class StrongDraw:
 
     def to(self, device: torch.device | str) -> StrongDraw:
         """The same draw on ``device``."""
-        tensors = (self.scale, self.before, self.after, self.flipped)
-        return StrongDraw(self.size, *(_move(tensor, device) for tensor in tensors))
+        return StrongDraw(self.size, *_moved((self.scale, self.before, self.after, self.flipped), device))
 
 
-def _move(tensor: Tensor, device: torch.device | str) -> Tensor:
-    # Towards the CPU an asynchronous copy could be read before it has arrived.
-    return tensor.to(device, non_blocking=torch.device(device).type != "cpu")
+def _moved(tensors: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
+    """Tensors that all lie on one device, on ``device``; from the CPU to another they travel as one copy."""
+    if tensors[0].device.type != "cpu" or torch.device(device).type == "cpu":
+        return [tensor.to(device) for tensor in tensors]
+    return _unpacked(_packed(tensors).to(device, non_blocking=True), tensors)
+
+
+def _packed(tensors: Sequence[Tensor]) -> Tensor:
+    """The bytes of all tensors, one behind the other."""
+    return torch.cat([tensor.flatten().contiguous().view(torch.uint8) for tensor in tensors])
+
+
+def _unpacked(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of the types and shapes of ``like``, the widest types first, from the bytes of :func:`_packed`."""
+    parts = torch.split(packed, [tensor.nbytes for tensor in like])
+    return [part.view(tensor.dtype).view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
 
 
 def draw_view(count: int, resize: int, crop: int, flip: float, generator: Generator) -> ViewDraw:

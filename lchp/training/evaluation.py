@@ -20,6 +20,7 @@ from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.store.per_image import COLUMNS
 from lchp.training.box_sources import live_boxes
 from lchp.training.config import TrialConfig
+from lchp.training.feeding import batches
 from lchp.training.loop import autocast
 from lchp.training.material import Split
 from lchp.vocabulary import CENTRED_BOX, TOP1_CLS, WHOLE_IMAGE, Score
@@ -99,13 +100,13 @@ class Evaluator:
         batch_size = self.config.evaluation.batch_size
         gathered: dict[str, list[Tensor]] = {name: [] for name in predicts}
         with torch.inference_mode(), autocast(self.config.compute, self.device):
-            for batch in source.batches(order, batch_size, drop_last=False, workers=self.workers):
-                images, labels, at = (part.to(self.device, non_blocking=True) for part in batch)
+            fed = batches(source, order, batch_size, drop_last=False, workers=self.workers, device=self.device)
+            for images, labels, at in fed:
                 views = evaluation_view(images, self.config.view)
                 for name, predict in predicts.items():
-                    gathered[name].append(predict(views, labels, at).float().cpu())
+                    gathered[name].append(predict(views, labels, at).float())
         self._last = None
-        found = {name: torch.cat(parts) for name, parts in gathered.items()}
+        found = {name: torch.cat(parts).cpu() for name, parts in gathered.items()}
         for answers in found.values():
             require_finite(answers, source, order)
         return found

@@ -21,6 +21,7 @@ from lchp.training.box_sources import FixedBoxes, live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.descent import ClassifierDescent, RegressorDescent
 from lchp.training.evaluation import Evaluator, Known, Looking, Measured
+from lchp.training.feeding import batches
 from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.seeds import named_generator, named_seed
@@ -175,8 +176,8 @@ class Initialization:
         self.networks.classifier.train()
         self.networks.regressor.train()
         order, batch_size = epoch_order(len(source), stage.batch_size, self.generators["order"])
-        batches = source.batches(order, batch_size, drop_last=True, workers=workers)
-        metrics = run_epoch(batches, self._step, LOSSES, STAGE, self.epoch + 1)
+        fed = batches(source, order, batch_size, drop_last=True, workers=workers, device=self.device)
+        metrics = run_epoch(fed, self._step, LOSSES, STAGE, self.epoch + 1)
         if self._classifier_learns:
             self.classifier_descent.end_epoch()
         if self._regressor_learns:
@@ -199,14 +200,14 @@ class Initialization:
         if self.train_boxes is not None:
             of_images = self.train_boxes[places.to(self.device, non_blocking=True)]
             fixed = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
+        self.classifier_descent.optimizer.zero_grad(set_to_none=True)
+        self.regressor_descent.optimizer.zero_grad(set_to_none=True)
         with autocast(self.config.compute, self.device):
             values = (
                 stage_losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
                 if self._classifier_learns
                 else regressor_losses(self.networks, views, labels, self.config, fixed, strong)
             )
-        self.classifier_descent.optimizer.zero_grad(set_to_none=True)
-        self.regressor_descent.optimizer.zero_grad(set_to_none=True)
         values[0].backward()  # type: ignore[no-untyped-call]
         if self._classifier_learns:
             self.classifier_descent.step()

@@ -53,8 +53,11 @@ def maps_context(compute: ComputeConfig, device: str) -> torch.autocast:
 
 
 def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
-    """Moves a network to the device, in the configured memory layout."""
-    layout = torch.channels_last if compute.channels_last else torch.contiguous_format
+    """Moves a network to the device, in the configured memory layout; for bf16 on CUDA always in channels_last, for
+    which its matrix units are made.
+    """
+    suited = compute.precision == "bf16" and torch.device(device).type == "cuda"
+    layout = torch.channels_last if compute.channels_last or suited else torch.contiguous_format
     network.to(device).to(memory_format=layout)
 
 

@@ -25,6 +25,7 @@ from lchp.training.confidence import FoldJudges
 from lchp.training.config import TrialConfig
 from lchp.training.descent import ClassifierDescent
 from lchp.training.evaluation import Evaluator, Measured
+from lchp.training.feeding import batches
 from lchp.training.initialization import classifier_losses, judge_of, make_classifiers, stored_classifier
 from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Material
@@ -135,8 +136,8 @@ class OutOfFold:
         seen = (self.folds != fold).nonzero()[:, 0]
         order, batch_size = epoch_order(len(seen), stage.batch_size, self.generators["order"])
         workers = self.material.runtime.loader_workers
-        batches = self.material.train.batches(seen[order], batch_size, drop_last=True, workers=workers)
-        metrics = run_epoch(batches, self._step, LOSSES, self.name, self.epoch + 1)
+        fed = batches(self.material.train, seen[order], batch_size, drop_last=True, workers=workers, device=self.device)
+        metrics = run_epoch(fed, self._step, LOSSES, self.name, self.epoch + 1)
         self.descent.end_epoch()
         self.epoch += 1
         if self.epoch % stage.classifying == 0:

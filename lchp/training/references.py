@@ -24,6 +24,7 @@ from lchp.store.exchange import keeps, leave
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured, true_boxes_of
+from lchp.training.feeding import batches
 from lchp.training.identity import first_weights
 from lchp.training.initialization import drawn_regressor, regressor_loss
 from lchp.training.loop import autocast, place, run_epoch
@@ -103,8 +104,8 @@ class Reference:
         order = repeated_order(self.places, count, self.generators["order"])
         batch_size = min(self.config.initialization.batch_size, count)
         workers = self.material.runtime.loader_workers
-        batches = self.split.source.batches(order, batch_size, drop_last=True, workers=workers)
-        metrics = run_epoch(batches, self._step, (LOSS,), self.name, self.epoch + 1)
+        fed = batches(self.split.source, order, batch_size, drop_last=True, workers=workers, device=self.device)
+        metrics = run_epoch(fed, self._step, (LOSS,), self.name, self.epoch + 1)
         self.descent.end_epoch()
         self.epoch += 1
         return metrics

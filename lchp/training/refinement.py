@@ -21,6 +21,7 @@ from lchp.training.confidence import Confidence, FoldJudges
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured
+from lchp.training.feeding import batches
 from lchp.training.initialization import Networks, as_target
 from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Split
@@ -72,9 +73,9 @@ class Refinement:
         return metrics
 
     def batches(self, source: ImageSource, workers: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Images (uint8), labels and places of the next epoch, in an order that is drawn now."""
+        """Images (uint8), labels and places of the next epoch, on the device, in an order that is drawn now."""
         order, batch_size = epoch_order(len(source), self.config.refinement.batch_size, self.generators["order"])
-        return source.batches(order, batch_size, drop_last=True, workers=workers)
+        return batches(source, order, batch_size, drop_last=True, workers=workers, device=self.device)
 
     def views(self, images: Tensor) -> tuple[Tensor, ViewDraw]:
         """The next general views of a batch of uint8 images, normalised, and what was drawn; both on the device."""
@@ -92,11 +93,11 @@ class Refinement:
         )
         labels, places = labels.to(self.device, non_blocking=True), places.to(self.device, non_blocking=True)
         strong = strong.to(self.device)
+        self.descent.optimizer.zero_grad(set_to_none=True)
         with autocast(self.config.compute, self.device):
             values = stage_losses(
                 self.regressor, self.teacher, self.confidence, views, labels, places, strong, self.config
             )
-        self.descent.optimizer.zero_grad(set_to_none=True)
         (stage.alpha * values[0]).backward()  # type: ignore[no-untyped-call]
         self.descent.step()
         if stage.teacher == "ema":

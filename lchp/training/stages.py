@@ -65,9 +65,12 @@ def silent(line: str) -> None:
 def set_up_torch(compute: ComputeConfig, device: str) -> None:
     """Gives this process what of torch's settings changes the bits of a result."""
     torch.set_num_threads(compute.cpu_threads)
-    if compute.deterministic and device.startswith("cuda"):
+    on_cuda = device.startswith("cuda")
+    if compute.deterministic and on_cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(compute.deterministic)
+    # All batches of a stage have one shape; which algorithm wins may differ from run to run.
+    torch.backends.cudnn.benchmark = on_cuda and not compute.deterministic
 
 
 @contextmanager

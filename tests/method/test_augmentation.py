@@ -339,3 +339,9 @@ def test_draws_moved_to_a_device_keep_their_values() -> None:
         moved = draw.to("cpu")
         assert type(moved) is type(draw)
         assert all(torch.equal(a, b) for a, b in zip(_fields(draw), _fields(moved), strict=True))
+        tensors = _fields(draw)
+        unpacked = augmentation._unpacked(augmentation._packed(tensors), tensors)
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(tensors, unpacked, strict=True))
+        # To a device without values: everything of the way there but the copy itself.
+        there = _fields(draw.to("meta"))
+        assert [(t.device.type, t.dtype, t.shape) for t in there] == [("meta", t.dtype, t.shape) for t in tensors]

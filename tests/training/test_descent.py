@@ -135,3 +135,10 @@ def test_state_continues_to_the_same_bits_in_the_middle_of_warmup_and_schedule()
 
 def test_state_of_the_papers_descent_is_the_optimizers_alone() -> None:
     assert made(4).state().keys() == {"optimizer"}, "checkpoints of before continue"
+
+
+def test_state_of_another_device_leaves_how_a_step_is_carried_out_to_this_one() -> None:
+    steady, state = made(4), made(4).state()
+    state["optimizer"]["param_groups"][0]["fused"] = True
+    steady.load_state(state)
+    assert steady.optimizer.param_groups[0]["fused"] is not True
