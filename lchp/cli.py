@@ -21,6 +21,7 @@ from lchp.cli_options import (
     COMPUTED,
     CONFIGURED,
     DATA,
+    FROM_TRACKING,
     MOVED,
     OUTPUT,
     SEARCH_STORAGE,
@@ -35,6 +36,7 @@ from lchp.cli_options import (
 from lchp.cli_process import answered, leave
 from lchp.data.kinds import KINDS
 from lchp.errors import refusing, shown
+from lchp.store.study_folder import REPORTS
 from lchp.surroundings import settle
 from lchp.vocabulary import SPLITS, TEST
 
@@ -315,6 +317,33 @@ def compare(names: tuple[str, ...], output: Path, split: str, as_json: bool) -> 
 
         found = beside([found_group(name, output) for name in names], split)
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
+    return 0
+
+
+@app.command()
+@click.argument("place", type=PathArgument(), metavar="STUDY|FOLDER")
+@with_options(OUTPUT, FROM_TRACKING)
+@click.option(
+    "--format", "form", type=click.Choice(REPORTS), default=REPORTS[0], show_default=True,
+    help="What the report is written as, beside tables and figures; pdf wants chromium.",
+)  # fmt: skip
+@click.option("--keep-records", is_flag=True, help="Also pack the records of the trials into <study>/records.zip.")
+def report(place: Path, output: Path, tracking_uri: str | None, form: str, keep_records: bool) -> int:
+    """Make the report of STUDY, a folder or a name in --output, again with its tables and figures, or that of every
+    study in FOLDER: from the records of its trials in the store or in records.zip, or from a tracking store alone.
+    """
+    from lchp.reporting.remake import remake, studies_in
+
+    with refusing():
+        if tracking_uri is not None:
+            from lchp.study.run.report import fetched
+
+            folders = [fetched(str(place), tracking_uri, output.absolute())]
+        else:
+            named = output / place
+            folders = studies_in(named.absolute() if not place.exists() and named.is_dir() else place.absolute())
+        for folder in folders:
+            click.echo(f"report: {remake(folder, form, keep_records)}")
     return 0
 
 

@@ -112,6 +112,10 @@ SEARCH_STORAGE = click.option(
     help="Database of searches, as SQLAlchemy names it. [default: LCHP_SEARCH_STORAGE, else a journal in the study's "
     "folder]",
 )  # fmt: skip
+FROM_TRACKING = click.option(
+    "--tracking-uri", metavar="URI", callback=_not_empty,
+    help="Make it from this MLflow store alone, into --output.",
+)  # fmt: skip
 STORE = click.option(
     "--store", metavar="URI", envvar="LCHP_STORE", callback=_not_empty,
     help="Where machines of a cluster leave trained stages for each other: a mounted folder, s3://BUCKET/FOLDER, ...",

@@ -5,73 +5,77 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lchp.data.files import write_text
-from lchp.data.fingerprint import flatten
-from lchp.reporting.claims import Claim
-from lchp.reporting.differences import Differences, differences_csv, differences_markdown, differences_of
-from lchp.reporting.frame import TrialRow, Unfinished, collect, results_text
+from lchp.data.files import replacing, write_text
+from lchp.reporting.contents import Contents
+from lchp.reporting.differences import differences_csv, differences_markdown, differences_of
+from lchp.reporting.document import Document
+from lchp.reporting.figures import save
+from lchp.reporting.frame import collect, results_text
+from lchp.reporting.gallery import Picture, pictures_of
 from lchp.reporting.html import write_html
 from lchp.reporting.paired import Results
-from lchp.reporting.table import Table, TableSpec
+from lchp.reporting.table import Table
 from lchp.reporting.tables import make_table
-from lchp.reporting.verdicts import Verdict, claims_csv, claims_markdown, judge
+from lchp.reporting.verdicts import claims_csv, claims_markdown, judge
 from lchp.reporting.writing import table_texts
-from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
 from lchp.vocabulary import TEST
 
 
 def build_report(
-    study: str,
-    question: str | None,
-    trials: Sequence[TrialRow],
-    specs: Sequence[TableSpec],
-    folder: Path,
-    paper: Path | None = None,
-    unfinished: Sequence[Unfinished] | None = None,
-    redraw: bool = True,
-    remarks: Sequence[str] = (),
-    claims: Sequence[Claim] = (),
+    contents: Contents, store: Path, folder: Path, paper: Path | None = None, redraw: bool = True
 ) -> list[Table]:
-    """Write results.csv, every table (.csv, .md, .tex), differences and claims (.csv, .md), a curve for each table over
-    a number, losses.png and report.html.
-
-    The losses and the picture of predictions (where its folder has one) are the first trial's.
+    """Write results.csv, report.json, every table (.csv, .md, .tex), differences and claims (.csv, .md), the figures
+    (.png) and report.html; gives the tables, in the order of the study.
 
     Args:
-        trials: the finished ones, in the order of the study; at least one.
+        contents: what the report is made of, with one finished trial at least.
+        store: the folder below which the places of its trials lie.
         folder: where the files go, ``<DIR>/<study>``.
         paper: the folder of the paper's CSV files.
-        unfinished: the study's other trials; None where they are not known.
         redraw: whether pictures and report are made again where no number has changed.
-        remarks: sentences of the study that stand under every table.
-        claims: what the study states; judged on the test split.
-
-    Returns:
-        The tables, in the order of ``specs``.
 
     Raises:
         ValueError: as ``frame.collect`` and ``tables.make_table``.
     """
+    return list(write_report(contents, store, folder, paper, redraw).tables)
+
+
+def write_report(
+    contents: Contents, store: Path, folder: Path, paper: Path | None = None, redraw: bool = True, vector: bool = False
+) -> Document:
+    """As :func:`build_report`, but that it gives all of the report; with ``vector`` figures are .svg files, too."""
+    trials = [one.row(store) for one in contents.trials]
     assert trials, "a report needs a finished trial"
-    frame = collect(study, trials)
-    tables = [make_table(spec, frame, trials, paper, unfinished, remarks) for spec in specs]
+    frame = collect(contents.study, trials)
+    tables = [make_table(spec, frame, trials, paper, contents.unfinished, contents.remarks) for spec in contents.specs]
     files = StudyFolder(folder)
-    texts = {files.results: results_text(frame)}
+    texts = {files.results: results_text(frame), files.contents: contents.text()}
     for table in tables:
         texts.update(table_texts(table, folder))
-    by_split = {split: Results(frame, split, trials) for split in {TEST, *(spec.split for spec in specs)}}
+    by_split = {split: Results(frame, split, trials) for split in {TEST, *(spec.split for spec in contents.specs)}}
     judged = [differences_of(table, by_split[table.spec.split]) for table in tables]
     texts.update({files.differences: differences_csv(judged), files.differences_text: differences_markdown(judged)})
-    verdicts = judge(claims, by_split[TEST])
+    verdicts = judge(contents.stated(), by_split[TEST])
     if verdicts:
         texts.update({files.claims: claims_csv(verdicts), files.claims_text: claims_markdown(verdicts)})
+    pictures = pictures_of(tables, trials, files)
+    document = Document(contents, tuple(trials), tuple(verdicts), tuple(tables), tuple(judged), tuple(pictures))
     changed = _write(texts, files)
-    pictures = [(table, files.curve(table.spec.name)) for table in tables if table.is_curve]
-    drawn = (files.losses, files.report, *(picture for _, picture in pictures))
+    drawn = [files.report, *(picture.file for picture in pictures)]
     if redraw or changed or not all(file.exists() for file in drawn):
-        _draw(study, question, trials[0], tables, judged, verdicts, pictures, files)
-    return tables
+        _draw(pictures, vector)
+        write_html(files.report, document)
+    return document
+
+
+def _draw(pictures: Sequence[Picture], vector: bool) -> None:
+    for picture in pictures:
+        if picture.draw is not None:
+            save(picture.draw(), picture.file, vector)
+        elif picture.source is not None:
+            with replacing(picture.file) as part:
+                part.write_bytes(picture.source.read_bytes())
 
 
 def _write(texts: Mapping[Path, str], files: StudyFolder) -> bool:
@@ -83,29 +87,3 @@ def _write(texts: Mapping[Path, str], files: StudyFolder) -> bool:
     for file in changed:
         write_text(file, texts[file])
     return bool(gone or changed)
-
-
-def _draw(
-    study: str,
-    question: str | None,
-    first: TrialRow,
-    tables: Sequence[Table],
-    judged: Sequence[Differences],
-    verdicts: Sequence[Verdict],
-    pictures: Sequence[tuple[Table, Path]],
-    files: StudyFolder,
-) -> None:
-    """The pictures, and the report that holds them."""
-    from lchp.reporting.figures import curve, losses  # matplotlib takes a second to import
-
-    figures: dict[str, Path] = {}
-    for table, picture in pictures:
-        curve(table, picture)
-        figures[f"{table.spec.name}: {table.heading}"] = picture
-    made = StageFolder(first.folder)
-    at = ", ".join(f"{key} = {value}" for key, value in {**first.varied, "seed": first.seed}.items())
-    losses(made.history(), files.losses)
-    figures[f"Training at {at}"] = files.losses
-    if made.picture is not None:
-        figures[f"Predictions at {at}"] = made.picture
-    write_html(files.report, study, question, verdicts, tables, judged, figures, flatten(made.environment()))

@@ -98,6 +98,8 @@ class Evidence:
     images: Mapping[str, Images]
     degenerations: tuple[Degeneration, ...]
     values: Mapping[str, ImageValues] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    """The finished epochs; none where they were not kept."""
 
     @property
     def counts(self) -> list[str]:
@@ -117,9 +119,9 @@ def read_evidence(folder: Path) -> Evidence:
         ValueError: a file is damaged; names it.
     """
     stored = StageFolder(folder)
-    history = stored.history()
+    history = stored.history() if stored.has_history else []
     if not stored.has_per_image:
-        return Evidence({}, tuple(_of_selection(history)))
+        return Evidence({}, tuple(_of_selection(history)), history=history)
     columns = [PATH, LABEL, SPLIT, METHOD, *CORNERS, IOU, TOP1, TOP5]
     try:
         rows = pd.read_csv(io.StringIO(stored.per_image_text()), usecols=columns)
@@ -129,7 +131,7 @@ def read_evidence(folder: Path) -> Evidence:
             f"{folder}: the boxes of its images cannot be read ({error}): run the study again, which makes them again"
         ) from error
     found = tuple(degenerations(history, rows, _view_side(stored.config())))
-    return Evidence(count_images(rows), found, image_values(rows))
+    return Evidence(count_images(rows), found, image_values(rows), history)
 
 
 def _view_side(config: Mapping[str, Any]) -> float:

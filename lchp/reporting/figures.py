@@ -1,70 +1,250 @@
-"""Pictures of a study: a metric over a parameter, loss curves."""
+"""Figures of a study, fit for a paper, the same bytes for the same numbers.
+
+matplotlib takes a second to import: it is imported where a figure is drawn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from matplotlib.figure import Figure
+import numpy as np
 
 from lchp.data.files import replacing
+from lchp.data.fingerprint import distinct
+from lchp.reporting.frame import TrialRow
+from lchp.reporting.statistics import Summary
 from lchp.reporting.table import Table
-from lchp.vocabulary import METHODS, METRICS, is_training_key
+from lchp.store.selection import EVALUATED, TRAINING, own_rule
+from lchp.vocabulary import (
+    GT_KNOWN,
+    HIT_IOU,
+    INITIALIZATION,
+    METHODS,
+    METRICS,
+    VAL,
+    Score,
+    is_training_key,
+    predicting,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PALE = 0.15
+"""The opacity of intervals."""
+_FEW = 12
+"""Trials whose lines are drawn in full."""
+_VIEWS = {TRAINING: "training views", EVALUATED: "whole images"}
 
 
-def _save(figure: Figure, out: Path) -> None:
-    with replacing(out) as part:
-        figure.savefig(part, dpi=110)
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout)
 
 
-def curve(table: Table, out: Path) -> None:
-    """The table's first metric over its parameter: a line with standard deviations per method, floors and references
-    dashed.
+def save(figure: Figure, out: Path, vector: bool = False) -> None:
+    """Write a figure as .png and, where asked, as .svg beside it."""
+    from matplotlib import rc_context
+
+    # Ids of an SVG are drawn by lot, and either format says when and by what it was made.
+    with rc_context({"svg.hashsalt": out.stem, "svg.fonttype": "none"}):
+        with replacing(out) as part:
+            figure.savefig(part, dpi=110, metadata={"Software": None})
+        if vector:
+            with replacing(out.with_suffix(".svg")) as part:
+                figure.savefig(part, metadata={"Date": None, "Creator": None})
+
+
+def curve(table: Table) -> Figure:
+    """The table's first metric over its parameter: a line with standard deviations per method and, pale, the interval
+    of the mean over all seeds; floors and references dashed; the paper's numbers as crosses.
     """
     assert table.is_curve, "only a table over one number is a curve"
     parameter, metric = table.spec.by[0], table.spec.metrics[0]
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = _figure(6, 4)
     axes = figure.subplots()
     for name, method in METHODS.items():
-        points = sorted((x, cell.mean, cell.std or 0.0) for x, cell in table.points(name))
-        if not points:
-            continue
-        xs, means, spreads = zip(*points, strict=True)
+        points: list[tuple[Any, Summary]] = sorted(table.points(name), key=_place)
+        xs, means = [x for x, _ in points], [cell.mean for _, cell in points]
         look: dict[str, Any] = {"color": method.dark, "linestyle": method.dash, "label": method.title}
-        if method.constant or method.reference:
+        if points and (method.constant or method.reference):
             axes.plot(xs, means, **look)
-        else:
-            axes.errorbar(xs, means, spreads, marker="o", capsize=3, **look)
+        elif points:
+            axes.errorbar(xs, means, [cell.std or 0.0 for _, cell in points], marker="o", capsize=3, **look)
+            _band(axes, points, method.dark)
+        paper = sorted(table.paper_points(name), key=_place)
+        if paper:
+            look = {"color": method.dark, "label": f"{method.title} (paper)"}
+            axes.plot(*zip(*paper, strict=True), marker="x", linestyle="", **look)
     axes.set_xlabel(parameter)
-    unit = ", %" if METRICS[metric].share else ""
-    axes.set_ylabel(f"{METRICS[metric].title} on {table.spec.split}{unit}")
+    axes.set_ylabel(_axis(metric, table.spec.split))
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend()
-    _save(figure, out)
+        axes.legend(fontsize=8)
+    return figure
 
 
-def losses(history: Sequence[Mapping[str, Any]], out: Path) -> None:
-    """Every ``train/...`` value of a trial's history over the epochs of both stages, one panel each.
+def _place(point: tuple[Any, object]) -> Any:
+    return point[0]
 
-    Raises:
-        ValueError: the history holds none.
+
+def _band(axes: Axes, points: Sequence[tuple[Any, Summary]], colour: str) -> None:
+    known = [(x, *cell.interval) for x, cell in points if cell.interval is not None]
+    if len(known) == len(points) > 1:
+        xs, lows, highs = zip(*known, strict=True)
+        ends = axes.get_ylim()
+        axes.fill_between(xs, lows, highs, color=colour, alpha=_PALE, linewidth=0)
+        # Of two seeds an interval may be as wide as all shares: what was measured stays legible.
+        axes.set_ylim(ends)
+
+
+def _axis(metric: str, split: str) -> str:
+    return f"{METRICS[metric].title} on {split}{', %' if METRICS[metric].share else ''}"
+
+
+def heat_map(table: Table) -> Figure:
+    """The table's first metric over its two parameters, a map for each method that a trial has."""
+    assert table.is_map, "only a table over two parameters is a map"
+    down, across = (distinct(table.column(key)) for key in table.spec.by)
+    maps = {name: _cells(table, name, down, across) for name in predicting()}
+    maps = {name: cells for name, cells in maps.items() if not np.isnan(cells).all()}
+    figure = _figure(1 + 2.6 * len(maps), 1.2 + 0.45 * len(down))
+    grid = figure.subplots(1, len(maps), squeeze=False, sharey=True)
+    least, most = (float(end([end(cells) for cells in maps.values()])) for end in (np.nanmin, np.nanmax))
+    for axes, (name, cells) in zip(grid.flat, maps.items(), strict=True):
+        axes.imshow(cells, vmin=least, vmax=most, cmap="Blues", aspect="auto")
+        for (row, column), value in np.ndenumerate(cells):
+            if not np.isnan(value):
+                dark = value > (least + most) / 2
+                axes.text(column, row, f"{value:.1f}", ha="center", va="center", color="w" if dark else "k", fontsize=8)
+        axes.set_xticks(range(len(across)), list(map(str, across)), rotation=30, ha="right", fontsize=8)
+        axes.set_yticks(range(len(down)), list(map(str, down)), fontsize=8)
+        axes.set_title(METHODS[name].title, fontsize=9)
+        axes.set_xlabel(table.spec.by[1])
+    grid.flat[0].set_ylabel(table.spec.by[0])
+    figure.suptitle(_axis(table.spec.metrics[0], table.spec.split), fontsize=9)
+    return figure
+
+
+def _cells(table: Table, method: str, down: Sequence[Any], across: Sequence[Any]) -> np.ndarray:
+    cells = np.full((len(down), len(across)), np.nan)
+    for row, column, cell in zip(*(table.column(key) for key in table.spec.by), table.summaries(method), strict=True):
+        if cell is not None:
+            cells[down.index(row), across.index(column)] = cell.mean
+    return cells
+
+
+def training(trials: Sequence[TrialRow]) -> Figure:
+    """Every value of training, and GT-Known on val, over the epochs of both stages, one panel each: a line for each
+    trial; a dotted line parts the stages.
     """
-    names = list(dict.fromkeys(name for report in history for name in report["metrics"] if is_training_key(name)))
-    if not names:
-        raise ValueError("the history holds no train/... values: nothing to draw")
-    across = min(3, len(names))
-    down = -(-len(names) // across)
-    figure = Figure(figsize=(4 * across, 2.6 * down), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False)
-    for axes in grid.flat[len(names) :]:
+    histories = [trial.evidence.history for trial in trials]
+    keys = list(dict.fromkeys(key for one in histories for epoch in one for key in epoch["metrics"]))
+    names = [key for key in keys if is_training_key(key)]
+    scores = [key for name in METHODS if (key := Score(name, VAL, GT_KNOWN).key) in keys]
+    panels = [[name] for name in names] + ([scores] if scores else [])
+    across = min(3, len(panels))
+    rows = -(-len(panels) // across)
+    # A constrained layout of so many panels takes as long as drawing them.
+    figure = _figure(4 * across, 2.6 * rows, layout=None)
+    grid = figure.subplots(rows, across, squeeze=False, sharex=True)
+    edges = {"left": 0.6 / (4 * across), "right": 1 - 0.1 / (4 * across), "bottom": 0.5 / (2.6 * rows)}
+    figure.subplots_adjust(**edges, top=1 - 0.3 / (2.6 * rows), wspace=0.22, hspace=0.25)
+    for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    for axes, name in zip(grid.flat, names, strict=False):
-        points = [(report["step"], report["metrics"][name]) for report in history if name in report["metrics"]]
-        axes.plot(*zip(*points, strict=True), marker=".", color="0.2")
-        axes.set_title(name.removeprefix("train/"), fontsize=9)
-        axes.set_xlabel("epoch over both stages", fontsize=8)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        for key in panel:
+            score = None if is_training_key(key) else METHODS[Score.parse(key).method]
+            _lines(axes, histories, key, score.dark if score else "0.2", score.title if score else None)
+        if panel == scores:
+            axes.legend(fontsize=7)
+        axes.set_title(
+            METRICS[GT_KNOWN].title + " on val" if panel == scores else panel[0].partition("/")[2], fontsize=9
+        )
         axes.grid(alpha=0.3)
-    _save(figure, out)
+        _border(axes, histories)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch over both stages", fontsize=8)
+    grid.flat[0].xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def _lines(
+    axes: Axes, histories: Sequence[Sequence[Mapping[str, Any]]], key: str, colour: str, title: str | None
+) -> None:
+    from matplotlib.collections import LineCollection
+
+    series = [[(one["step"], one["metrics"][key]) for one in history if key in one["metrics"]] for history in histories]
+    known = [points for points in series if points]
+    pale = min(1.0, _FEW / max(len(known), 1)) ** 0.5
+    axes.add_collection(LineCollection(known, colors=colour, alpha=pale, linewidths=1, label=title))
+    ends = np.concatenate([np.asarray(points, float) for points in known])
+    axes.scatter(ends[:, 0], ends[:, 1], s=4, color=colour, alpha=pale, linewidths=0)
+    axes.autoscale_view()
+
+
+def _border(axes: Axes, histories: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """Part the stages where all trials have it at one epoch."""
+    last = {max((one["step"] for one in history if one["stage"] == INITIALIZATION), default=0) for history in histories}
+    if len(last) == 1 and (at := last.pop()):
+        axes.axvline(at + 0.5, color="0.6", linestyle=":", linewidth=1)
+
+
+def ious(trials: Sequence[TrialRow], split: str) -> Figure:
+    """The share of images whose box has at least an IoU with the true one, over that IoU: a line for each method and
+    seed.
+    """
+    figure = _figure(6, 4)
+    axes = figure.subplots()
+    least = np.linspace(0, 1, 101)
+    for name, method in METHODS.items():
+        title: str | None = method.title
+        for trial in trials:
+            values = trial.evidence.values.get(split)
+            if values is None or name not in values.ious or np.isnan(values.ious[name]).all():
+                continue
+            known = np.sort(values.ious[name][~np.isnan(values.ious[name])])
+            share = 100 - 100 * np.searchsorted(known, least) / len(known)
+            axes.plot(least, share, color=method.dark, linestyle=method.dash, linewidth=1, label=title)
+            title = None
+    axes.axvline(HIT_IOU, color="0.6", linestyle=":", linewidth=1)
+    axes.set_xlabel("least IoU")
+    axes.set_ylabel(f"images on {split}, %")
+    axes.set(xlim=(0, 1), ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def confidence(trials: Sequence[TrialRow]) -> Figure:
+    """How good the boxes above a threshold of confidence are, and how many those are: a line for each seed, on the
+    views that Eq. 6 selects from and on whole images.
+    """
+    figure = _figure(8, 3.6)
+    grid = figure.subplots(1, 2, sharex=True)
+    for views, dash in ((TRAINING, "-"), (EVALUATED, "--")):
+        title: str | None = _VIEWS[views]
+        for trial in trials:
+            rows = [row for row in trial.selection if row.views == views and row.tau is not None]
+            pure = [(row.tau, 100 * row.gt_known) for row in rows if row.gt_known is not None]
+            share = [(row.tau, 100 * row.selected / row.total) for row in rows]
+            for axes, points in zip(grid, (pure, share), strict=True):
+                if points:
+                    axes.plot(*zip(*points, strict=True), color="0.2", linestyle=dash, linewidth=1, label=title)
+            title = None if rows else title
+    aucs = [row.auc for trial in trials if (row := own_rule(trial.selection)) is not None and row.auc is not None]
+    grid[0].set_ylabel(f"{METRICS[GT_KNOWN].title} of the selected, %")
+    grid[1].set_ylabel("selected, %")
+    if aucs:
+        figure.suptitle(f"AUC {', '.join(f'{auc:.2f}' for auc in aucs)}; 0.5 is chance", fontsize=9)
+    for axes in grid:
+        axes.set_xlabel("tau")
+        axes.grid(alpha=0.3)
+    grid[1].set_ylim(0, 105)
+    if grid[0].lines:
+        grid[0].legend(fontsize=8)
+    return figure

@@ -1,9 +1,8 @@
-"""One self-contained report.html: tables, pictures, and what they were made with."""
+"""One self-contained report.html: question, answer, tables, pictures, trials, and what they were made with."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,16 @@ from jinja2 import Environment, StrictUndefined
 
 from lchp.data.files import write_text
 from lchp.reporting.differences import TITLES, Differences
+from lchp.reporting.document import Document
 from lchp.reporting.table import Table
-from lchp.reporting.verdicts import Verdict, answer
 from lchp.reporting.writing import show
 
-_PAGE = """{% macro left(column) %}{% if column < 3 %} class="label"{% endif %}{% endmacro %}
+_PAGE = """{% macro left(column, of) %}{% if column <= of %} class="label"{% endif %}{% endmacro %}
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ study }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -30,7 +30,14 @@ th.label, td.label, th.warnings, td.warnings { text-align: left; }
 .warning { color: #a00; }
 thead th { border-bottom: 2px solid #222; }
 img { max-width: 100%; }
+li { overflow-wrap: anywhere; }
 .small { color: #555; font-size: .85rem; }
+@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 15px; } th, td { padding: .25rem .4rem; } }
+@media print {
+  body { max-width: none; margin: 0; font-size: 10pt; }
+  table { display: table; font-size: 7pt; } th, td { white-space: normal; padding: .15rem .3rem; }
+  img { max-height: 20cm; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+}
 </style>
 </head>
 <body>
@@ -60,20 +67,31 @@ img { max-width: 100%; }
 <details><summary>Differences: {{ table.differences.counts }}</summary>
 <p>{{ table.differences.heading }}.</p>
 <table>
-<thead><tr>{% for title in titles %}<th{{ left(loop.index) }}>{{ title }}</th>{% endfor %}</tr></thead>
+<thead><tr>{% for title in titles %}<th{{ left(loop.index, 2) }}>{{ title }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in table.differences.rows() %}
-<tr>{% for cell in row %}<td{{ left(loop.index) }}>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for cell in row %}<td{{ left(loop.index, 2) }}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</tbody>
 </table>
 <p class="small">{{ table.differences.notes | join(" ") }}</p>
 </details>
 {% endif %}
 {% endfor %}
-{% for title, data in figures %}
+{% for title, data in pictures %}
+<figure>
 <h2>{{ title }}</h2>
 <p><img alt="{{ title }}" src="data:image/png;base64,{{ data }}"></p>
+</figure>
 {% endfor %}
+<h2>Trials</h2>
+<p class="small">How long each trained here, and what trains it again and compares every number. A run's page opens from
+its id in the runs table of <code>lchp ui {{ study }}</code>.</p>
+<table>
+<thead><tr>{% for title in trial_titles %}<th class="label">{{ title }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in trials %}<tr>{% for cell in row %}<td class="label">{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody>
+</table>
 <h2>Environment</h2>
 <table><tbody>
 {% for name, value in environment.items() %}<tr><td class="label">{{ name }}</td><td class="label">{{ value }}</td></tr>
@@ -99,31 +117,20 @@ def _shown(table: Table, differences: Differences | None) -> dict[str, Any]:
     }
 
 
-def write_html(
-    out: Path,
-    study: str,
-    question: str | None,
-    verdicts: Sequence[Verdict],
-    tables: Sequence[Table],
-    differences: Sequence[Differences],
-    figures: Mapping[str, Path],
-    environment: Mapping[str, Any],
-) -> None:
-    """Write the report.
-
-    ``verdicts`` are of the study's claims, ``differences`` are the tables', in their order; ``figures`` maps titles to
-    .png files, which are embedded; ``environment`` is flat.
-    """
+def write_html(out: Path, document: Document) -> None:
+    """Write the report, with its pictures inside it."""
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_PAGE)
-    embedded = [(title, base64.b64encode(path.read_bytes()).decode("ascii")) for title, path in figures.items()]
+    shown = [_shown(*both) for both in zip_longest(document.tables, document.differences)]
     page = template.render(
-        study=study,
-        question=question,
-        tables=[_shown(table, of_table) for table, of_table in zip_longest(tables, differences)],
+        study=document.contents.study,
+        question=document.contents.question,
+        tables=shown,
         titles=TITLES,
-        verdicts=verdicts,
-        answer=answer(verdicts),
-        figures=embedded,
-        environment=environment,
+        verdicts=document.verdicts,
+        answer=document.answer,
+        pictures=[(one.title, b64encode(one.file.read_bytes()).decode("ascii")) for one in document.pictures],
+        trial_titles=document.trial_titles,
+        trials=document.trial_rows(),
+        environment=document.environment(),
     )
     write_text(out, page)

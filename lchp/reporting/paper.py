@@ -102,6 +102,12 @@ def _row(parameter: str, row: Mapping[str, str]) -> tuple[Any, dict[tuple[str, s
     return value, {(method, GT_KNOWN): number for method, number in _numbers(row, METHODS).items()}
 
 
+def paper_beside(output: Path) -> Path | None:
+    """The folder of the paper's numbers: beside the studies in ``output``, or in the source tree."""
+    beside = (output / "paper", Path(__file__).resolve().parents[2] / "analysis" / "paper")
+    return next((folder for folder in beside if folder.is_dir()), None)
+
+
 def load_paper(name: str, folder: Path) -> PaperTable | None:
     """The paper's table ``name`` (a key of ``PARAMETERS``) from ``folder/<name>.csv``; None without that file.
 

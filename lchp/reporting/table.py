@@ -78,15 +78,33 @@ class Table:
         place = [column.key for column in self.columns].index(key)
         return [row[place] for row in self.rows]
 
+    @property
+    def is_map(self) -> bool:
+        """Whether the table is over two parameters that have at least two values each."""
+        return len(self.spec.by) == 2 and all(len(distinct(self.column(key))) > 1 for key in self.spec.by)
+
+    def summaries(self, method: str) -> list[Summary | None]:
+        """What a method has of the first metric in every row; None where it has nothing, or the row is another's."""
+        cells = self._of(method, "")
+        return [cell if isinstance(cell, Summary) else None for cell in cells]
+
     def points(self, method: str) -> list[tuple[Cell, Summary]]:
         """The values of the table's parameter at which a method was measured, and what it has of the first metric."""
-        parameter, metric = self.column(self.spec.by[0]), self.spec.metrics[0]
+        found = zip(self.column(self.spec.by[0]), self.summaries(method), strict=True)
+        return [(x, cell) for x, cell in found if cell is not None]
+
+    def paper_points(self, method: str) -> list[tuple[Cell, float]]:
+        """The same of the paper's numbers."""
+        found = zip(self.column(self.spec.by[0]), self._of(method, "paper_"), strict=True)
+        return [(x, cell) for x, cell in found if isinstance(cell, float)]
+
+    def _of(self, method: str, before: str) -> list[Cell]:
+        """A method's cells of the first metric in the columns of that beginning; None in rows of others."""
+        metric = self.spec.metrics[0]
         if self.spec.has_rows_of_methods:
-            mine = [title == METHODS[method].title for title in self.column("method")]
-            cells = self.column(metric)
+            key, mine = f"{before}{metric}", [title == METHODS[method].title for title in self.column("method")]
         else:
-            key = f"{method}_{metric}"
-            mine = [key in {column.key for column in self.columns}] * len(self.rows)
-            cells = self.column(key) if all(mine) else [None] * len(self.rows)
-        found = zip(parameter, mine, cells, strict=True)
-        return [(x, cell) for x, is_mine, cell in found if is_mine and isinstance(cell, Summary)]
+            key, mine = f"{before}{method}_{metric}", [True] * len(self.rows)
+        if key not in {column.key for column in self.columns}:
+            return [None] * len(self.rows)
+        return [cell if is_mine else None for cell, is_mine in zip(self.column(key), mine, strict=True)]

@@ -120,7 +120,7 @@ def _over_methods(
         if metric in beside:
             columns.append(Column(f"paper_{metric}", f"{METRICS[metric].title} (paper)", "paper"))
     rows = []
-    for values in distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]) or [()]:
+    for values in _row_values(spec, trials) or [()]:
         here = _at(spec, values, trials)
         for name, method in scores.methods.items():
             cells: list[Cell] = [*values, method.title]
@@ -144,6 +144,21 @@ def _parameter_columns(spec: TableSpec, scores: _Scores, paper: PaperTable | Non
     return columns
 
 
+def _row_values(spec: TableSpec, trials: Sequence[TrialRow]) -> list[tuple[Any, ...]]:
+    """What makes the rows: numbers in their order, words and what a search suggested in that of the trials."""
+    rows = distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials])
+    if not spec.own:
+        return rows
+    orders = [_ordered([row[at] for row in rows]) for at in range(len(spec.by))]
+    return sorted(rows, key=lambda row: [order.index(value) for order, value in zip(orders, row, strict=True)])
+
+
+def _ordered(values: Sequence[Any]) -> list[Any]:
+    each = distinct(values)
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in each)
+    return sorted(each) if numbers else each
+
+
 def _at(spec: TableSpec, values: tuple[Any, ...], trials: Sequence[TrialRow]) -> list[TrialRow]:
     """The trials of the row whose parameters have those values."""
     return [trial for trial in trials if tuple(trial.varied[key] for key in spec.by) == values]
@@ -161,7 +176,7 @@ def _over_parameters(
     if selecting:
         columns += selection_columns(trials, paper)
     rows = []
-    for values in distinct([tuple(trial.varied[key] for key in spec.by) for trial in trials]):
+    for values in _row_values(spec, trials):
         here = _at(spec, values, trials)
         cells: dict[str, Cell] = dict(zip(spec.by, values, strict=True))
         for method in scores.methods:

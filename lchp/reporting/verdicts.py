@@ -176,7 +176,7 @@ def _of_moves(claim: Claim, rule: Moves, results: Results) -> Verdict:
     moves = [contrast(list(pair), [-sign, sign]) for pair in pairwise(rule.settings)]
     known = [one for one in moves if one is not None]
     if slope is None or len(known) < len(moves):
-        own_files = rule.series in SELECTIONS and not results.trials
+        own_files = rule.series in SELECTIONS and not any(trial.selection for trial in results.trials)
         of = [] if rule.series in SELECTIONS else [rule.series]
         remedy = SELECTED_ELSEWHERE if own_files else _missing(results, of, claim.metric)
         return Verdict(claim.text, OPEN, None, (), remedy)

@@ -17,6 +17,9 @@ TEXT = ("label", "warnings")
 _PLACES = {"percent": 2, "number": 3, "count": 1}
 """Decimals of the kinds of columns that hold means."""
 
+_LONGEST_VALUE = 6
+"""Letters of a parameter's value that is shown as it is."""
+
 _PARTS = ("mean", "std", "n", "low", "high")
 _EMPTY = "–"
 _LATEX = {
@@ -41,7 +44,7 @@ _LATEX = {
 
 def show(cell: Cell, column: Column) -> str:
     """A cell as people read it: ``mean ± spread [interval] (n)``, or ``mean (1)``; percent with two decimals, counts
-    with one, other numbers with three.
+    with one, other numbers with three; a parameter's value as it was written or, where that is long, in four digits.
     """
     if cell is None:
         return _EMPTY if column.kind != "label" else "none"
@@ -51,7 +54,8 @@ def show(cell: Cell, column: Column) -> str:
         return f"{cell:.2f}"
     if column.kind == "paper_count" and isinstance(cell, float):
         return f"{cell:.0f}"
-    return str(cell)
+    # What a search suggests has all its digits in the CSV alone.
+    return f"{cell:.4g}" if isinstance(cell, float) and len(str(cell)) > _LONGEST_VALUE else str(cell)
 
 
 def _summary(cell: Summary, column: Column) -> str:
@@ -68,7 +72,8 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """``text`` such that it stands in a cell of a Markdown table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
@@ -107,7 +112,7 @@ def _numbers(cell: Cell) -> list[object]:
 
 def to_markdown(table: Table) -> str:
     """Heading, table, and what it was made with."""
-    titles = [_escape_markdown(column.title) for column in table.columns]
+    titles = [escape_markdown(column.title) for column in table.columns]
     lines = [
         table.heading,
         "",
@@ -115,9 +120,9 @@ def to_markdown(table: Table) -> str:
         f"|{'|'.join(' --- ' if column.kind in TEXT else ' ---: ' for column in table.columns)}|",
     ]
     for row in table.rows:
-        cells = [_escape_markdown(show(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
+        cells = [escape_markdown(show(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"Made with {_escape_markdown(table.made.line())}.", *table.notes, *table.counts, *table.warnings]
+    lines += ["", f"Made with {escape_markdown(table.made.line())}.", *table.notes, *table.counts, *table.warnings]
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 _CONFIG, _ENVIRONMENT, _HISTORY, _SCORES = "config.json", "environment.json", "history.json", "scores.json"
 _PER_IMAGE, _SELECTION = "per_image.csv", "selection.csv"
 _DATASET, _OWN_LIST = "dataset.json", "dataset.csv"
-_NETWORKS, CHECKPOINT, MANIFEST, _PICTURE, _LOCK = (
+_NETWORKS, CHECKPOINT, MANIFEST, PICTURE, _LOCK = (
     "networks.pt", "checkpoint.pt", "manifest.json", "predictions.png", ".lock"
 )  # fmt: skip
 
@@ -179,6 +179,11 @@ class StageFolder:
         return scores
 
     @property
+    def has_history(self) -> bool:
+        """Whether the epochs were kept, as every finished stage keeps them; of some committed results they are not."""
+        return self._has(_HISTORY)
+
+    @property
     def has_per_image(self) -> bool:
         """Whether the boxes of single images were kept, as every finished stage keeps them."""
         return self._has(_PER_IMAGE)
@@ -241,14 +246,14 @@ class StageFolder:
     @property
     def picture(self) -> Path | None:
         """The picture of predictions; None where it was not drawn, or is not what was drawn."""
-        path = self.path / _PICTURE
+        path = self.path / PICTURE
         try:
             if not path.is_file():
                 return None
             if not self._has(MANIFEST):
                 check_picture(path)
             else:
-                listed = self._manifest().get(_PICTURE)
+                listed = self._manifest().get(PICTURE)
                 if listed is None:
                     return None
                 check_listed(path, listed, digest=True)
@@ -259,10 +264,10 @@ class StageFolder:
     @contextmanager
     def drawing(self) -> Iterator[Path]:
         """A path to draw the picture to, which becomes part of the folder when the block ends."""
-        with replacing(self.path / _PICTURE) as part:
+        with replacing(self.path / PICTURE) as part:
             yield part
         if self._has(MANIFEST):
-            write_json(self.path / MANIFEST, {**self._manifest(), _PICTURE: described(self.path / _PICTURE)})
+            write_json(self.path / MANIFEST, {**self._manifest(), PICTURE: described(self.path / PICTURE)})
 
     def check_records(self) -> None:
         """See that every file that a tracking store keeps can be read. Damaged names the first that cannot."""
@@ -323,7 +328,7 @@ class StageFolder:
                 raise Damaged(self.path / _SCORES, "is missing")
         elif self._has(MANIFEST):
             for name, listed in self._manifest().items():
-                if name != _PICTURE:
+                if name != PICTURE:
                     check_listed(self.path / name, listed, digest=networks or name != _NETWORKS)
         else:
             self.check_records()

@@ -10,8 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lchp.store.folder import PICTURE
+
 LEDGER = "trials.json"
 _TABLE = ("csv", "md", "tex")
+REPORTS = ("html", "md", "tex", "pdf")
+"""What a report may be written as."""
 
 
 def store_of(output: Path) -> Path:
@@ -95,14 +99,43 @@ class StudyFolder:
         return self.path / "claims.md"
 
     @property
-    def losses(self) -> Path:
-        """The picture of the first trial's losses."""
-        return self.path / "losses.png"
+    def contents(self) -> Path:
+        """What the report is made of besides the records of trials."""
+        return self.path / "report.json"
+
+    @property
+    def records(self) -> Path:
+        """The records of trials in one archive, where they are kept with the tables."""
+        return self.path / "records.zip"
+
+    @property
+    def training(self) -> Path:
+        """The picture of how training went."""
+        return self.path / "training.png"
+
+    @property
+    def ious(self) -> Path:
+        """The picture of the boxes' IoU with the true ones."""
+        return self.path / "ious.png"
+
+    @property
+    def confidence(self) -> Path:
+        """The picture of what the confidence selects."""
+        return self.path / "confidence.png"
+
+    @property
+    def predictions(self) -> Path:
+        """The picture of the first trial's boxes."""
+        return self.path / PICTURE
 
     @property
     def report(self) -> Path:
         """Tables and pictures in one file."""
         return self.path / "report.html"
+
+    def report_as(self, form: str) -> Path:
+        """The report as one of REPORTS."""
+        return self.report.with_suffix(f".{form}")
 
     def table(self, name: str) -> tuple[Path, Path, Path]:
         """A table as CSV, Markdown and LaTeX."""
@@ -115,7 +148,7 @@ class StudyFolder:
         """
         claims = [file for file in (self.claims, self.claims_text) if file.exists()]
         of_tables = (file for name in tables for file in self.table(name)[:2])
-        return [self.results, *of_tables, self.differences, self.differences_text, *claims, self.report]
+        return [self.results, *of_tables, self.differences, self.differences_text, *claims, self.contents, self.report]
 
     def curve(self, name: str) -> Path:
         """The picture of a table over a number."""

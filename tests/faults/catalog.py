@@ -17,7 +17,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "mlflow.db",
         *(f"out/tiny/{name}" for name in (
             "study.json", "trials.json", "runs/study-*.json", "runs/[!s]*.json", "log.txt", "results.csv",
-            "table.csv", "table.md", "table.tex", "report.html", "losses.png", ".lock")),
+            "table.csv", "table.md", "table.tex", "report.html", "training.png", ".lock")),
         *(f"out/.store/trial/*/{name}" for name in (*STORE, "predictions.png", ".lock")),
         *(f"out/.store/initialization/*/{name}" for name in STORE),
         *(f"out/.store/reference/*/{name}" for name in STORE),

@@ -92,6 +92,8 @@ def _json(name: str, value: Any, folder: str) -> Any:
             return sorted(({**entry, "run_id": None} for entry in value), key=lambda entry: entry["number"])
         case "manifest.json":
             return sorted(value)
+        case "report.json":
+            return {**value, "trials": [{**one, "run_id": None} for one in value["trials"]]}
         case "best.json":
             return {**value, "run_id": None}
     if folder == "runs":

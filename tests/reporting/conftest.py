@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lchp.reporting.contents import Contents, Listed
 from lchp.reporting.frame import TrialRow
+from lchp.reporting.table import TableSpec
 
 ENVIRONMENT = {
     "commit": "abc123",
@@ -27,6 +29,14 @@ HISTORY = [
     for step, (stage, epoch) in enumerate([("initialization", 1), ("initialization", 2), ("refinement", 1)], 1)
 ]
 MakeTrial = Callable[..., TrialRow]
+
+
+def contents_of(
+    study: str, question: str | None, trials: Sequence[TrialRow], specs: Sequence[TableSpec], **more: Any
+) -> Contents:
+    """What a report on these trials is made of."""
+    listed = tuple(Listed(one.run_id, one.seed, one.varied, str(one.folder)) for one in trials)
+    return Contents(study, question, tuple(specs), listed, **more)
 
 
 @pytest.fixture

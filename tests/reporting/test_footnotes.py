@@ -15,7 +15,7 @@ from lchp.reporting.frame import TrialRow, Unfinished, collect
 from lchp.reporting.table import Table, TableSpec
 from lchp.reporting.tables import make_table
 from lchp.reporting.writing import to_csv, to_latex, to_markdown
-from tests.reporting.conftest import MakeTrial
+from tests.reporting.conftest import MakeTrial, contents_of
 from tests.reporting.test_evidence import CONFIG, history_of, rows_of, spread
 
 
@@ -102,7 +102,8 @@ def test_counts_trials_of_several_image_counts_name_each() -> None:
 
 def test_written_tables_all_say_counts_and_warnings(tau_trials: list[TrialRow], tmp_path: Path) -> None:
     missing = [Unfinished("tau=0.9 seed=0", {"tau": 0.9})]
-    (table,) = build_report("s", None, tau_trials, [TableSpec(by=("tau",))], tmp_path / "out", unfinished=missing)
+    contents = contents_of("s", None, tau_trials, [TableSpec(by=("tau",))], unfinished=tuple(missing))
+    (table,) = build_report(contents, tmp_path, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for text in (to_markdown(table), to_latex(table).replace(r"\_", "_"), page):
         for words in ("16 test images", "15 of 16 images", "4 of 5 trials", "tau=0.9 seed=0", "LCHP-R, 0 selected at"):

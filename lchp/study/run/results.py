@@ -10,11 +10,14 @@ from typing import Any
 from lchp.data.files import read_json, write_text
 from lchp.errors import Refusal, refusing
 from lchp.reporting.build import build_report
+from lchp.reporting.contents import Contents, Listed, read_contents
 from lchp.reporting.frame import TrialRow, Unfinished
+from lchp.reporting.paper import paper_beside
 from lchp.reporting.table import Table, TableSpec
 from lchp.reporting.writing import to_markdown
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.ledger import Entry, finished, read, require_whole
+from lchp.study.spec.claims import space_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
 from lchp.study.spec.values import config_value
@@ -45,15 +48,23 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     Raises:
         Refusal: no trial is finished, or the files of one are damaged.
     """
-    folder = output / study.name
-    store = store_of(output)
+    folder, store = output / study.name, store_of(output)
+    require_whole(read(folder), store)
+    return build_report(_contents(study, folder), store, folder, paper_beside(output), redraw)
+
+
+def _contents(study: Study, folder: Path) -> Contents:
+    """What the study's report is made of.
+
+    Raises:
+        Refusal: no trial is finished.
+    """
     entries = read(folder)
-    require_whole(entries, store)
-    rows, unfinished, whole = [], [], {entry.folder for entry in finished(entries, study.repeats)}
+    listed, unfinished, whole = [], [], {entry.folder for entry in finished(entries, study.repeats)}
     judged = _judged(study, folder)
     for entry in entries:
         if entry.folder in whole:
-            rows.append(replace(trial_row(entry, store), **judged.get(entry.number, {})))
+            listed.append(replace(_listed(entry), **judged.get(entry.number, {})))
         elif entry.state != "pruned":
             unfinished.append(Unfinished(entry.name, entry.varied))
     # What a search has not suggested yet, or a study that was stopped has not written down.
@@ -62,14 +73,15 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     beside = " and by cost, GFLOP for each training image" if study.search and study.search.cost else ""
     remarks = [f"The search chooses by {study.search.objective.title}{beside}."] if study.search else []
     remarks += [stopped.read_text(encoding="utf-8").strip()] if stopped.exists() else []
-    missing = range(len(rows) + len(unfinished) + pruned, 0 if stopped.exists() else study.count)
+    missing = range(len(listed) + len(unfinished) + pruned, 0 if stopped.exists() else study.count)
     unfinished += [Unfinished(f"#{number // study.repeats}", {}) for number in missing]
-    if not rows:
+    if not listed:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
-    specs = table_specs(study)
-    return build_report(
-        study.name, study.question, rows, specs, folder, _paper(output), unfinished, redraw, remarks, study.claims
-    )
+    return Contents(
+        study.name, study.question, tuple(table_specs(study)), tuple(listed), tuple(unfinished), tuple(remarks),
+        tuple(claim.text for claim in study.claims),
+        space_of(study.base, study.varied, study.grid, study.references),
+    )  # fmt: skip
 
 
 def _judged(study: Study, folder: Path) -> dict[int, dict[str, Any]]:
@@ -91,8 +103,11 @@ def _judged(study: Study, folder: Path) -> dict[int, dict[str, Any]]:
 
 def trial_row(entry: Entry, store: Path) -> TrialRow:
     """A finished trial, as the reports read it."""
-    references = tuple(store / place for place in entry.references.values())
-    return TrialRow(run_or_key(entry), entry.seed, entry.varied, store / entry.folder, references)
+    return _listed(entry).row(store)
+
+
+def _listed(entry: Entry) -> Listed:
+    return Listed(run_or_key(entry), entry.seed, entry.varied, entry.folder, tuple(entry.references.values()))
 
 
 def run_or_key(entry: Entry) -> str:
@@ -101,7 +116,9 @@ def run_or_key(entry: Entry) -> str:
 
 
 def name_runs(folder: Path, ids: Mapping[str, str]) -> None:
-    """Put the ids of runs in place of what ``results.csv`` and ``best.json`` named them by, :func:`run_or_key`."""
+    """Put the ids of runs in place of what ``results.csv``, ``best.json`` and the report's list of trials named them
+    by, :func:`run_or_key`.
+    """
     for file in (StudyFolder(folder).results, StudyFolder(folder).best):
         if file.exists():
             text = before = file.read_text(encoding="utf-8")
@@ -109,6 +126,8 @@ def name_runs(folder: Path, ids: Mapping[str, str]) -> None:
                 text = text.replace(named, run_id)
             if text != before:
                 write_text(file, text)
+    if StudyFolder(folder).contents.exists():
+        write_text(StudyFolder(folder).contents, read_contents(StudyFolder(folder).contents).renamed(ids).text())
 
 
 def as_text(tables: Sequence[Table], folder: Path) -> str:
@@ -121,9 +140,3 @@ def claims_text(folder: Path) -> list[str]:
     """What the results say of the study's claims, as Markdown; nothing where it states none."""
     file = StudyFolder(folder).claims_text
     return [file.read_text(encoding="utf-8")] if file.exists() else []
-
-
-def _paper(output: Path) -> Path | None:
-    """The folder of the paper's numbers: beside the studies, or in the source tree."""
-    beside = (output / "paper", Path(__file__).resolve().parents[3] / "analysis" / "paper")
-    return next((folder for folder in beside if folder.is_dir()), None)

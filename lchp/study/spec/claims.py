@@ -14,6 +14,14 @@ from lchp.study.spec.values import varied_values
 from lchp.training.config import TrialConfig
 
 
+def space_of(
+    base: TrialConfig, varied: tuple[str, ...], grid: Sequence[TrialConfig], references: tuple[str, ...]
+) -> Space:
+    """What claims may speak of."""
+    settings = distinct([varied_values(config, varied) for config in grid])
+    return Space(varied_values(base, varied), tuple(settings), references)
+
+
 def read_claims(
     keys: StudyKeys,
     base: TrialConfig,
@@ -26,8 +34,7 @@ def read_claims(
     if keys.claims and keys.search:
         place = source.place(("claims",))
         return (), [f"{place}: claims: cannot stand beside `search`, which chooses by val: state them of what it chose"]
-    settings = distinct([varied_values(config, varied) for config in grid])
-    space = Space(varied_values(base, varied), tuple(settings), references)
+    space = space_of(base, varied, grid, references)
     claims, mistakes = [], []
     narrowed = source.place(("vary",)).startswith("--set")
     for index, text in enumerate(keys.claims):

@@ -126,6 +126,11 @@ def test_make_tables_other_claims_are_judged_again_and_change_no_result(tmp_path
     other = report("claims: [lchp_i > lchp_r]\n")
     assert b"`lchp_r > lchp_i` is open" in one["claims.md"]
     assert b"lchp_i &gt; lchp_r" in other["report.html"]
-    assert {name for name in one if one[name] != other[name]} == {"claims.md", "claims.csv", "report.html"}
+    assert {name for name in one if one[name] != other[name]} == {
+        "claims.md",
+        "claims.csv",
+        "report.html",
+        "report.json",
+    }
     assert as_text([], folder).startswith("Of 1 claim 1 is open.\n")
     assert report("") == without

@@ -115,6 +115,9 @@ def everything(folder: Path) -> dict[str, dict[str, Any]]:
 def _content(file: Path, names: dict[str, str | None]) -> object:
     if file.name == "history.json":
         return [{**epoch, "seconds": None} for epoch in json.loads(file.read_text(encoding="utf-8"))]
+    if file.name == "report.json":
+        plain = json.loads(file.read_text(encoding="utf-8"))
+        return {**plain, "trials": [{**one, "run_id": names.get(one["run_id"])} for one in plain["trials"]]}
     if file.name == "results.csv":
         frame = pd.read_csv(file)
         return frame.assign(run_id=frame["run_id"].map(names)).to_csv()
@@ -255,3 +258,17 @@ def test_run_study_damaged_card_is_told_and_written_again(calm: Path, disturbed:
     assert {name: after[name] for name in ("name", "params", "tags", "state")} == {
         name: before[name] for name in ("name", "params", "tags", "state")
     }
+
+
+def test_report_from_a_tracking_store_alone_is_the_studys_own(
+    calm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{calm / 'mlflow.db'}"
+    assert run(["report", "tiny", "--tracking-uri", uri, "--output", str(tmp_path)]) == 0
+    own, fetched = calm / "out" / "tiny", tmp_path / "tiny"
+    for name in ("results.csv", "table.csv", "table.md", "differences.csv", "report.json", "training.png", "ious.png"):
+        assert (own / name).read_bytes() == (fetched / name).read_bytes(), name
+    assert run(["report", "nothing", "--tracking-uri", uri, "--output", str(tmp_path)]) == 2
+    assert "holds no study 'nothing': choose one of " in capsys.readouterr().err
+    assert run(["report", "tiny", "--tracking-uri", uri, "--output", str(calm / "out")]) == 2
+    assert "the study was run there" in capsys.readouterr().err

@@ -10,13 +10,11 @@ import pytest
 import tests.study.written as written
 from lchp.errors import Refusal
 from lchp.reporting.paired import Results
-from lchp.reporting.verdicts import claims_csv, claims_markdown, judge
+from lchp.reporting.verdicts import judge
 from lchp.study.spec.load import load_study
 from lchp.vocabulary import TEST
 
 ROOT = Path(__file__).parents[3]
-JUDGED = ("cub-subset-delta", "quickstart", "synthetic-ablation")
-"""Studies whose committed results are judged."""
 
 
 def test_claims_wrong_ones_are_refused_with_file_line_claim_and_remedy(tmp_path: Path) -> None:
@@ -54,16 +52,6 @@ def test_claims_are_no_part_of_a_studys_identity(tmp_path: Path) -> None:
     assert plain.trials == claiming.trials
 
 
-@pytest.mark.parametrize("name", JUDGED)
-def test_committed_claims_are_what_the_committed_results_say(name: str) -> None:
-    study = load_study(ROOT / f"studies/{name}.yaml")
-    results = Results(pd.read_csv(ROOT / f"analysis/{name}/results.csv"), TEST)
-    verdicts = judge(study.claims, results)
-    folder, anew = ROOT / f"analysis/{name}", "python -m tests.study.spec.test_claims writes them anew"
-    assert (folder / "claims.md").read_text(encoding="utf-8") == claims_markdown(verdicts), anew
-    assert (folder / "claims.csv").read_text(encoding="utf-8") == claims_csv(verdicts), anew
-
-
 def test_committed_claims_agree_in_the_means_with_what_was_judged_by_hand() -> None:
     study = load_study(ROOT / "studies/synthetic-ablation.yaml")
     results = Results(pd.read_csv(ROOT / "analysis/synthetic-ablation/results.csv"), TEST)
@@ -78,11 +66,3 @@ def test_committed_claims_agree_in_the_means_with_what_was_judged_by_hand() -> N
         "scale+translation+flip > every other augmentation": False,
     }  # fmt: skip
     assert {one.claim: one.in_the_mean for one in judge(study.claims, results)} == by_hand
-
-
-if __name__ == "__main__":
-    for shipped in JUDGED:
-        rows = Results(pd.read_csv(ROOT / f"analysis/{shipped}/results.csv"), TEST)
-        found = judge(load_study(ROOT / f"studies/{shipped}.yaml").claims, rows)
-        (ROOT / f"analysis/{shipped}/claims.md").write_text(claims_markdown(found), encoding="utf-8")
-        (ROOT / f"analysis/{shipped}/claims.csv").write_text(claims_csv(found), encoding="utf-8")

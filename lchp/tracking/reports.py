@@ -1,0 +1,53 @@
+"""What the report of a study is made of, read back from a tracking store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlflow.entities import ViewType
+
+from lchp.errors import shown
+from lchp.tracking.runs import find_run
+from lchp.tracking.store import client
+from lchp.tracking.stored import read_run
+
+_MOST = 100
+
+
+def fetch_file(uri: str, study: str, name: str, folder: Path) -> Path:
+    """Copy the artifact of that name of the study's own run into ``folder``; of several runs the youngest has it.
+
+    Raises:
+        ValueError: the store holds no such study, or none that keeps it.
+    """
+    mlflow_client = client(uri)
+    experiment = mlflow_client.get_experiment_by_name(study)
+    if experiment is None:
+        known = ", ".join(sorted(one.name for one in mlflow_client.search_experiments(ViewType.ACTIVE_ONLY)))
+        raise ValueError(f"{shown(uri)} holds no study {study!r}: choose one of {known}")
+    runs = mlflow_client.search_runs(
+        [experiment.experiment_id], "attributes.status = 'FINISHED'",
+        max_results=_MOST, order_by=["tags.`mlflow.parentRunId` ASC", "attributes.start_time DESC"],
+    )  # fmt: skip
+    for run in runs:
+        if name in {file.path for file in mlflow_client.list_artifacts(run.info.run_id)}:
+            return Path(mlflow_client.download_artifacts(run.info.run_id, name, str(folder)))
+    raise ValueError(
+        f"the study {study!r} in {shown(uri)} keeps no {name}: an older version wrote it: run the study again, which "
+        "writes it"
+    )
+
+
+def fetch_records(uri: str, study: str, places: Iterable[tuple[str, str]], folder: Path) -> None:
+    """Copy the records of trials to their places below ``folder``; ``places`` has each with the id of its run or,
+    where that is not known, the key.
+
+    Raises:
+        ValueError: the store lacks one, or an artifact is damaged.
+    """
+    experiment = client(uri).get_experiment_by_name(study)
+    assert experiment is not None, "its contents were read"
+    for place, run in places:
+        found = find_run(uri, experiment.experiment_id, Path(place).name) or run
+        read_run(uri, found, folder / place)
