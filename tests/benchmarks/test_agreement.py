@@ -1,0 +1,83 @@
+"""Engine and reference, which share the networks alone, compute the same: so no speed changes the method unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import agreement
+import cases
+import numpy as np
+import pytest
+import reference
+import rooflines
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+TINY = cases.CASES["tiny"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    cases.draw_images(TINY, folder, workers=1)
+    return folder
+
+
+def contenders(images: Path, **changes: Any) -> tuple[cases.Engine, cases.Author]:
+    torch.set_num_threads(1)
+    config = cases.configured(TINY, images, {}, rate=2e-3, **changes)
+    engine = cases.Engine(TINY, config, cases.prepared(config, images, "cpu", 0), 0)
+    return engine, cases.Author(engine, bf16=False, workers=0)
+
+
+def test_an_epoch_of_either_stage_and_boxes_are_the_same_where_some_boxes_are_rejected(images: Path) -> None:
+    confidence = agreement.compared(*contenders(images, tau=0.0))["train/refinement/confidence"][0]
+    found = agreement.compared(*contenders(images, tau=confidence))
+    assert agreement.faults(found) == []
+    assert 0 < found["train/refinement/selected"][0] < 1
+    assert found["train/refinement/loss"][0] > 1e-3
+    assert found["train/initialization/loss_reg"][0] > 1e-3
+
+
+def test_another_threshold_is_told_apart(images: Path) -> None:
+    engine, author = contenders(images, tau=0.0)
+    author.config = engine.config.model_copy(update={"delta": 0.4})
+    found = agreement.compared(engine, author)
+    assert any("loss_reg" in fault for fault in agreement.faults(found))
+
+
+def test_scores_of_the_same_networks_are_the_same(images: Path) -> None:
+    engine, author = contenders(images)
+    agreement.spread(engine, author)
+    engine.initialization.epoch = 1
+    stage = author.initialization
+    measured = engine.initialization.measure(engine.evaluator, [engine.material.test]).scores
+    for method, predict in (
+        ("pseudo_label", reference.pseudo_label(stage, stage.momentum)),
+        ("lchp_i", reference.regressed(stage, stage.regressor)),
+    ):
+        theirs = reference.evaluate(stage, predict, stage.momentum, author.test)
+        ours = {name: measured[f"{method}/test/{name}"] for name in theirs}
+        assert ours == pytest.approx(theirs, abs=1.01 / TINY.test), method
+
+
+def test_images_read_either_way_differ_by_rounding(images: Path) -> None:
+    engine, _ = contenders(images)
+    source = engine.material.train
+    ours = source.batch(torch.arange(4)).permute(0, 2, 3, 1).numpy().astype(int)
+    files = [source.root / record.path for record in source.records[:4]]
+    theirs = np.stack([reference.read(file, source.size) for file in files]).astype(int)
+    assert np.abs(ours - theirs).max() <= 3
+
+
+def test_operations_counted_one_by_one_add_up_to_torchs_own_count(images: Path) -> None:
+    _, author = contenders(images)
+    stage = author.initialization
+    views, labels = torch.randn(4, 3, 32, 32), torch.arange(4)
+    limits = rooflines.Ceilings(flops=1e12, bandwidth=1e10)
+    counted = rooflines.demands(lambda: stage.step(views, labels), limits, images=4)
+    with FlopCounterMode(display=False) as whole:
+        stage.step(views, labels)
+    assert counted["gflop"] * 4e9 == whole.get_total_flops() > 0
+    assert counted["layers_ms"] >= counted["products_ms"] >= 1e3 * counted["gflop"] / 1e3
