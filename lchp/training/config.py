@@ -201,6 +201,11 @@ class ComputeConfig(Config):
         "those of fp32 .95 in the mean, .77 at least: MobileNetV2 on 40 birds)",
     )
     channels_last: bool = Field(False, description="memory layout of the networks; on CUDA in bf16 always")
+    compile: Literal["none", "fused", "graphs"] = Field(
+        "none",
+        description="on CUDA alone; fused: both stages' losses are compiled, minutes before the first step; "
+        "graphs: compiled, and replayed as CUDA graphs, whose memory nothing else can use meanwhile",
+    )
     cpu_threads: int = Field(1, ge=1, le=256, description="threads of CPU sums: their order changes the last bits")
     deterministic: bool = Field(False, description="deterministic algorithms on CUDA (the CPU always is)")
 
@@ -261,6 +266,14 @@ class TrialConfig(Config):
         for role, name in (("classifier", self.classifier), ("regressor", self.backbone)):
             if NETWORKS[name].imagenet is None and getattr(self.weights, role) == "imagenet":
                 raise ValueError(f"weights.{role} is imagenet, but {name} has no such weights: set it to none")
+        if self.compute.compile != "none":
+            for key, host in (("pseudo_boxes.component", "largest"), ("refinement.backend", "imgaug")):
+                stage, name = key.split(".")
+                if getattr(getattr(self, stage), name) == host:
+                    raise ValueError(
+                        f"compute.compile is {self.compute.compile}, but {key} is {host}, which the CPU does in "
+                        "the middle of a step: set compute.compile to none, or the other to its default"
+                    )
         self.pseudo_boxes.check()
         if self.confidence.out_of_fold and self.split.val_per_class == 0:
             raise ValueError(

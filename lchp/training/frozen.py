@@ -151,7 +151,7 @@ def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
             "split": config.split.model_dump(mode="json"),
             "options": {**options, "weights": digest or options["weights"]},
             # Sums are ordered by threads, batches and devices: their last bits belong to the result.
-            "compute": config.compute.model_dump(mode="json", exclude={"precision"}),
+            "compute": config.compute.model_dump(mode="json", exclude={"precision", "compile"}),
             "batch_size": config.evaluation.batch_size,
             "device": torch.device(material.runtime.device).type,
         }

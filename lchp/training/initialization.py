@@ -22,7 +22,7 @@ from lchp.training.config import TrialConfig
 from lchp.training.descent import ClassifierDescent, RegressorDescent
 from lchp.training.evaluation import Evaluator, Known, Looking, Measured
 from lchp.training.feeding import batches
-from lchp.training.loop import autocast, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.seeds import named_generator, named_seed
 from lchp.training.weights import load_weights
@@ -154,6 +154,8 @@ class Initialization:
             stage.optimizer,
             stage,
         )
+        self._losses = compiled(stage_losses, config.compute, device)
+        self._regressor_losses = compiled(regressor_losses, config.compute, device)
         self.generators = {name: named_generator(config.seed, f"{STAGE} {name}") for name in ("order", "view")}
         if stage.augmentation != "none":
             self.generators["strong"] = named_generator(config.seed, f"{STAGE} strong")
@@ -204,16 +206,16 @@ class Initialization:
         self.regressor_descent.optimizer.zero_grad(set_to_none=True)
         with autocast(self.config.compute, self.device):
             values = (
-                stage_losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
+                self._losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
                 if self._classifier_learns
-                else regressor_losses(self.networks, views, labels, self.config, fixed, strong)
+                else self._regressor_losses(self.networks, views, labels, self.config, fixed, strong)
             )
         values[0].backward()  # type: ignore[no-untyped-call]
         if self._classifier_learns:
             self.classifier_descent.step()
         if self._regressor_learns:
             self.regressor_descent.step()
-        return values.detach()
+        return values.detach().clone()
 
     def measure(self, evaluator: Evaluator, splits: list[Split], floors: Mapping[str, Known] | None = None) -> Measured:
         """Pseudo Label, LCHP-I once the regressor has learned, and ``floors`` on every split."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,9 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Images (uint8), labels and places in the training split of one batch to a vector of losses on the device; the first
 of them is the one that is minimised.
 """
+
+Losses = TypeVar("Losses", bound=Callable[..., Tensor])
+"""A function that gives a stage's vector of losses."""
 
 
 def run_epoch(
@@ -59,6 +64,28 @@ def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
     suited = compute.precision == "bf16" and torch.device(device).type == "cuda"
     layout = torch.channels_last if compute.channels_last or suited else torch.contiguous_format
     network.to(device).to(memory_format=layout)
+
+
+def compiled(losses: Losses, compute: ComputeConfig, device: str) -> Losses:
+    """A stage's losses as they are, or on CUDA compiled, where that is configured; then for one shape of batches.
+
+    To be asked for before every stage: what was compiled before it is forgotten.
+    """
+    if compute.compile == "none" or torch.device(device).type != "cuda":
+        return losses
+    torch.compiler.reset()
+    if compute.compile == "fused":
+        return cast(Losses, torch.compile(losses, fullgraph=True, dynamic=False))
+    replayed = torch.compile(losses, fullgraph=True, dynamic=False, mode="reduce-overhead")
+
+    @wraps(losses)
+    def step(*arguments: Any) -> Tensor:
+        # The values of the last step, which were copied, and its gradients may now be overwritten.
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        values: Tensor = replayed(*arguments)
+        return values
+
+    return cast(Losses, step)
 
 
 def epoch_order(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, int]:

@@ -23,7 +23,7 @@ from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured
 from lchp.training.feeding import batches
 from lchp.training.initialization import Networks, as_target
-from lchp.training.loop import autocast, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.seeds import named_generator
 from lchp.vocabulary import LCHP_R, LOSS, REFINEMENT, SELECTED
@@ -55,6 +55,7 @@ class Refinement:
             place(network, config.compute, device)
         self.confidence = Confidence(config, self.classifier, judges)
         self._logits: dict[str, Tensor] = {}
+        self._losses = compiled(stage_losses, config.compute, device)
         stage = config.refinement
         self.descent = RegressorDescent(self.regressor, stage.rate, stage.epochs, stage.optimizer, stage)
         self.generators = {
@@ -95,14 +96,14 @@ class Refinement:
         strong = strong.to(self.device)
         self.descent.optimizer.zero_grad(set_to_none=True)
         with autocast(self.config.compute, self.device):
-            values = stage_losses(
+            values = self._losses(
                 self.regressor, self.teacher, self.confidence, views, labels, places, strong, self.config
             )
         (stage.alpha * values[0]).backward()  # type: ignore[no-untyped-call]
         self.descent.step()
         if stage.teacher == "ema":
             momentum.update(self.teacher, self.regressor, stage.teacher_momentum)
-        return values.detach()
+        return values.detach().clone()
 
     def measure(self, evaluator: Evaluator, splits: list[Split]) -> Measured:
         """LCHP-R on every split."""

@@ -88,6 +88,14 @@ def test_augmentation_that_is_none_is_refused(written: Any) -> None:
             "initialization.regressor_start 3 is after the last of initialization.classifier_epochs 2; nothing learns",
         ),
         (
+            {"compute": {"compile": "fused"}, "refinement": {"backend": "imgaug"}},
+            "compute.compile is fused, but refinement.backend is imgaug, which the CPU does in the middle of a step",
+        ),
+        (
+            {"compute": {"compile": "graphs"}, "pseudo_boxes": {"component": "largest"}},
+            "compute.compile is graphs, but pseudo_boxes.component is largest, which the CPU does",
+        ),
+        (
             {"view": {"resize": 72, "crop": 64}},
             "a view of 64 px is too small for inception_v3, which needs at least 75 px: enlarge view.crop",
         ),

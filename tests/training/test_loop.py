@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from lchp.training.config import ComputeConfig
-from lchp.training.loop import autocast, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
 
 Batches = list[tuple[Tensor, Tensor, Tensor]]
 
@@ -59,3 +59,12 @@ def test_place_sets_the_memory_layout() -> None:
     assert network.weight.is_contiguous(memory_format=torch.channels_last)
     place(network, ComputeConfig(), "cpu")
     assert network.weight.is_contiguous()
+
+
+def test_compiled_leaves_the_losses_as_they_are_on_the_cpu_and_where_nothing_is_asked() -> None:
+    def losses(values: torch.Tensor) -> torch.Tensor:
+        return values
+
+    assert all(compiled(losses, ComputeConfig(compile=how), "cpu") is losses for how in ("none", "fused", "graphs"))
+    assert compiled(losses, ComputeConfig(), "cuda") is losses
+    assert compiled(losses, ComputeConfig(compile="fused"), "cuda") is not losses
