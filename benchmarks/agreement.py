@@ -8,10 +8,9 @@ from typing import Any
 
 import reference
 import torch
-from cases import Author, Engine
+from cases import Author, Engine, Held
 from torch import Tensor
 
-from lchp.data.loader import ImageSource
 from lchp.method import augmentation
 from lchp.method.boxes import iou
 from lchp.training.box_sources import live_boxes
@@ -23,25 +22,12 @@ LEAST_IOU = 0.99
 """In the mean, of boxes read off the same maps; one value at the threshold may move one side of one box."""
 
 
-class Few:
-    """The first images of a source."""
-
-    def __init__(self, source: ImageSource, count: int) -> None:
-        self._source, self.labels = source, source.labels[:count]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-
 def again(generator: torch.Generator) -> torch.Generator:
     """A generator that gives what ``generator`` will give."""
     return torch.Generator().set_state(generator.get_state())
 
 
-def same_batches(stage: Any, source: Few, batch: int, engine: Engine, strong: bool) -> Iterator[list[Tensor]]:
+def same_batches(stage: Any, source: Held, batch: int, engine: Engine, strong: bool) -> Iterator[list[Tensor]]:
     """The batches of the stage's next epoch, as the reference makes them of the same numbers."""
     config = engine.config
     view, generators = config.view, {name: again(value) for name, value in stage.generators.items()}
@@ -75,7 +61,7 @@ def compared(engine: Engine, author: Author, steps: int = 2) -> dict[str, list[f
     numbers; of boxes their mean IoU with each other and the share of equal ones.
     """
     spread(engine, author)
-    source = Few(engine.material.train, steps * engine.case.batch)
+    source = Held(engine.material.train, steps * engine.case.batch)
     found: dict[str, list[float]] = {}
     views = boxes_agree(engine, source, found)
     with torch.no_grad():
@@ -92,7 +78,7 @@ def compared(engine: Engine, author: Author, steps: int = 2) -> dict[str, list[f
 
 
 @torch.no_grad()
-def boxes_agree(engine: Engine, source: Few, found: dict[str, list[float]]) -> Tensor:
+def boxes_agree(engine: Engine, source: Held, found: dict[str, list[float]]) -> Tensor:
     """Adds how pseudo boxes of the untrained networks agree; gives the views."""
     places = torch.arange(engine.case.batch)
     images, labels = source.batch(places).to(engine.device), source.labels[places].to(engine.device)

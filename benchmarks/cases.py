@@ -116,21 +116,28 @@ def draw_images(case: Case, folder: Path, workers: int, train: int | None = None
 
 
 class Held:
-    """A source of images whose batches are read once and then lie in memory: what is left is the step alone."""
+    """The first images of a source, read once: they lie in memory, and on CUDA the engine puts them on the device. What
+    is left of an epoch is its steps.
+    """
 
-    def __init__(self, source: Any, batch: int, kept: int, epoch: int) -> None:
-        self.labels, self._count = source.labels, epoch * batch
-        self._kept = [
-            (source.batch(places), source.labels[places], places)
-            for places in torch.arange(min(kept * batch, len(source))).split(batch)
-        ]
+    is_cached = True
+
+    def __init__(self, source: Any, count: int) -> None:
+        self.labels, self.size, self.records = source.labels[:count], source.size, source.records[:count]
+        self._images = source.batch(torch.arange(count))
+        self.nbytes = self._images.nbytes
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.labels)
+
+    def batch(self, places: Tensor) -> Tensor:
+        """As ``ImageSource.batch``."""
+        return self._images[places]
 
     def batches(self, order: Tensor, batch_size: int, **_: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """As ``ImageSource.batches``, of the kept batches in turn, however they were ordered."""
-        yield from itertools.islice(itertools.cycle(self._kept), len(order) // batch_size)
+        """As ``ImageSource.batches`` where the last batch is dropped unless it is whole."""
+        for places in order[: len(order) // batch_size * batch_size].split(batch_size):
+            yield self.batch(places), self.labels[places], places
 
 
 class Engine:
@@ -165,7 +172,7 @@ class Engine:
     @cached_property
     def held(self) -> Held:
         """Its training images, in memory."""
-        return Held(self.material.train, self.case.batch, 6, self.case.steps)
+        return Held(self.material.train, self.case.steps * self.case.batch)
 
     @cached_property
     def undecoded(self) -> Any:

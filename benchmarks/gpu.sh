@@ -46,7 +46,7 @@ variant() { # NAME KEY=VALUE...: the engine alone, in another `compute`
   train "$name" 60 --case paper --measure initialization refinement --data held --references --seconds 10 --compute "$@"
 }
 variant bf16-maps maps_precision=bf16
-variant bf16-contiguous channels_last=false
+variant bf16-deterministic deterministic=true
 variant fp32 precision=fp32
 once profile-bf16-maps 80 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
   --compute maps_precision=bf16 --profile "$results/profile-bf16-maps.txt"

@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as recording
 
 STEPS = 4
+"""As many, or as many as the case has."""
 LAUNCHES = ("LaunchKernel", "GraphLaunch", "Memcpy", "Memset")
 WAITS = ("Synchronize", "aten::item", "aten::_local_scalar_dense")
 
@@ -21,7 +22,8 @@ def profile(engine: Engine, stages: list[str], file: Path, device: str) -> None:
     operations by the time that their kernels take.
     """
     text = []
-    source = Held(engine.material.train, engine.case.batch, STEPS, STEPS)
+    steps = min(STEPS, engine.case.steps)
+    source = Held(engine.material.train, steps * engine.case.batch)
     for name in stages:
         stage = engine.stage(name)
         for _ in range(2):
@@ -35,28 +37,28 @@ def profile(engine: Engine, stages: list[str], file: Path, device: str) -> None:
         with recording(activities=activities) as recorded:
             stage.train_epoch(source, 0)
             wait(device)
-        text.append(report(name, recorded.key_averages(), plain, device))
+        text.append(report(name, recorded.key_averages(), plain, steps, device))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("\n\n".join(text) + "\n", encoding="utf-8")
         print(text[-1][:6000], flush=True)
 
 
-def report(name: str, averages: Any, plain: float, device: str) -> str:
+def report(name: str, averages: Any, plain: float, steps: int, device: str) -> str:
     """The text of one stage."""
     kernels = [event for event in averages if on_device(event)]
     busy = sum(device_us(event) for event in kernels) / 1e6
     lines = [
-        f"{name}: {1e3 * plain / STEPS:.2f} ms a step without the profiler",
-        f"kernels: {sum(event.count for event in kernels) / STEPS:.0f} a step, {1e3 * busy / STEPS:.2f} ms a step",
+        f"{name}: {1e3 * plain / steps:.2f} ms a step without the profiler",
+        f"kernels: {sum(event.count for event in kernels) / steps:.0f} a step, {1e3 * busy / steps:.2f} ms a step",
     ]
     for title, keys in (("launches", LAUNCHES), ("waits", WAITS)):
         for event in averages:
             if not on_device(event) and any(key in event.key for key in keys):
-                host = f"{event.self_cpu_time_total / STEPS / 1e3:.2f} ms on the host"
-                lines.append(f"{title}: {event.key}: {event.count / STEPS:.1f} a step, {host}")
+                host = f"{event.self_cpu_time_total / steps / 1e3:.2f} ms on the host"
+                lines.append(f"{title}: {event.key}: {event.count / steps:.1f} a step, {host}")
     by = "self_cpu_time_total" if device == "cpu" else "self_device_time_total"
     rows = sorted(kernels, key=device_us, reverse=True)[:60]
-    lines += [f"{device_us(row) / STEPS / 1e3:9.3f} ms {row.count / STEPS:7.1f} x  {row.key[:140]}" for row in rows]
+    lines += [f"{device_us(row) / steps / 1e3:9.3f} ms {row.count / steps:7.1f} x  {row.key[:140]}" for row in rows]
     try:
         lines.append(averages.table(sort_by=by, row_limit=50, max_name_column_width=60))
     except (AttributeError, KeyError, ValueError) as error:

@@ -5,9 +5,9 @@
     python benchmarks/training.py --device cuda --case paper --profile profile.txt
 
 First both must compute the same losses and boxes (``check``). Then whole epochs of both are timed in turn: on images
-that lie in memory (``held``: the steps alone), the engine's own cache of resized images (``cache``), and image files
-(``files``; the reference through a DataLoader). Results are written as they come: ``training-<name>.json``, and the
-table ``training.md`` of all of those in the folder.
+that lie in memory (``held``: the steps alone), the engine's own cache of resized images (``cache``; on CUDA both lie on
+the device, where they fit), and image files (``files``; the reference through a DataLoader). Results are written as
+they come: ``training-<name>.json``, and the table ``training.md`` of all of those in the folder.
 """
 
 from __future__ import annotations
