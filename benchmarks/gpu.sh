@@ -34,21 +34,22 @@ train() { # NAME LIMIT OPTIONS...
 }
 
 nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,power.draw --format=csv > "$results/nvidia-smi.csv" 2>&1
-once profile 80 "$python" benchmarks/training.py --device cuda --case paper --images "$images" --profile "$results/profile.txt"
-train steps 110 --case paper --measure initialization refinement --data held --seconds 25
-train check 60 --case paper --measure check
-train files 150 --case paper --train 1280 --measure initialization refinement --references fp32 --seconds 30
-train evaluation 80 --case paper --measure evaluation --seconds 25
+# Limits have room for half a minute in which cudnn tries its algorithms, in every process anew.
+train steps 180 --case paper --measure initialization refinement --data held --seconds 20
+once profile 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" --profile "$results/profile.txt"
+train check 90 --case paper --measure check
+train files 170 --case paper --train 1280 --measure initialization refinement --references fp32 --seconds 30
+train evaluation 100 --case paper --measure evaluation --seconds 20
 train parts 60 --case paper --measure parts
 variant() { # NAME KEY=VALUE...: the engine alone, in another `compute`
   local name=$1
   shift
-  train "$name" 60 --case paper --measure initialization refinement --data held --references --seconds 10 --compute "$@"
+  train "$name" 90 --case paper --measure initialization refinement --data held --references --seconds 10 --compute "$@"
 }
 variant bf16-maps maps_precision=bf16
 variant bf16-deterministic deterministic=true
 variant fp32 precision=fp32
-once profile-bf16-maps 80 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
+once profile-bf16-maps 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
   --compute maps_precision=bf16 --profile "$results/profile-bf16-maps.txt"
 train mobilenet_224 80 --case mobilenet_224 --data held --seconds 15
 once augmentation 40 "$python" benchmarks/augmentation.py --device cuda
