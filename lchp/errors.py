@@ -31,7 +31,7 @@ def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
 
 def shown(uri: str) -> str:
     """``uri`` without the user name and password it may hold."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+    return re.sub(r"//[^\s@]*@", "//***@", uri)
 
 
 class Refusal(ValueError):

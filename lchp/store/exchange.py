@@ -20,8 +20,15 @@ _SHARED_CHECKPOINT = "checkpoint.json"
 
 
 def keeps(folder: StageFolder, say: Callable[[str], None]) -> bool:
-    """Whether a folder has its stage done and whole, by now: what another machine has left of it is brought, what it
-    lacks is left there. A damaged one is set aside.
+    """As :func:`arrives`, for who trains the stage where it is not: a checkpoint is brought, too."""
+    if not arrives(folder, say) and folder.shared is not None:
+        _bring_checkpoint(folder, folder.shared, say)
+    return folder.done
+
+
+def arrives(folder: StageFolder, say: Callable[[str], None]) -> bool:
+    """Whether a folder has its stage done and whole, by now: what another machine has left of it is brought, what the
+    shared store lacks of it is left there. A damaged one is set aside.
     """
     fault = folder.fault()
     if fault is not None:
@@ -31,8 +38,8 @@ def keeps(folder: StageFolder, say: Callable[[str], None]) -> bool:
     if folder.done:
         if not folder.shared.has(MANIFEST):
             leave(folder)
-    elif not folder.shared.bring(folder.path, MANIFEST, say):
-        _bring_checkpoint(folder, folder.shared, say)
+    elif folder.shared.bring(folder.path, MANIFEST, say):
+        (folder.path / CHECKPOINT).unlink(missing_ok=True)
     return folder.done
 
 

@@ -1,8 +1,8 @@
 """The folder of a stage or of a whole trial: the only place that names, writes, reads and checks its files.
 
-``manifest.json`` is the last file to be written, and lists every other with its size and digest: where it lies, the
-stage is done. Old folders have none, and ``scores.json`` was their last; they are checked by the structure of their
-files.
+``manifest.json`` is the last file to be written, and lists every other with its size and digest: where it lies and no
+checkpoint does, the stage is done. Old folders have none, and ``scores.json`` was their last; they are checked by the
+structure of their files.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class StageFolder:
     @property
     def done(self) -> bool:
         """Whether the stage was trained and measured to its end; :meth:`fault` tells whether its files still are so."""
-        # Without a manifest a checkpoint tells of a process that ended between scores.json and its last step.
-        return self._has(MANIFEST) or (self._has(_SCORES) and not self.has_checkpoint)
+        # A checkpoint tells of a process that ended before its last step, in which that becomes a milestone.
+        return (self._has(MANIFEST) or self._has(_SCORES)) and not self.has_checkpoint
 
     @property
     def has_checkpoint(self) -> bool:

@@ -51,6 +51,11 @@ class Milestones:
         if self.shared is not None and self.after(epochs).exists():
             self.shared.leave(self.path, f"{epochs}.json", [self.after(epochs).name])
 
+    def offer(self, epochs: int) -> None:
+        """As :meth:`leave`, of a training that may have been finished before machines shared a store."""
+        if self.shared is not None and self.after(epochs).exists() and not self.shared.has(f"{epochs}.json"):
+            self.leave(epochs)
+
     def _bring(self, epochs: int, say: Callable[[str], None]) -> None:
         """The longest that other machines have left, if it is longer than what is here."""
         if self.shared is None:

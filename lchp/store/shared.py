@@ -9,19 +9,18 @@ side, and the pointer names those of one. What is brought from here is checked b
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lchp.data.files import as_json, replacing
 from lchp.errors import shown as without_password
+from lchp.store import file_system
 from lchp.store.checks import Damaged, check_listed, described
 
 Answer = TypeVar("Answer")
@@ -30,6 +29,8 @@ Listed = Mapping[str, Mapping[str, Any]]
 
 _PAUSES = (1.0, 5.0)
 """Seconds after which a store that is away is asked again."""
+_LOOKS = 5
+"""How often what a pointer lists is looked for while others replace that pointer."""
 _DIGITS = 16
 """Of a digest, in the name of a file: who wants all of it reads the pointer."""
 
@@ -47,11 +48,11 @@ class SharedFolder:
 
     def has(self, pointer: str) -> bool:
         """Whether there is a pointer of that name. StoreAway where that cannot be told."""
-        return _ask(self.uri, lambda files, root: _is_there(files, f"{root}/{self.place}/{pointer}"))
+        return _ask(self.uri, lambda files, root: file_system.is_there(files, f"{root}/{self.place}/{pointer}"))
 
     def names(self) -> list[str]:
         """The names of what lies in the folder. StoreAway as above."""
-        return _ask(self.uri, lambda files, root: _names(files, f"{root}/{self.place}"))
+        return _ask(self.uri, lambda files, root: file_system.names(files, f"{root}/{self.place}"))
 
     def leave(self, folder: Path, pointer: str, names: Sequence[str]) -> None:
         """Copy these files of ``folder`` here, then the pointer to them; what an earlier one of its name pointed to and
@@ -59,22 +60,24 @@ class SharedFolder:
 
         Raises:
             StoreAway: the store does not take them.
+            OSError: one cannot be read here.
         """
         listed = {name: described(folder / name) for name in names}
 
         def copy(files: Any, root: str) -> None:
             here = f"{root}/{self.place}"
             files.create_dir(here, recursive=True)
-            before = _listed(_read(files, f"{here}/{pointer}"))
+            before = _listed(file_system.read(files, f"{here}/{pointer}"))
             for name, one in listed.items():
                 target = f"{here}/{_stored(name, one)}"
                 if files.get_file_info(target).size != one["bytes"]:
-                    with (folder / name).open("rb") as source, files.open_output_stream(target) as stream:
-                        shutil.copyfileobj(source, stream, 1 << 20)
-            _write(files, f"{here}/{pointer}", as_json(listed))
+                    with file_system.replacing(files, target) as stream:
+                        for block in file_system.blocks(folder / name):
+                            stream.write(block)
+            file_system.write(files, f"{here}/{pointer}", as_json(listed))
             for name, one in before.items():
                 if listed.get(name) != one:
-                    _remove(files, f"{here}/{_stored(name, one)}")
+                    file_system.remove(files, f"{here}/{_stored(name, one)}")
 
         _ask(self.uri, copy)
 
@@ -86,33 +89,41 @@ class SharedFolder:
 
         Raises:
             StoreAway: it cannot be read.
+            OSError: it cannot be written here.
         """
-        text = _ask(self.uri, lambda files, root: _read(files, f"{root}/{self.place}/{pointer}"))
-        if text is None:
-            return False
-        listed = _listed(text)
-        try:
-            if not listed:
-                raise Damaged(Path(pointer), "is no list of files")
-            self._copy(listed, folder, (pointer, text) if with_pointer else None)
-        except Damaged as damage:
-            fault = damage.fault
-            _ask(self.uri, lambda files, root: self._set_aside(files, root, pointer, listed, fault))
-            say(f"{shown(self.uri)}/{self.place}: {fault}: set aside there, made again")
-            return False
-        return True
+        for _ in range(_LOOKS):
+            text = self._text(pointer)
+            if text is None:
+                return False
+            listed = _listed(text)
+            try:
+                if not listed:
+                    raise Damaged(Path(pointer), "is no list of files")
+                self._copy(listed, folder, (pointer, text) if with_pointer else None)
+            except Damaged as damage:
+                # The files of a pointer go when another takes its place: then those of that one are looked for.
+                if self._text(pointer) == text:
+                    self._set_aside(pointer, listed, damage.fault)
+                    say(f"{shown(self.uri)}/{self.place}: {damage.fault}: set aside there, made again")
+                    return False
+            else:
+                return True
+        return False
 
     def drop(self, pointer: str) -> None:
         """Remove a pointer and its files, if they are there. StoreAway as above."""
 
         def remove(files: Any, root: str) -> None:
             here = f"{root}/{self.place}"
-            listed = _listed(_read(files, f"{here}/{pointer}"))
-            _remove(files, f"{here}/{pointer}")
+            listed = _listed(file_system.read(files, f"{here}/{pointer}"))
+            file_system.remove(files, f"{here}/{pointer}")
             for name, one in listed.items():
-                _remove(files, f"{here}/{_stored(name, one)}")
+                file_system.remove(files, f"{here}/{_stored(name, one)}")
 
         _ask(self.uri, remove)
+
+    def _text(self, pointer: str) -> str | None:
+        return _ask(self.uri, lambda files, root: file_system.read(files, f"{root}/{self.place}/{pointer}"))
 
     def _copy(self, listed: Listed, folder: Path, pointer: tuple[str, str] | None) -> None:
         """Every file under a temporary name; then, if all are what is listed, in place."""
@@ -127,10 +138,10 @@ class SharedFolder:
     def _fetch(self, name: str, one: Mapping[str, Any], part: Path) -> None:
         def copy(files: Any, root: str) -> None:
             path = f"{root}/{self.place}/{_stored(name, one)}"
-            if not _is_there(files, path):
+            if not file_system.is_there(files, path):
                 raise Damaged(Path(name), "is missing")
-            with files.open_input_stream(path) as stream, part.open("wb") as target:
-                shutil.copyfileobj(stream, target, 1 << 20)
+            with files.open_input_stream(path) as stream:
+                file_system.keep(stream, part)
 
         _ask(self.uri, copy)
         try:
@@ -138,14 +149,18 @@ class SharedFolder:
         except Damaged as damage:
             raise Damaged(Path(name), damage.fault.removeprefix(part.name).strip()) from None
 
-    def _set_aside(self, files: Any, root: str, pointer: str, listed: Listed, fault: str) -> None:
+    def _set_aside(self, pointer: str, listed: Listed, fault: str) -> None:
         """The pointer, and the file that is damaged, under other names; the files beside are found again by digest."""
-        here = f"{root}/{self.place}"
         damaged = [_stored(name, one) for name, one in listed.items() if fault.startswith(f"{name} ")]
-        for name in (pointer, *damaged):
-            if _is_there(files, f"{here}/{name}"):
-                aside = (f"{here}/{name}.damaged-{number}" for number in count(1))
-                files.move(f"{here}/{name}", next(path for path in aside if not _is_there(files, path)))
+
+        def move(files: Any, root: str) -> None:
+            here = f"{root}/{self.place}"
+            for name in (pointer, *damaged):
+                if file_system.is_there(files, f"{here}/{name}"):
+                    aside = (f"{here}/{name}.damaged-{number}" for number in count(1))
+                    files.move(f"{here}/{name}", next(path for path in aside if not file_system.is_there(files, path)))
+
+        _ask(self.uri, move)
 
 
 def shown(uri: str) -> str:
@@ -166,12 +181,12 @@ def require_store(uri: str) -> None:
     """
     probe = f".probe-{uuid.uuid4().hex}"
     try:
-        files, root = _opened(uri)
+        files, root = file_system.opened(uri)
         files.create_dir(root, recursive=True)
-        _write(files, f"{root}/{probe}", "lchp")
-        if _read(files, f"{root}/{probe}") != "lchp":
+        file_system.write(files, f"{root}/{probe}", "lchp")
+        if file_system.read(files, f"{root}/{probe}") != "lchp":
             raise OSError("what was written is not what is read")
-        _remove(files, f"{root}/{probe}")
+        file_system.remove(files, f"{root}/{probe}")
     except Exception as error:  # libraries of object stores raise whatever they meet
         raise ValueError(
             f"--store {shown(uri)}: cannot be used ({_reason(error)}): give a folder that all machines have, or the "
@@ -183,61 +198,16 @@ def _ask(uri: str, question: Callable[[Any, str], Answer]) -> Answer:
     """What a question says of the file system of a store and the path of its root; asked again where it is away."""
     for pause in (*_PAUSES, None):
         try:
-            return question(*_opened(uri))
+            return question(*file_system.opened(uri))
         except Damaged:
             raise
+        except file_system.Here as here:
+            raise here.error from None
         except Exception as error:  # as in require_store
             if pause is None:
                 raise StoreAway(f"the shared store {shown(uri)} cannot be used ({_reason(error)})") from error
         time.sleep(pause)
     raise AssertionError("the last try gives or raises")
-
-
-@cache
-def _opened(uri: str) -> tuple[Any, str]:
-    """The file system of a URI, and the path that it has there."""
-    from pyarrow import fs  # a study without a shared store does without
-
-    try:
-        files, path = fs.FileSystem.from_uri(uri)
-    except (ValueError, NotImplementedError):
-        import fsspec
-
-        plain, path = fsspec.core.url_to_fs(uri)
-        files = fs.PyFileSystem(fs.FSSpecHandler(plain))
-    return files, path.rstrip("/")
-
-
-def _is_there(files: Any, path: str) -> bool:
-    return bool(files.get_file_info(path).is_file)
-
-
-def _names(files: Any, folder: str) -> list[str]:
-    from pyarrow.fs import FileSelector
-
-    return [info.base_name for info in files.get_file_info(FileSelector(folder, allow_not_found=True))]
-
-
-def _read(files: Any, path: str) -> str | None:
-    """The text of a small file; None where there is none."""
-    if not _is_there(files, path):
-        return None
-    with files.open_input_stream(path) as stream:
-        return bytes(stream.read()).decode(errors="replace")
-
-
-def _write(files: Any, path: str, text: str) -> None:
-    """Write a small file in one piece: an object store does so by itself, a file system by another name."""
-    part = path if files.type_name in ("s3", "gcs", "abfs") else f"{path}.{uuid.uuid4().hex}"
-    with files.open_output_stream(part) as stream:
-        stream.write(text.encode())
-    if part != path:
-        files.move(part, path)
-
-
-def _remove(files: Any, path: str) -> None:
-    if _is_there(files, path):
-        files.delete_file(path)
 
 
 def _listed(text: str | None) -> dict[str, dict[str, Any]]:
@@ -259,4 +229,4 @@ def _stored(name: str, one: Mapping[str, Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    return without_password(str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -159,12 +159,16 @@ def test_fault_of_a_stage_under_way_is_none(tmp_path: Path) -> None:
     assert (folder.fault(), folder.done, folder.whole) == (None, False, False)
 
 
-def test_done_needs_the_manifest_while_there_is_a_checkpoint(folder: StageFolder) -> None:
+def test_stage_whose_process_ended_before_its_checkpoint_was_put_away_is_not_done(folder: StageFolder) -> None:
     folder.save_checkpoint({"epoch": 2})
+    for name in ("manifest.json", "scores.json"):
+        assert not folder.done
+        assert folder.fault() is None
+        (folder.path / name).unlink()
+    milestone = folder.path.parent / "milestones/2.pt"
+    folder.finish(RESULT, milestone)
     assert folder.whole
-    (folder.path / "manifest.json").unlink()
-    assert not folder.done
-    assert folder.fault() is None
+    assert milestone.is_file()
 
 
 @pytest.mark.parametrize(

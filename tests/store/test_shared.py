@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lchp.store import shared
+from lchp.store import file_system, shared
 from lchp.store.checks import described
 from lchp.store.shared import SharedFolder, StoreAway, require_store, resolved, shown
 
@@ -44,7 +46,7 @@ def made(folder: Path, **others: bytes) -> Path:
 
 
 def stored(there: SharedFolder, name: str) -> tuple[object, str]:
-    files, root = shared._opened(there.uri)
+    files, root = file_system.opened(there.uri)
     return files, f"{root}/{there.place}/{name}"
 
 
@@ -122,7 +124,7 @@ def test_a_store_that_is_away_is_asked_again_and_then_said_to_be(
         raise OSError("no route to host\nat all")
 
     monkeypatch.setattr("lchp.store.shared._PAUSES", (0.0, 0.0))
-    monkeypatch.setattr("lchp.store.shared._opened", away)
+    monkeypatch.setattr("lchp.store.file_system.opened", away)
     with pytest.raises(StoreAway, match=r"the shared store s3://\*\*\*@bucket/x cannot be used \(no route to host\)$"):
         SharedFolder("s3://key:secret@bucket/x?region=a", "trial/abc").has("all.json")
     assert len(asked) == 3
@@ -135,3 +137,87 @@ def test_require_store_refuses_what_cannot_be_used_with_remedy(tmp_path: Path) -
             require_store(uri)
     assert resolved("a/b") == str(Path("a/b").absolute())
     assert resolved("s3://a/b") == "s3://a/b"
+
+
+def test_leave_that_is_ended_in_between_leaves_nothing_under_a_files_own_name(
+    there: SharedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = made(tmp_path / "old")
+    there.leave(old, "first.json", list(FILES))
+    (old / "b.pt").write_bytes(FILES["b.pt"][::-1])
+
+    def cut(path: Path) -> Any:
+        yield path.read_bytes()[:5]
+        raise KeyboardInterrupt
+
+    before = there.names()
+    with monkeypatch.context() as patch:
+        patch.setattr("lchp.store.file_system.blocks", cut)
+        with pytest.raises(KeyboardInterrupt):
+            there.leave(old, "second.json", list(FILES))
+    # An object store has the object that was begun; who leaves it again sees its size.
+    if "s3://" not in there.uri:
+        assert there.names() == before
+    there.leave(old, "second.json", list(FILES))
+    assert there.bring(tmp_path / "new", "second.json", print)
+
+
+def test_bring_finds_the_files_of_the_pointer_that_took_the_place_of_the_one_it_read(
+    there: SharedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = made(tmp_path / "old")
+    there.leave(old, "all.json", list(FILES))
+    copy, copied = SharedFolder._copy, list[object]()
+
+    def replaced_meanwhile(self: SharedFolder, *arguments: Any) -> None:
+        if not copied:
+            (old / "b.pt").write_bytes(b"later")
+            there.leave(old, "all.json", list(FILES))
+        copied.append(arguments)
+        copy(self, *arguments)
+
+    monkeypatch.setattr(SharedFolder, "_copy", replaced_meanwhile)
+    assert there.bring(tmp_path / "new", "all.json", pytest.fail)
+    assert (tmp_path / "new/b.pt").read_bytes() == b"later"
+    assert not any("damaged" in name for name in there.names())
+
+    def dropped_meanwhile(self: SharedFolder, *arguments: Any) -> None:
+        there.drop("all.json")
+        copy(self, *arguments)
+
+    monkeypatch.setattr(SharedFolder, "_copy", dropped_meanwhile)
+    assert not there.bring(tmp_path / "newer", "all.json", pytest.fail)
+
+
+def test_a_disk_of_this_machine_that_is_full_is_not_told_as_the_stores_fault(
+    there: SharedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.leave(made(tmp_path / "old"), "all.json", list(FILES))
+    monkeypatch.setattr("lchp.store.shared._PAUSES", ())
+
+    class Full:
+        def write(self, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full())
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        there.bring(tmp_path / "new", "all.json", pytest.fail, with_pointer=False)
+    assert not isinstance(caught.value, StoreAway)
+    assert str(caught.value.filename).startswith(str(tmp_path / "new"))
+    assert there.has("all.json")
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("s3://bucket/x?endpoint_overide=http://here", r"Unexpected query parameter in S3 URI: 'endpoint_overide'"),
+        ("s3://key:sec/ret@bucket/x", r"s3://\*\*\*@bucket/x: .*Cannot parse URI: 's3://\*\*\*@bucket/x'"),
+    ],
+)
+def test_require_store_names_what_is_wrong_with_a_uri_and_not_its_keys(uri: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as caught:
+        require_store(uri)
+    assert "sec/ret" not in str(caught.value)

@@ -25,7 +25,9 @@ def session_of(study: Study, recorder: Recorder) -> Session:
     """What Ray would carry to the workers: a copy of what is prepared now."""
     materials = recorder.materials
     carried = {dataset: pickle.loads(pickle.dumps(part)) for dataset, part in materials.by_dataset().items()}
-    return Session(materials.runtime, carried, study.search.objective.key if study.search else None)
+    search = study.search
+    judged = search is not None and search.pruner is not None
+    return Session(materials.runtime, carried, search.objective.key if search else None, judged=judged)
 
 
 def train_serially(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:

@@ -25,7 +25,7 @@ from lchp.data.config import DatasetConfig
 from lchp.errors import Refusal
 from lchp.study.run.faults import last_line
 from lchp.study.run.fitness import cluster_address, short_folder
-from lchp.study.run.prepare import Materials
+from lchp.study.run.materials import Materials
 from lchp.study.run.scratch import scratch_folder
 from lchp.study.spec.load import Study
 from lchp.surroundings import unproxied
@@ -80,6 +80,7 @@ class Setup:
     runtime: Runtime
     materials: Mapping[DatasetConfig, bytes]
     objective: str | None
+    judged: bool = False
 
 
 class Cluster:
@@ -178,8 +179,9 @@ class Cluster:
         study, runtime = self.study, self.materials.runtime
         materials = {dataset: pickle.dumps(part) for dataset, part in self.materials.by_dataset().items()}
         objective = study.search.objective.key if study.search else None
-        concurrent = study.resources.concurrent
-        return Setup(self.folder, resources(study, runtime.device), concurrent, runtime, materials, objective)
+        needed, concurrent = resources(study, runtime.device), study.resources.concurrent
+        judged = study.search is not None and study.search.pruner is not None
+        return Setup(self.folder, needed, concurrent, runtime, materials, objective, judged)
 
     def _look(self, calls: int = 0) -> None:
         """See, from time to time or by so many calls now, that Ray's servers answer."""

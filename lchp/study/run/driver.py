@@ -107,9 +107,15 @@ class Driver:
         if self.search:
             self.search.tell(trial, objective)
         self._trained.append(trial)
-        for one in [one for one in self._trained if not self._lacking(one)]:
-            self._trained.remove(one)
-            self.recorder.complete(one)
+        # If the store is away, it is asked again when the next trial ends, and in the end.
+        with suppress(StoreAway):
+            self._complete()
+
+    def _complete(self) -> None:
+        for one in [*self._trained]:
+            if not self._lacking(one):
+                self._trained.remove(one)
+                self.recorder.complete(one)
 
     def failed(self, attempt: str, names: Sequence[str], text: str) -> None:
         """A worker could not finish its job: the names and the text of the error, as for :func:`fault_of`."""
@@ -164,11 +170,16 @@ class Driver:
 
     def close(self) -> None:
         """No worker goes on: a trial whose reference was another's to train is not finished if that one has failed."""
+        reasons: dict[str, str] = {}
+        try:
+            self._complete()
+            for trial in self._trained:
+                lacking = ", ".join(self._lacking(trial))
+                reasons[trial.name] = f"{lacking} is not trained, because the trial failed that had to: run it again"
+        except StoreAway as error:
+            reasons = {trial.name: f"references may be trained, but {error}: run it again" for trial in self._trained}
         for trial in self._trained:
-            lacking = ", ".join(self._lacking(trial))
-            self.recorder.fail(
-                trial, f"beside it {lacking} is not trained, because the trial failed that had to: run it again"
-            )
+            self.recorder.fail(trial, f"beside it {reasons[trial.name]}")
         self._trained.clear()
 
     def _arrived(self, trial: ResolvedTrial) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState
 
@@ -17,10 +16,11 @@ from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.study.run.cards import now
 from lchp.study.run.optuna_storage import EARLIER, completed, earlier_of, open_search, pruned
+from lchp.study.run.pruning import pruner_of, stops
 from lchp.study.run.stops import Spending, stop_reason
 from lchp.study.run.suggestions import POPULATION, is_whole, parameter, reached_by, suggested, values_of
 from lchp.study.spec.load import Study
-from lchp.study.spec.search import Pruner, Search
+from lchp.study.spec.search import Search
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.identity import is_of_refinement, trial_key
 
@@ -77,7 +77,7 @@ class ContinuedSearch:
         self._earlier = len(earlier_of(self.stored))
         self.unfinished = self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.missing = study.suggestions - len(completed(self.stored)) - len(pruned(self.stored))
-        self.stored.pruner = _pruner(study.search.pruner)
+        self.stored.pruner = pruner_of(study.search.pruner)
         self._asked: dict[int, Trial] = {}
         self._waiting: list[ResolvedTrial] = []
         """The last suggestion's trials that have not begun."""
@@ -206,29 +206,11 @@ class ContinuedSearch:
 
     def stops(self, trial: ResolvedTrial, epochs: Sequence[Mapping[str, Any]]) -> str | None:
         """Hear of some of a trial's epochs, each with its ``step`` over both stages and its ``metrics``; gives why the
-        trial is to be stopped, or None. Its rungs are kept on disk.
+        trial is to be stopped, or None. A decision is kept on disk.
         """
         if self.search.pruner is None:
             return None
-        asked = self._asked[trial.number]
-        known = self.stored.get_trials(deepcopy=False)[trial.number].intermediate_values
-        # One after the other: each rung is for the epoch at which it lies, whoever trained that.
-        for epoch in epochs:
-            value = self.search.objective.so_far(epoch["metrics"])
-            if value is None or epoch["step"] in known:
-                continue
-            asked.report(value, epoch["step"])
-            if asked.should_prune():
-                return self._reason(trial, self.search.pruner.kind)
-        return None
-
-    def _reason(self, trial: ResolvedTrial, kind: str) -> str:
-        values = self.stored.get_trials(deepcopy=False)[trial.number].intermediate_values
-        step = max(values)
-        return (
-            f"pruned by {kind} after epoch {step}: {self.search.objective.metric} {values[step]:.4f} on val, "
-            f"at best {max(values.values()):.4f}"
-        )
+        return stops(self.search, self.stored, self._asked[trial.number], epochs)
 
     def prune(self, trial: ResolvedTrial) -> None:
         """The trial was stopped."""
@@ -246,14 +228,6 @@ class ContinuedSearch:
         reached.append(objective)
         if len(reached) == self.study.repeats:
             self.stored.tell(self._asked.pop(trial.number), reached_by(self.study, trial.varied, fmean(reached)))
-
-
-def _pruner(pruner: Pruner | None) -> BasePruner:
-    if pruner is None:
-        return NopPruner()
-    if pruner.kind == "median":
-        return MedianPruner(n_startup_trials=pruner.startup, n_warmup_steps=pruner.grace)
-    return SuccessiveHalvingPruner(min_resource=pruner.grace, reduction_factor=pruner.reduction)
 
 
 def sampler_of(search: Search, number: int) -> BaseSampler:

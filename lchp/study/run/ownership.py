@@ -24,7 +24,7 @@ from lchp.study.spec.load import Study
 from lchp.training.identity import trial_form
 
 if TYPE_CHECKING:
-    from lchp.study.run.prepare import Materials
+    from lchp.study.run.materials import Materials
     from lchp.training.config import TrialConfig
 
 _NAMED = 20

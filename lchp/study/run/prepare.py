@@ -2,104 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cache, partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from lchp.data.config import DatasetConfig
 from lchp.data.given_boxes import read_given_boxes
-from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal, refusing
-from lchp.store.datasets import keep_list
-from lchp.store.exchange import keeps
 from lchp.store.folder import StageFolder
-from lchp.store.shared import SharedFolder
+from lchp.study.run.materials import Materials
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Range
 from lchp.study.spec.values import with_values
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
 from lchp.vocabulary import AGREEMENT, CROP_CLS, INITIALIZATION, OUT_OF_FOLD, REFINEMENT, TOP1_CLS
-
-
-class Materials:
-    """The data of trials. A dataset's files are read once, whatever splits, weights and views trials make of it."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.prepared: dict[Hashable, Material] = {}
-        self._read = cache(partial(ReadDataset.read, cache=runtime.cache))
-        self._split = cache(lambda dataset, split: self._read(dataset).split(split))
-
-    def of(self, config: TrialConfig) -> Material:
-        """The data of one configuration.
-
-        Raises:
-            Refusal: what is missing or wrong, by name.
-        """
-        key = Material.key(config)
-        if key not in self.prepared:
-            with refusing():
-                data = self._split(config.dataset, config.split)
-                self.prepared[key] = Material.of(data, config, self.runtime)
-        return self.prepared[key].serving(config, self.runtime)
-
-    def by_dataset(self) -> dict[DatasetConfig, dict[Hashable, Material]]:
-        """What was prepared, by :meth:`Material.key`, in parts that have a dataset in common: a part that is pickled
-        holds it once.
-        """
-        parts: dict[DatasetConfig, dict[Hashable, Material]] = {}
-        for key, material in self.prepared.items():
-            parts.setdefault(material.config.dataset, {})[key] = material
-        return parts
-
-    @property
-    def findings(self) -> list[str]:
-        """What people should know of the data before they trust a score, one line each."""
-        return list(dict.fromkeys(line for material in self.prepared.values() for line in material.data.findings))
-
-    def lists(self) -> list[Path]:
-        """The lists of the images of every dataset, which are written into the store where they are missing."""
-        digests = {material.digest.total: material.digest for material in self.prepared.values()}
-        return [keep_list(self.runtime.store, digest) for digest in digests.values()]
-
-    def folder(self, config: TrialConfig) -> str:
-        """The trial's folder in the store, relative to it."""
-        return self.of(config).trial_folder(config).relative_to(self.runtime.store).as_posix()
-
-    def initialization(self, config: TrialConfig) -> str:
-        """The folder of the trial's initialization in the store, relative to it."""
-        return self.of(config).initialization_folder(config).relative_to(self.runtime.store).as_posix()
-
-    def has(self, place: str, say: Callable[[str], None]) -> bool:
-        """Whether the stage at this place of the store is done and whole; what another machine has left of it is
-        brought.
-        """
-        path = self.runtime.store / place
-        stage = StageFolder(path, SharedFolder(self.runtime.shared, place) if self.runtime.shared else None)
-        if stage.shared is not None and not stage.whole:
-            # A worker of this machine may be at it.
-            with suppress(BlockingIOError), stage.lock(wait=False):
-                keeps(stage, say)
-        return stage.whole
-
-    def stages(self, config: TrialConfig) -> dict[Path, Path]:
-        """The folders of the stages that the trial trains or finds done, each with that of its course; others may share
-        all but the last, its own.
-        """
-        material = self.of(config)
-        stages = {material.initialization_folder(config): material.initialization_course(config).path}
-        if config.confidence.out_of_fold:
-            judges = material.out_of_fold_folder(config)
-            stages[judges] = judges
-        return {**stages, material.trial_folder(config): material.trial_course(config).path}
-
-    def reference(self, config: TrialConfig, method: str) -> str:
-        """The folder of a reference for the trial in the store, relative to it."""
-        return self.of(config).reference_folder(config, method).relative_to(self.runtime.store).as_posix()
 
 
 def prepare(study: Study, runtime: Runtime) -> Materials:

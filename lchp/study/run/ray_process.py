@@ -155,7 +155,7 @@ def _obey(commands: Connection, attempts: Mapping[str, Any]) -> None:
 
 def _fit(setup: Setup, slots: int, parent: Parent, attempts: dict[str, Any]) -> None:
     materials = {dataset: ray.put(part) for dataset, part in setup.materials.items()}
-    session = Session(setup.runtime, materials, setup.objective, setup.resources["gpu"])
+    session = Session(setup.runtime, materials, setup.objective, setup.resources["gpu"], setup.judged)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(TrialTrainable, session=session), dict(setup.resources)),
         tune_config=tune.TuneConfig(

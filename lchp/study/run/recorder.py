@@ -6,6 +6,7 @@ which brings the tracking store up to them in its own time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 
 from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
+from lchp.store.shared import StoreAway
 from lchp.study.run.cards import Card, Cards
 from lchp.study.run.faults import last_line
 from lchp.study.run.ledger import Entry, Ledger, State
+from lchp.study.run.materials import Materials
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
-from lchp.study.run.prepare import Materials
 from lchp.study.run.run_cards import (
     KIND_TAG,
     STUDY,
@@ -56,8 +58,12 @@ class Recorder:
         self.store = materials.runtime.store
         self.trained = False
         """Whether a trial was trained to its end by this process."""
+        self._away = False
+        """Whether the shared store was away when what is finished was looked for."""
         self._cards = Cards(ledger.folder)
         self._folders: dict[str, str] = {}
+        self._reused: Counter[str] = Counter()
+        """Epochs of a trial that were found trained, of which nothing is told yet."""
         self._initialized: set[str] = set()
         """The places of initializations whose runs are finished."""
 
@@ -107,21 +113,38 @@ class Recorder:
         """
         return self.materials.has(place, self.say)
 
+    def is_here(self, trial: ResolvedTrial) -> bool:
+        """As :meth:`is_trained`, without asking the shared store."""
+        return StageFolder(self.store / self.entry(trial).folder).whole
+
     def is_trained(self, trial: ResolvedTrial) -> bool:
         """Whether the trial's own files are complete and whole, whatever is beside it."""
         return self.has(self.entry(trial).folder)
 
     def is_finished(self, trial: ResolvedTrial) -> bool:
-        """Whether the files of the trial, and of the references beside it, are complete and whole."""
+        """Whether the files of the trial, and of the references beside it, are complete and whole; what is finished of
+        it is left for other machines. What a shared store that is away may hold does not count: who trains asks again.
+        """
         entry = self.entry(trial)
-        return all(self.has(place) for place in (entry.folder, *entry.references.values()))
+        places = (entry.folder, *entry.references.values())
+        if not self._away:
+            try:
+                self.materials.offer(trial.config, self.say)
+                return all(self.has(place) for place in places)
+            except StoreAway as error:
+                self._away = True
+                self.say(f"{error}: trials begin with what is here")
+        return all(StageFolder(self.store / place).whole for place in places)
 
     def keep(self, trial: ResolvedTrial) -> None:
         """Record a trial whose files, and those of the references beside it, are complete; its run is mended where it
         is not.
         """
         entry = self.entry(trial)
-        keep_picture(self.materials.of(trial.config), self.store / entry.folder)
+        try:
+            keep_picture(self.materials.of(trial.config), self.store / entry.folder)
+        except StoreAway as error:
+            self._say(entry, f"{error}: its picture is here alone")
         for method, place in entry.references.items():
             self._write(self._card_of_reference(trial, method, place).finished())
         self._keep_initialization(trial)
@@ -146,8 +169,10 @@ class Recorder:
         self._change(entry, epochs=step)
         for note in notes:
             self._say(entry, note)
-        reused = sum(bool(report["reused"]) for report in reports)
-        if reused:
+        self._reused[trial.name] += sum(bool(report["reused"]) for report in reports)
+        # They come one by one where a search judges them.
+        all_told = step == entry.of or not all(report["reused"] for report in reports)
+        if all_told and (reused := self._reused.pop(trial.name)):
             self._say(entry, f"{reused} epochs reused")
         for report in reports:
             if not report["reused"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,6 +24,7 @@ from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
+from lchp.study.run.cards import Cards
 from lchp.study.run.ledger import Entry, finished
 from lchp.study.run.optuna_search import sampler_of
 from lchp.study.run.optuna_storage import (
@@ -34,6 +36,7 @@ from lchp.study.run.optuna_storage import (
     set_search_aside,
     storage_url,
 )
+from lchp.study.run.pruning import JUDGED, REASON, reported
 from lchp.study.run.suggestions import (
     GENERATION,
     POPULATION,
@@ -84,7 +87,7 @@ def restored_search(
         say(f"{place} is damaged ({reason}): {set_search_aside(study.name, folder)}, made again from the trials")
         stored = open_search(study.name, folder, study.search.directions)
     _begin(stored, study, entries, earlier)
-    added = _complete(stored, study, entries, objectives)
+    added = _complete(stored, study, folder, entries, objectives)
     if added:
         say(f"{place} lacked {added} suggestions: completed from the trials")
     return stored
@@ -189,8 +192,9 @@ def _told(
     objective: float,
     attributes: dict[str, Any],
     generation: int | None = None,
+    steps: dict[int, float] | None = None,
 ) -> FrozenTrial:
-    """A complete suggestion; ``values`` are those of all keys."""
+    """A complete suggestion; ``values`` are those of all keys, ``steps`` what it had reached after its epochs."""
     assert study.search is not None, "only a search suggests"
     space, params = _parameters(study.search, values)
     return create_trial(
@@ -200,10 +204,13 @@ def _told(
         values=reached_by(study, values, objective),
         user_attrs=attributes,
         system_attrs={} if generation is None else {GENERATION: generation},
+        intermediate_values=steps,
     )
 
 
-def _complete(stored: OptunaStudy, study: Study, entries: Sequence[Entry], objectives: Mapping[int, float]) -> int:
+def _complete(
+    stored: OptunaStudy, study: Study, folder: Path, entries: Sequence[Entry], objectives: Mapping[int, float]
+) -> int:
     """Adds the suggestions that the journal lacks, under their numbers; gives how many."""
     # Where one trial of a suggestion has failed, all of it has.
     known = {entry.number: entry for entry in sorted(entries, key=lambda entry: entry.state == "failed")}
@@ -211,21 +218,37 @@ def _complete(stored: OptunaStudy, study: Study, entries: Sequence[Entry], objec
     for number in lacking:
         entry = known.get(number)
         try:
-            stored.add_trial(_suggestion(study, entry, objectives.get(number)))
+            stored.add_trial(_suggestion(study, folder, entry, objectives.get(number)))
         except ValueError:  # values that the search does not suggest: nothing is known of it
             stored.add_trial(create_trial(state=TrialState.FAIL))
     return len(lacking)
 
 
-def _suggestion(study: Study, entry: Entry | None, objective: float | None) -> FrozenTrial:
+def _suggestion(study: Study, folder: Path, entry: Entry | None, objective: float | None) -> FrozenTrial:
     """A suggestion as Optuna keeps it; one of which nothing is known has failed."""
     assert study.search is not None, "only a search suggests"
     if entry is None or entry.state == "failed" or not study.search.space.keys() <= entry.varied.keys():
         return create_trial(state=TrialState.FAIL)
+    steps = _steps(study.search, folder, entry)
+    judged = {JUDGED: max(steps)} if steps else {}
+    if entry.state != "pruned" and objective is not None:
+        generation = entry.number // POPULATION if study.search.sampler == "nsga2" else None
+        return _told(study, entry.varied, objective, judged, generation, steps)
     space, params = _parameters(study.search, entry.varied)
-    if entry.state == "pruned":
-        return create_trial(state=TrialState.PRUNED, params=params, distributions=space)
-    if objective is None:
-        return create_trial(state=TrialState.RUNNING, params=params, distributions=space)
-    generation = entry.number // POPULATION if study.search.sampler == "nsga2" else None
-    return _told(study, entry.varied, objective, {}, generation)
+    pruned = entry.state == "pruned"
+    return create_trial(
+        state=TrialState.PRUNED if pruned else TrialState.RUNNING,
+        params=params,
+        distributions=space,
+        # As Optuna has it, which gives one that was stopped what it had reached last.
+        value=steps[max(steps)] if pruned and steps else None,
+        user_attrs={REASON: entry.message} if pruned and entry.message else judged,
+        intermediate_values=steps,
+    )
+
+
+def _steps(search: Search, folder: Path, entry: Entry) -> dict[int, float]:
+    """What a trial had reached after its epochs, as the card of its run says; nothing where that is damaged or gone."""
+    with suppress(ValueError):
+        return reported(search, Cards(folder).read(Path(entry.folder).name).epochs, entry.of)
+    return {}

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from optuna.study import Study as OptunaStudy
+from optuna.trial import FrozenTrial
 
 from lchp.study.run.cards import Cards
-from lchp.study.run.optuna_storage import best, completed, pruned
+from lchp.study.run.optuna_storage import completed, pruned
 from lchp.study.run.run_cards import is_trial
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Stop
@@ -63,12 +64,18 @@ def stop_reason(study: Study, stored: OptunaStudy, spending: Spending) -> str | 
         return f"its trials have trained for {spending.hours:.3g} hours (search.stop.hours = {stop.hours:g})"
     if stop.gpu_hours is not None and gpu_hours >= stop.gpu_hours:
         return f"its trials have taken {gpu_hours:.3g} GPU-hours (search.stop.gpu_hours = {stop.gpu_hours:g})"
-    chosen = best(stored)
-    if stop.patience is not None and chosen is not None:
-        since = sum(trial.number > chosen.number for trial in [*completed(stored), *pruned(stored)])
+    if stop.patience is not None and (found := completed(stored)):
+        chosen = max(found, key=lambda trial: (trial.values[0], [-place for place in _end(trial)]))
+        since = sum(_end(trial) > _end(chosen) for trial in [*found, *pruned(stored)])
         if since >= stop.patience:
             return (
                 f"#{chosen.number} is the best still, after {since} more suggestions "
                 f"(search.stop.patience = {stop.patience})"
             )
     return None
+
+
+def _end(trial: FrozenTrial) -> tuple[float, int]:
+    """By which suggestions are in the order in which they ended; those of a restored search did by their numbers."""
+    assert trial.datetime_complete is not None, "only what has ended is counted"
+    return trial.datetime_complete.timestamp(), trial.number

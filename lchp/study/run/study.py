@@ -114,7 +114,7 @@ def _grid(study: Study, recorder: Recorder) -> None:
             else:
                 missing.append(trial)
     if missing:
-        trained = sum(recorder.is_trained(trial) for trial in missing)
+        trained = sum(recorder.is_here(trial) for trial in missing)
         what = [f"{len(missing) - trained} of {study.count} trials"] if trained < len(missing) else []
         what += [f"references beside {trained} finished trials"] if trained else []
         recorder.say(f"{study.name}: {' and '.join(what)} to train, into {recorder.ledger.folder}")
@@ -137,6 +137,7 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
 
     from lchp.study.run.optuna_search import ContinuedSearch
     from lchp.study.run.optuna_storage import completed, pruned
+    from lchp.study.run.pruning import REASON
     from lchp.study.run.search_repair import restored_search
     from lchp.study.run.stops import Spending, stop_reason
     from lchp.study.run.suggestions import values_of
@@ -161,7 +162,9 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
                     lost.append(trial)
         for suggestion in stopped:
             (trial,) = study.suggested(suggestion.number, values_of(suggestion.params))
-            recorder.keep_pruned(trial, reasons.get(suggestion.number) or "pruned")
+            # Older versions kept the reason in the list of trials alone.
+            reason = suggestion.user_attrs.get(REASON) or reasons.get(suggestion.number) or "pruned"
+            recorder.keep_pruned(trial, reason)
     if lost:
         recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
         _train(study, lost, recorder)

@@ -32,9 +32,9 @@ from lchp.vocabulary import INITIALIZATION, REFINEMENT
 class Session:
     """What the trials of one study have in common; Ray carries it to each worker once.
 
-    ``materials`` holds what the driver prepared (:meth:`lchp.study.run.prepare.Materials.by_dataset`), or references to
-    it, pickled, in Ray's store, so that a worker fetches its own trial's dataset alone. A search says in ``objective``
-    which final score it wants.
+    ``materials`` holds what the driver prepared (:meth:`lchp.study.run.materials.Materials.by_dataset`), or references
+    to it, pickled, in Ray's store, so that a worker fetches its own trial's dataset alone. A search says in
+    ``objective`` which final score it wants.
     """
 
     runtime: Runtime
@@ -42,6 +42,8 @@ class Session:
     objective: str | None = None
     gpus: float = 0.0
     """The share of a GPU that a trial has, or how many of them."""
+    judged: bool = False
+    """Whether a search may stop a trial after any epoch, those included that were found trained."""
 
     def material(self, config: TrialConfig) -> Material:
         """The data of one configuration."""
@@ -80,7 +82,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train one epoch, of a stage, of the classifiers of its confidence or of a reference; epochs that files hold
-        are passed over. The last one also measures and draws.
+        are passed over, unless they are to be judged. The last one also measures and draws.
 
         Raises:
             FloatingPointError: the objective is not a finite number.
@@ -97,7 +99,8 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
                 return self._result(reports, None)
             reports.append(report)
             self.last = report
-            if not report.reused and (report.step < total_epochs(config) or self.job.references):
+            ended = self.session.judged or not report.reused
+            if ended and (report.step < total_epochs(config) or self.job.references):
                 return self._result(reports, None)
         result = finished_trial(config, runtime, self.material)
         assert result is not None, "a trial without further epochs is finished"

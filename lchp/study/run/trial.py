@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lchp.reporting.evidence import read_evidence
+from lchp.study.run.materials import Materials
 from lchp.study.run.options import epoch_line
-from lchp.study.run.prepare import Materials, require_batches, require_readable
+from lchp.study.run.prepare import require_batches, require_readable
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
 from lchp.training.trial import TrialResult, run_trial

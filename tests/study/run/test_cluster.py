@@ -20,7 +20,7 @@ from lchp.errors import Refusal
 from lchp.study.run import cluster as module
 from lchp.study.run import ray_tune
 from lchp.study.run.cluster import QUIET, Cluster, Lost, Unstarted, answers, end_session, environment, resources
-from lchp.study.run.prepare import Materials
+from lchp.study.run.materials import Materials
 from lchp.study.run.ray_tune import ATTEMPTS, RESTARTS, LostForGood
 from lchp.study.spec.load import Study
 from lchp.training.material import Runtime

@@ -9,6 +9,7 @@ import pytest
 
 import tests.study.small as small
 from lchp.store.folder import StageFolder
+from lchp.store.shared import StoreAway
 from lchp.study.run.driver import Driver
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.trials import ResolvedTrial
@@ -25,7 +26,7 @@ class Recorded:
     def __init__(self, store: Path, references: dict[str, str]) -> None:
         self.store, self.folder, self.references, self.lines = store, store, references, list[str]()
         self.materials, self.ledger = self, self
-        self.shares, self.arrives = False, True
+        self.shares, self.arrives, self.away = False, True, False
 
     def stages(self, config: TrialConfig) -> dict[Path, Path]:
         return {self.store / f"{config.seed}": self.store / f"{config.seed}"}
@@ -34,6 +35,8 @@ class Recorded:
         return Entry(trial.name, 0, {}, f"{trial.config.seed}", 4, trial.number, references=self.references)
 
     def has(self, place: str) -> bool:
+        if self.away:
+            raise StoreAway("the shared store is away")
         return StageFolder(self.store / place).whole
 
     def is_trained(self, trial: ResolvedTrial) -> bool:
@@ -264,3 +267,24 @@ def test_driver_trial_whose_files_are_not_here_is_not_finished(
     recorder.arrives = True
     driver.completed("q", None)
     assert lines[-1] == "seed=1 finished"
+
+
+@pytest.mark.parametrize(
+    ("comes_back", "heard"),
+    [
+        (True, "seed=0 finished"),
+        (False, "seed=0 FAILED beside it references may be trained, but the shared store is away: run it again"),
+    ],
+)
+def test_driver_store_that_is_away_when_a_reference_is_looked_for_is_asked_again(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, comes_back: bool, heard: str
+) -> None:
+    driver, lines = driven(tmp_path, clock, supervised="x")
+    recorder: Any = driver.recorder
+    recorder.away = True
+    driver.completed("p", None)
+    assert lines == []
+    recorder.away = not comes_back
+    monkeypatch.setattr(StageFolder, "whole", True)
+    driver.close()
+    assert lines == [heard]

@@ -11,7 +11,8 @@ import pytest
 import tests.study.small as small
 from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal
-from lchp.study.run.prepare import Materials, prepare, require_batches
+from lchp.study.run.materials import Materials
+from lchp.study.run.prepare import prepare, require_batches
 from lchp.training.material import Material, Runtime
 from tests.data.layouts import draw_table
 

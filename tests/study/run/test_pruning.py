@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.trial import Trial
 
 import tests.study.small as small
-from lchp.study.run.ledger import read
+from lchp.study.run.cards import Card, Cards
+from lchp.study.run.ledger import Entry, read
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.optuna_storage import open_search
+from lchp.study.run.pruning import Halving
+from lchp.study.run.search_repair import restored_search
 from lchp.study.spec.search import Objective
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import PRUNED_TAG
@@ -183,3 +191,85 @@ def test_search_that_prunes_again_trains_nothing_and_keeps_who_was_stopped(
         assert runs(tmp_path) == before
     found = [trial.state.name for trial in open_search("tiny", tmp_path / "out/tiny").get_trials()]
     assert found == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED"]
+
+
+def test_restored_search_knows_what_its_suggestions_had_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known() -> list[tuple[object, ...]]:
+        trials = open_search("tiny", tmp_path).get_trials()
+        return [(one.state.name, one.params, one.values, one.intermediate_values, one.user_attrs) for one in trials]
+
+    searcher, entries = search(tmp_path, ASHA), list[Entry]()
+    for value in ORDER:
+        trial = searcher.next()
+        assert trial is not None
+        reports = [epoch(step, value + step / 100) for step in (1, 2, 3)]
+        reason = searcher.stops(trial, reports)
+        if reason is None:
+            searcher.tell(trial, value)
+            # The last epoch is measured and not judged.
+            reports.append(epoch(4, value))
+        else:
+            reports = reports[:1]
+            searcher.prune(trial)
+        place, state = f"trial/{trial.number}", "finished" if reason is None else "pruned"
+        entries.append(Entry(trial.name, 0, trial.varied, place, 4, trial.number, 0, state, message=reason))  # type: ignore[arg-type]
+        Cards(tmp_path).write(Card(str(trial.number), trial.name, {}, {}, place, epochs=reports))
+    held = known()
+    assert [one[0] for one in held] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED"]
+    (tmp_path / "optuna.journal").unlink()
+    monkeypatch.setattr("lchp.study.run.search_repair._objectives", lambda *_: dict(enumerate(ORDER)))
+    restored_search(searcher.study, tmp_path, entries, tmp_path, lambda line: None)
+    assert known() == held
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_halving_decides_as_optunas_pruner(seed: int) -> None:
+    """Trials whose epochs end in any order, some of whose values are equal."""
+    drawn = random.Random(seed)
+    grace, reduction = drawn.randint(1, 3), drawn.randint(2, 4)
+    pruners = [Halving(grace, reduction), SuccessiveHalvingPruner(min_resource=grace, reduction_factor=reduction)]
+    studies = [optuna.create_study(direction="maximize", pruner=pruner) for pruner in pruners]
+    alive = [tuple(study.ask() for study in studies) for _ in range(8)]
+    steps, stopped = Counter[int](), 0
+    while alive:
+        trials = drawn.choice(alive)
+        steps[trials[0].number] += 1
+        value = drawn.randint(0, 9) / 10
+        for trial in trials:
+            trial.report(value, steps[trial.number])
+        decided = {trial.should_prune() for trial in trials}
+        assert len(decided) == 1
+        if decided == {True} or steps[trials[0].number] == 12:
+            alive.remove(trials)
+            stopped += decided == {True}
+    assert stopped
+
+
+@pytest.mark.parametrize("lost", ["value", "that it stops", "that it goes on"])
+def test_pruner_what_a_kill_keeps_from_being_written_is_decided_again(tmp_path: Path, lost: str) -> None:
+    searcher = search(tmp_path, ASHA)
+    first, second, third = searcher.next(), searcher.next(), searcher.next()
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert searcher.stops(first, [epoch(1, 0.5)]) is None
+    value = 0.6 if lost == "that it goes on" else 0.1
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trial, "report" if lost == "value" else "set_user_attr", killed)
+        with pytest.raises(KeyboardInterrupt):
+            searcher.stops(second, [epoch(1, value)])
+    again = search(tmp_path, ASHA)
+    assert [again.next(), again.next(), again.next()] == [first, second, third]
+    reason = again.stops(second, [epoch(1, value)])
+    assert (reason is None) is (lost == "that it goes on")
+    # What was decided stays so, whatever others have reached since.
+    assert again.stops(third, [epoch(1, 0.9)]) is None
+    after = search(tmp_path, ASHA)
+    assert [after.next(), after.next(), after.next()] == [first, second, third]
+    assert after.stops(second, [epoch(1, value)]) == reason

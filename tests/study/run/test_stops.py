@@ -55,6 +55,20 @@ def test_search_stops_after_suggestions_that_are_not_better_than_the_best(tmp_pa
     assert worth(search(tmp_path, "{patience: 5}", said), 0.1, 0.9) == 4
 
 
+def test_patience_counts_what_ended_after_the_best_whatever_its_number(tmp_path: Path) -> None:
+    said: list[str] = []
+    searcher = search(tmp_path, "{patience: 2}", said)
+    begun = [searcher.next() for _ in range(5)]
+    for number, objective in ((3, 0.2), (4, 0.5), (0, 0.4), (1, 0.5)):
+        trial = begun[number]
+        assert trial is not None
+        assert said == []
+        searcher.tell(trial, objective)
+    assert searcher.next() is None
+    reason = "#4 is the best still, after 2 more suggestions (search.stop.patience = 2)"
+    assert said == [f"tiny: no further suggestion is made, {reason}"]
+
+
 @pytest.mark.parametrize(
     ("stop", "reason"),
     [

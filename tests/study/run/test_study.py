@@ -30,6 +30,7 @@ from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.results import make_tables
 from lchp.study.run.stopping import Stopped, stoppable
+from lchp.study.run.study import run_study
 from lchp.study.run.trial import run_single
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
@@ -625,3 +626,20 @@ def test_run_study_lock_is_taken_before_the_folder_is_claimed(tmp_path: Path) ->
     with alone(tmp_path / "tiny"), pytest.raises(Refusal, match="another process"), alone(tmp_path / "tiny"):
         raise AssertionError("held twice")
     assert [file.name for file in (tmp_path / "tiny").iterdir()] == [".lock"]
+
+
+def test_run_study_whose_shared_store_is_away_at_the_start_begins_with_what_is_here(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(uri: str) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("lchp.store.shared._PAUSES", ())
+    monkeypatch.setattr("lchp.store.file_system.opened", away)
+    study, said, lost = small.load(own, small.GRID), list[str](), read(own / "out/tiny")[1]
+    shutil.rmtree(own / "out/.store" / lost.folder)
+    machine = Machine(own / "cache", "cpu", shared=str(own / "shared"))
+    with pytest.raises(AssertionError, match="nothing is to be trained"):
+        run_study(study, own / "out", f"sqlite:///{own / 'mlflow.db'}", machine, said.append)
+    assert [line for line in said if "no route to host): trials begin with what is here" in line]
+    assert [line for line in said if line.startswith("tiny: 1 of 4 trials to train")]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import ray
 
 import tests.study.small as small
 from lchp.store.folder import StageFolder
+from lchp.study.run.materials import Materials
 from lchp.study.run.pictures import keep_picture
-from lchp.study.run.prepare import Materials
 from lchp.study.run.queue import Job
 from lchp.study.run.trainable import Session, TrialTrainable
 from lchp.training.material import Runtime
@@ -67,11 +68,13 @@ def test_step_is_an_epoch_of_the_confidences_classifiers_too_which_is_said_and_c
     assert [result["notes"] for result in steps(small.trainable_of(other, session(tmp_path, cache)))] == [[]] * 2
 
 
-def test_step_of_a_finished_trial_is_done_at_once(tmp_path: Path, cache: Path) -> None:
+def test_step_of_a_finished_trial_is_done_at_once_unless_its_epochs_are_judged(tmp_path: Path, cache: Path) -> None:
     shared = session(tmp_path, cache)
     steps(small.trainable_of(only(tmp_path), shared))
     (result,) = steps(small.trainable_of(only(tmp_path), shared))
     assert [report["reused"] for report in result["reports"]] == [True] * 4
+    judged = steps(small.trainable_of(only(tmp_path), replace(shared, judged=True)))
+    assert [[report["step"] for report in result["reports"]] for result in judged] == [[1], [2], [3], [4]]
 
 
 def test_step_after_a_worker_ended_continues_from_its_files_with_the_same_bits(tmp_path: Path, cache: Path) -> None:
