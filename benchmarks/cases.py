@@ -88,7 +88,7 @@ def draw_image(file: Path, width: int, height: int, seed: int) -> None:
     slopes = random.uniform(-1, 1, (3, 2))
     image = 128 + 60 * (slopes[:, :1, None] * x / width + slopes[:, 1:, None] * y / height)
     image[:, (x - width / 2) ** 2 + (y - height / 2) ** 2 < (height / 4) ** 2] += random.uniform(-60, 60, (3, 1))
-    image += random.normal(0, 12, image.shape)
+    image += random.normal(0, 24, image.shape)
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)).save(file, quality=85)
 
