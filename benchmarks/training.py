@@ -88,7 +88,7 @@ class Run:
         self.found: dict[str, Any] = {
             "case": chosen.case,
             "device": self.device,
-            "compute": self.compute,
+            "compute": {"precision": "fp32", **self.config.compute.model_dump(exclude_defaults=True)},
             "workers": self.workers,
             "batch": self.case.batch,
             "threads": torch.get_num_threads(),
