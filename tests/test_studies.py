@@ -108,8 +108,6 @@ SIZES = {
     "base.view.crop",
     "base.pseudo_boxes.size",
     "base.pseudo_boxes.further_sizes",
-    "base.compute.precision",
-    "base.compute.maps_precision",
     "base.initialization.epochs",
     "base.initialization.regressor_start",
     "base.initialization.batch_size",
@@ -117,7 +115,7 @@ SIZES = {
     "base.refinement.epochs",
     "base.refinement.batch_size",
 }
-"""What a study is shrunk by. bf16 is slow on most CPUs."""
+"""What a study is shrunk by."""
 
 SMALL = (
     "seeds=[0]",
@@ -326,10 +324,9 @@ def options(shipped: Study) -> tuple[str, ...]:
     # Two thirds of the four images that are left are two.
     folded = ("initialization.batch_size=2",) if any(c.confidence.out_of_fold for c in shipped.grid) else ()
     size = SMALL_SYNTHETIC if synthetic else SMALL_REAL
-    exact = ("compute.precision=fp32",) if shipped.base.compute.precision == "bf16" else ()
     # It varies nothing but seeds, and is looked at in a browser.
     several = ("seeds=[0, 1]",) if shipped.name == "quickstart" else ()
-    return (*SMALL, *first, *searching, *choosing, *frozen, *further, *size, *folded, *exact, *several)
+    return (*SMALL, *first, *searching, *choosing, *frozen, *further, *size, *folded, *several)
 
 
 def shrunk(name: str, datasets: dict[str, Path]) -> Study:

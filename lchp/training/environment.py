@@ -7,8 +7,12 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lchp
+
+if TYPE_CHECKING:
+    from lchp.training.config import ComputeConfig
 
 _NUMBERS = {"family": "cpu family", "model": "model", "stepping": "stepping"}
 _INSTRUCTIONS = (
@@ -16,6 +20,8 @@ _INSTRUCTIONS = (
     *("avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
 )
 """The instruction sets by which torch, oneDNN and MKL choose their kernels."""
+BF16_UNITS = {"avx512_bf16", "amx_bf16"}
+"""The instruction sets that compute in bf16."""
 _VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """What tells them to use less than there is; each changes the bits of a trial."""
 
@@ -77,6 +83,18 @@ def processor() -> dict[str, str]:
         "torch": torch.backends.cpu.get_cpu_capability(),
         **{name: os.environ[name] for name in _VARIABLES if os.environ.get(name)},
     }
+
+
+def slow_precision(compute: ComputeConfig, device: str) -> str | None:
+    """A line for people where networks compute in a precision that this processor has no units for; else None."""
+    flags = set(_cpu_info().get("flags", "").split())
+    if compute.precision != "bf16" or device.startswith("cuda") or not flags or flags & BF16_UNITS:
+        return None
+    name = _cpu_info().get("model name", platform.machine())
+    return (
+        f"compute.precision is bf16, but this processor ({name}) has none of {', '.join(sorted(BF16_UNITS))}: its "
+        "convolutions take 10 to 28 times as long as in fp32: set compute.precision to fp32, which makes other results"
+    )
 
 
 def _cpu_info() -> dict[str, str]:

@@ -9,6 +9,7 @@ import torch
 
 import lchp
 from lchp.training import environment
+from lchp.training.config import ComputeConfig
 
 
 def test_describe_names_commit_versions_and_hardware() -> None:
@@ -50,3 +51,28 @@ def test_processor_of_two_that_share_a_name_differs(monkeypatch: pytest.MonkeyPa
     other = environment.describe("cpu")
     assert one["cpu"] == other["cpu"] == "AMD EPYC"
     assert one["processor"] != other["processor"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "flags", "told"),
+    [
+        ("bf16", "cpu", "avx2 fma", True),
+        ("fp32", "cpu", "avx2 fma", False),
+        ("bf16", "cuda", "avx2 fma", False),
+        ("bf16", "cpu", "avx2 avx512_bf16", False),
+        ("bf16", "cpu", "avx2 amx_bf16 amx_tile", False),
+        ("bf16", "cpu", "", False),
+    ],
+)
+def test_slow_precision_is_told_by_name_where_the_processor_has_no_units_for_it(
+    precision: str, device: str, flags: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_cpu_info", lambda: {"model name": "AMD EPYC", "flags": flags})
+    found = environment.slow_precision(ComputeConfig.model_validate({"precision": precision}), device)
+    if told:
+        assert found is not None
+        assert "compute.precision is bf16" in found
+        assert "AMD EPYC" in found
+        assert "set compute.precision to fp32" in found
+    else:
+        assert found is None

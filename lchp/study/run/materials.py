@@ -14,7 +14,8 @@ from lchp.store.datasets import keep_list
 from lchp.store.exchange import arrives
 from lchp.store.folder import StageFolder
 from lchp.store.shared import SharedFolder, StoreAway
-from lchp.training.config import TrialConfig
+from lchp.training.config import ComputeConfig, TrialConfig
+from lchp.training.environment import slow_precision
 from lchp.training.material import Material, Runtime
 
 
@@ -24,6 +25,7 @@ class Materials:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.prepared: dict[Hashable, Material] = {}
+        self._computes: set[ComputeConfig] = set()
         self._read = cache(partial(ReadDataset.read, cache=runtime.cache))
         self._split = cache(lambda dataset, split: self._read(dataset).split(split))
         self._shared: set[str] = set()
@@ -37,6 +39,7 @@ class Materials:
         Raises:
             Refusal: what is missing or wrong, by name.
         """
+        self._computes.add(config.compute)
         key = Material.key(config)
         if key not in self.prepared:
             with refusing():
@@ -55,8 +58,12 @@ class Materials:
 
     @property
     def findings(self) -> list[str]:
-        """What people should know of the data before they trust a score, one line each."""
-        return list(dict.fromkeys(line for material in self.prepared.values() for line in material.data.findings))
+        """What people should know before they wait for a score or trust it, one line each: of the data, and of a
+        precision that is slow here.
+        """
+        slow = (slow_precision(compute, self.runtime.device) for compute in self._computes)
+        of_data = (line for material in self.prepared.values() for line in material.data.findings)
+        return list(dict.fromkeys([*of_data, *filter(None, slow)]))
 
     def lists(self) -> list[Path]:
         """The lists of the images of every dataset, which are written into the store where they are missing."""

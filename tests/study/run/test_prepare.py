@@ -13,6 +13,7 @@ from lchp.data.opened import ReadDataset
 from lchp.errors import Refusal
 from lchp.study.run.materials import Materials
 from lchp.study.run.prepare import prepare, require_batches
+from lchp.training import environment
 from lchp.training.material import Material, Runtime
 from tests.data.layouts import draw_table
 
@@ -47,6 +48,17 @@ def test_prepare_batch_larger_than_the_training_images_is_refused(
     with pytest.raises(Refusal) as caught:
         prepare(small.load(tmp_path, small.TINY, text), runtime)
     assert message in str(caught.value)
+
+
+def test_prepare_tells_of_a_precision_that_is_slow_here(
+    tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_cpu_info", lambda: {"model name": "AMD EPYC", "flags": "avx2"})
+    vary = "vary={compute.precision: [fp32, bf16]}"
+    (told,) = set(prepare(small.load(tmp_path, small.TINY, vary), runtime).findings) - set(
+        prepare(small.load(tmp_path, small.TINY), runtime).findings
+    )
+    assert told.startswith("compute.precision is bf16, but this processor (AMD EPYC)")
 
 
 def test_prepare_references_without_true_boxes_are_refused(tmp_path: Path, runtime: Runtime) -> None:
