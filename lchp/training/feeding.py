@@ -81,8 +81,10 @@ def images_on(source: ImageSource, device: str) -> Tensor | None:
 
 def _memory(device: str) -> float:
     """Bytes that this process may use there."""
-    free, whole = torch.cuda.mem_get_info(device)
-    return min(free + torch.cuda.memory_reserved(device), torch.cuda.get_per_process_memory_fraction(device) * whole)
+    index = torch.device(device).index
+    index = torch.cuda.current_device() if index is None else index
+    free, whole = torch.cuda.mem_get_info(index)
+    return min(free + torch.cuda.memory_reserved(index), torch.cuda.get_per_process_memory_fraction(index) * whole)
 
 
 def _taken(device: str) -> int:
