@@ -31,7 +31,7 @@ from lchp.method.trunks import without_last
 from lchp.method.vit import last_keys, make_transformer
 from lchp.store.checks import Damaged
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
-from lchp.training.box_config import KEPT
+from lchp.training.box_config import KEPT, READ
 from lchp.training.config import TrialConfig
 from lchp.training.loop import place
 from lchp.training.material import Material
@@ -55,6 +55,11 @@ def frozen_boxes(config: TrialConfig, material: Material) -> dict[str, Tensor]:
     """
     if config.pseudo_boxes.source != "ddt":
         return _kept(config, material)
+    return _stored(config, material, READ["ddt"], lambda: _boxes_off(config, material))
+
+
+def _boxes_off(config: TrialConfig, material: Material) -> dict[str, Tensor]:
+    """DDT's boxes (n, 4) by split, off the projections at every size, which configurations with other options share."""
     of_sizes = [_kept(_with_size(config, size), material) for size in config.pseudo_boxes.sizes]
     return {name: _ddt_boxes(config, [kept[name] for kept in of_sizes]) for name in of_sizes[0]}
 
@@ -139,7 +144,17 @@ _BEFORE = {"further_sizes": [], "axes": 1}
 
 def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
     """DDT's projections (n, 1 or 2, h, w), float32, or another source's boxes (n, 4), by split."""
-    plain = config.pseudo_boxes.model_dump(mode="json", include=set(KEPT[config.pseudo_boxes.source]))
+    source = config.pseudo_boxes.source
+    return _stored(config, material, KEPT[source], lambda: MAKERS[source](config, material))
+
+
+def _stored(
+    config: TrialConfig, material: Material, names: Sequence[str], make: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """What ``make`` gives, tensors by split, from the cache where it was made before with the same options ``names``,
+    images, network and device.
+    """
+    plain = config.pseudo_boxes.model_dump(mode="json", include=set(names))
     options = {name: value for name, value in plain.items() if _BEFORE.get(name, ...) != value}
     if options.get("descriptors") == "unit":
         # Files of before hold axes whose sign was taken from the rounding of unit norms.
@@ -158,7 +173,7 @@ def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
     )
     made = build_once(
         material.runtime.cache / "pseudo_boxes" / f"{key}.pt",
-        lambda part: save_tensors(part, MAKERS[config.pseudo_boxes.source](config, material)),
+        lambda part: save_tensors(part, make()),
         _fault,
     )
     return load_tensors(made)

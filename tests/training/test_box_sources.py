@@ -140,7 +140,6 @@ def test_step_gives_every_view_the_part_of_its_own_images_box(monkeypatch: pytes
     class Whole:
         train = torch.tensor([[0.0, 0.0, 0.5, 1.0]] * 7 + [[0.75, 0.25, 1.0, 0.5]])
 
-    stage = Initialization(config, CLASSES, "cpu", Whole())  # type: ignore[arg-type]
     seen: list[torch.Tensor] = []
 
     def spied(*arguments: Any) -> torch.Tensor:
@@ -148,6 +147,7 @@ def test_step_gives_every_view_the_part_of_its_own_images_box(monkeypatch: pytes
         return stage_losses(*arguments)
 
     monkeypatch.setattr(initialization, "stage_losses", spied)
+    stage = Initialization(config, CLASSES, "cpu", Whole())  # type: ignore[arg-type]
     images, labels, places = batch(0)
     stage._step(images, labels, places.flip(0))
     first = seen[0][0].tolist()
@@ -286,7 +286,9 @@ def test_ddt_boxes_from_the_cache_equal_those_made_anew_and_thresholds_share_the
     fresh = Runtime(runtime.store, tmp_path / "fresh")
     anew = fixed_boxes(config, Material.prepare(config, fresh))
     monkeypatch.setitem(frozen.MAKERS, "ddt", lambda *_: pytest.fail("made again"))
-    kept = fixed_boxes(config, Material.prepare(config, runtime))
+    with monkeypatch.context() as patch:
+        patch.setattr(frozen, "_ddt_boxes", lambda *_: pytest.fail("read off again"))
+        kept = fixed_boxes(config, Material.prepare(config, runtime))
     assert made is not None
     assert anew is not None
     assert kept is not None
@@ -305,7 +307,7 @@ def test_ddt_boxes_of_pretrained_and_of_random_weights_are_kept_apart(
     random = {"source": "ddt", "network": "small_cnn", "weights": "none", "size": 48}
     for config in (by_ddt(table, weights), tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=random)):
         fixed_boxes(config, Material.prepare(config, runtime))
-    assert len(list((runtime.cache / "pseudo_boxes").glob("*.pt"))) == 2
+    assert len(list((runtime.cache / "pseudo_boxes").glob("*.pt"))) == 4  # projections and boxes of either
 
 
 def test_ddt_boxes_whose_cache_is_damaged_are_made_again(
@@ -313,15 +315,18 @@ def test_ddt_boxes_whose_cache_is_damaged_are_made_again(
 ) -> None:
     config, runtime = by_ddt(table, weights), Runtime(tmp_path / "store", tmp_path / "cache")
     made = fixed_boxes(config, Material.prepare(config, runtime))
-    (file,) = (runtime.cache / "pseudo_boxes").glob("*.pt")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    files = list((runtime.cache / "pseudo_boxes").glob("*.pt"))
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
     again = fixed_boxes(config, Material.prepare(config, runtime))
     assert made is not None
     assert again is not None
     assert torch.equal(made.train, again.train)
-    assert f"{file} is damaged" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert len(files) == 2
+    assert all(f"{file} is damaged" in told for file in files)
 
 
 def test_trial_by_ddt_learns_its_boxes_and_measures_them(table: Path, weights: Path, runtime: Runtime) -> None:
