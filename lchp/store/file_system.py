@@ -4,6 +4,8 @@ machine's own.
 
 from __future__ import annotations
 
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = 1 << 20
+_OBJECT_STORES = ("s3", "gcs", "abfs")
+_PART = re.compile(r".+\.[0-9a-f]{32}")
+"""The temporary names of :func:`replacing`."""
+_STALE_SECONDS = 86_400.0
 
 
 class Here(Exception):
@@ -73,7 +79,7 @@ def replacing(files: Any, path: str) -> Iterator[Any]:
     """A stream to a file that is there when the block ends, in one piece: an object store does so by itself, a file
     system by another name.
     """
-    part = path if files.type_name in ("s3", "gcs", "abfs") else f"{path}.{uuid.uuid4().hex}"
+    part = path if files.type_name in _OBJECT_STORES else f"{path}.{uuid.uuid4().hex}"
     try:
         with files.open_output_stream(part) as stream:
             yield stream
@@ -84,6 +90,17 @@ def replacing(files: Any, path: str) -> Iterator[Any]:
             with suppress(Exception):  # what failed is told, not this
                 remove(files, part)
         raise
+
+
+def sweep(files: Any, folder: str) -> None:
+    """Remove what processes that were killed a day ago or before have left of :func:`replacing` files of a folder."""
+    from pyarrow.fs import FileSelector
+
+    if files.type_name in _OBJECT_STORES:
+        return
+    for info in files.get_file_info(FileSelector(folder, allow_not_found=True)):
+        if _PART.fullmatch(info.base_name) and info.mtime_ns and time.time() - info.mtime_ns / 1e9 > _STALE_SECONDS:
+            files.delete_file(info.path)
 
 
 @contextmanager

@@ -75,6 +75,7 @@ class SharedFolder:
                         for block in file_system.blocks(folder / name):
                             stream.write(block)
             file_system.write(files, f"{here}/{pointer}", as_json(listed))
+            file_system.sweep(files, here)
             for name, one in before.items():
                 if listed.get(name) != one:
                     file_system.remove(files, f"{here}/{_stored(name, one)}")

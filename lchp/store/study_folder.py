@@ -13,6 +13,8 @@ from pathlib import Path
 from lchp.store.folder import PICTURE
 
 LEDGER = "trials.json"
+SEARCH_KEY = "search_key"
+"""The field of a search's configuration that no other search has, whatever its folder and its owner."""
 _TABLE = ("csv", "md", "tex")
 REPORTS = ("html", "md", "tex", "pdf")
 """What a report may be written as."""

@@ -94,11 +94,13 @@ def _json(name: str, value: Any, folder: str) -> Any:
             return sorted(value)
         case "report.json":
             return {**value, "trials": [{**one, "run_id": None} for one in value["trials"]]}
+        case "study.json":
+            return {**value, "fingerprint": None, **({"search_key": None} if "search_key" in value else {})}
         case "best.json":
             return {**value, "run_id": None}
     if folder == "runs":
         # What epochs cost is known to nobody else: a card that was lost is made again without.
-        return {**value, "epochs": None, "started": None, "ended": value["ended"] is not None}
+        return {**value, "epochs": None, "spent": None, "started": None, "ended": value["ended"] is not None}
     return value
 
 

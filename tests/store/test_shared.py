@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,14 @@ def test_require_store_names_what_is_wrong_with_a_uri_and_not_its_keys(uri: str,
     with pytest.raises(ValueError, match=reason) as caught:
         require_store(uri)
     assert "sec/ret" not in str(caught.value)
+
+
+def test_leave_sweeps_what_others_were_killed_at_a_day_ago(tmp_path: Path) -> None:
+    there, old = SharedFolder(str(tmp_path / "store"), "trial/abc"), made(tmp_path / "old")
+    there.leave(old, "all.json", list(FILES))
+    parts = [tmp_path / f"store/trial/abc/0123.b.pt.{letter * 32}" for letter in "ab"]
+    for part, hours in zip(parts, (25, 23), strict=True):
+        part.write_bytes(b"cut")
+        os.utime(part, (time.time() - 3600 * hours,) * 2)
+    there.leave(old, "all.json", list(FILES))
+    assert [part.exists() for part in parts] == [False, True]

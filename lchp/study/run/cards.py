@@ -18,6 +18,8 @@ from lchp.store.study_folder import StudyFolder
 
 State = Literal["running", "finished", "failed", "stopped"]
 
+_GAP = 1000
+"""Milliseconds between two steps of a worker that are one period."""
 OWN = "study-"
 """How the key of a study's own run begins."""
 
@@ -46,6 +48,8 @@ class Card:
     """The reports of a trial's epochs, each with its ``time``, as they came; the trial's files do not tell which were
     reused.
     """
+    spent: Sequence[Sequence[int]] = ()
+    """When workers were at a trial: begin and end of each period, in milliseconds since 1970."""
     files: Sequence[str] = ()
     """Names of the study's files that go with its run."""
     lists: Sequence[str] = ()
@@ -82,6 +86,14 @@ class Card:
         new = [{**report, "time": now()} for report in reports if report["step"] > last]
         return replace(self, epochs=[*self.epochs, *new]) if new else self
 
+    def with_time(self, seconds: float) -> Card:
+        """The card of a trial of which a worker has done a step until now, for so long."""
+        end, begin = now(), now() - round(1000 * seconds)
+        *before, last = self.spent or [()]
+        if last and begin <= last[1] + _GAP:
+            return replace(self, spent=[*before, [last[0], end]])
+        return replace(self, spent=[*self.spent, [begin, end]])
+
 
 class Cards:
     """The cards in a study's folder. One thread writes them, another may read."""
@@ -116,8 +128,14 @@ class Cards:
 
     def own(self) -> Card | None:
         """The card of the study's own run; None where it was never written."""
-        files = sorted(self.folder.glob(f"{OWN}*.json"), key=lambda file: file.stat().st_mtime)
-        return self.read(files[-1].stem) if files else None
+        key = self.own_key()
+        return self.read(key) if key else None
+
+    def own_key(self) -> str | None:
+        """The key of the study's own run; None where its card was never written."""
+        files = self.folder.glob(f"{OWN}*.json")
+        newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+        return newest.stem if newest else None
 
     def all(self, holding: bytes = b"") -> Iterator[Card]:
         """All cards that can be read and in whose text these bytes are."""

@@ -87,9 +87,10 @@ class Driver:
         trial, reports = self.queue.running(attempt).trial, result.get("reports", [])
         if any(report["stage"] == REFINEMENT for report in reports):
             self._bring(trial)
-        self.recorder.epochs(trial, int(result["global_epoch"]), reports, result.get("notes", []))
+        seconds = float(result.get("seconds", 0.0))
+        self.recorder.epochs(trial, int(result["global_epoch"]), reports, result.get("notes", []), seconds)
         if self.search:
-            self.search.spend(reports)
+            self.search.spend(trial, seconds)
         reason = None if self.search is None or result["done"] else self.search.stops(trial, reports)
         if self.search and reason is not None:
             self.search.prune(trial)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count, product
 from pathlib import Path
 from statistics import fmean
@@ -128,9 +128,9 @@ class ContinuedSearch:
             self.say(f"{self.study.name}: no further suggestion is made, {reason}")
         return reason is not None
 
-    def spend(self, epochs: Iterable[Mapping[str, Any]]) -> None:
-        """Some epochs of a trial have ended now."""
-        self.spending.add({**epoch, "time": now()} for epoch in epochs)
+    def spend(self, trial: ResolvedTrial, seconds: float) -> None:
+        """A worker has done a step of a trial until now, for so long."""
+        self.spending.add(trial.name, now() / 1000 - seconds, now() / 1000)
 
     def _ask(self) -> Trial | None:
         """Optuna's next trial that is no other's twin; None where every combination was suggested."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 import optuna
@@ -14,9 +14,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from lchp.data.files import set_aside
+from lchp.data.files import read_json, set_aside
 from lchp.errors import Refusal, shown
-from lchp.store.study_folder import StudyFolder
+from lchp.store.study_folder import SEARCH_KEY, StudyFolder
 
 STORAGE = "LCHP_SEARCH_STORAGE"
 """The environment variable that names a database in place of the journal in a study's folder, as SQLAlchemy does."""
@@ -60,20 +60,23 @@ def place_of(folder: Path) -> str:
 def open_search(name: str, folder: Path, directions: Sequence[str] = ("maximize",)) -> OptunaStudy:
     """The persistent Optuna study of a study's folder, created with these directions where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage, stored = _storage(folder), _stored_name(name, folder)
-    return optuna.create_study(storage=storage, study_name=stored, directions=directions, load_if_exists=True)
+    old, new = (name, name) if storage_url() is None else _stored_names(name, folder)
+    return optuna.create_study(
+        storage=_storage(folder), study_name=old or new, directions=directions, load_if_exists=True
+    )
 
 
-def set_search_aside(name: str, folder: Path) -> str | None:
-    """Let a search begin anew; says what became of the old one, None where there was none. A database keeps it not."""
+def set_search_aside(name: str, folder: Path, directions: Sequence[str] = ("maximize",)) -> str | None:
+    """Let a search begin anew, with these directions; says what became of the old one, None where there was none."""
     if storage_url() is None:
         journal = StudyFolder(folder).journal
         return f"set aside as {set_aside(journal).name}" if journal.exists() else None
-    storage, stored = _storage(folder), _stored_name(name, folder)
-    if stored not in optuna.get_all_study_names(storage):
+    old, new = _stored_names(name, folder)
+    if old is None:
         return None
-    optuna.delete_study(study_name=stored, storage=storage)
-    return "removed there"
+    # Nothing is deleted in a database that others share.
+    optuna.create_study(storage=_storage(folder), study_name=new, directions=directions)
+    return f"left there as {old!r}"
 
 
 def _storage(folder: Path) -> BaseStorage:
@@ -84,13 +87,20 @@ def _storage(folder: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(StudyFolder(folder.absolute()).journal)))
 
 
-def _stored_name(name: str, folder: Path) -> str:
-    """In a database studies of one name are told apart by the key of their run, which no change of theirs changes."""
-    file = StudyFolder(folder).configuration
-    if storage_url() is None or not file.exists():
-        return name
-    run = json.loads(file.read_text(encoding="utf-8")).get("run")
-    return f"{name} {run}" if run else name
+def _stored_names(name: str, folder: Path) -> tuple[str | None, str]:
+    """In a database, which holds others' searches of the same name: what this one is called there, None where there is
+    none yet, and what it will be called when it begins anew.
+    """
+    storage, key = _storage(folder), read_json(StudyFolder(folder).configuration)[SEARCH_KEY]
+    before = None
+    for attempt in count(1):
+        stored = f"{name} {key}" + (f" {attempt}" if attempt > 1 else "")
+        try:
+            storage.get_study_id_from_name(stored)
+        except KeyError:
+            return before, stored
+        before = stored
+    raise AssertionError("names do not end")
 
 
 EARLIER = "lchp.earlier"

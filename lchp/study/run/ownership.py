@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from lchp.data.files import left_parts, read_json, write_text
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.run.cards import OWN
+from lchp.store.study_folder import SEARCH_KEY, StudyFolder, store_of
+from lchp.study.run.cards import OWN, Cards
 from lchp.study.run.earlier import earlier, known
 from lchp.study.run.growth import STOPS, Growth, changes, growth
 from lchp.study.run.ledger import Entry, Ledger
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lchp.training.config import TrialConfig
 
 _NAMED = 20
+_SEAL = "fingerprint"
+"""The field of study.json that tells of a changed one."""
 _DIGITS = 6
 """Of a digest, in the name of a dataset."""
 
@@ -136,10 +139,11 @@ def claim(
     Raises:
         Refusal: finished trials would mean something else; names the fields and the images.
     """
-    file, data, held = StudyFolder(folder).configuration, _digests(study, materials), _held(folder)
+    data, held = _digests(study, materials), _held(folder)
     if held is None:
-        run = _run_key(study.identity())
-        write_text(file, json.dumps({**study.identity(), "data": data, "run": run}, indent=1))
+        # One whose file is gone goes on under the name of its run.
+        run = Cards(folder).own_key() or _run_key(study.identity())
+        _hold(study, folder, data, run, None)
         return Claim(run, tuple(entries), _places(study, entries, materials))
     found = growth(study, held.identity, entries, materials.runtime.store)
     _refuse_other(study, folder, found.refused)
@@ -160,7 +164,8 @@ def claim(
     if found.changes or held.data != data:
         # First those that go: after a kill in between the study is still a changed one, and they do not come back.
         Ledger(folder, stay).write()
-        write_text(file, json.dumps({**study.identity(), "data": data, "run": held.run}, indent=1))
+    if found.changes or held.data != data or not held.current:
+        _hold(study, folder, data, held.run, held.search_key)
     return Claim(held.run, stay, places)
 
 
@@ -180,7 +185,8 @@ def _forget_suggestions(study: Study, folder: Path, say: Callable[[str], None]) 
     """Let a search begin anew of which no suggestion is finished, because it was changed."""
     from lchp.study.run.optuna_storage import place_of, set_search_aside
 
-    aside = set_search_aside(study.name, folder)
+    assert study.search is not None, "only a search suggests"
+    aside = set_search_aside(study.name, folder, study.search.directions)
     if aside is not None:
         say(f"{place_of(folder)}: none of its suggestions is finished, and {study.name} was changed: {aside}")
 
@@ -192,6 +198,9 @@ class _Held:
     identity: dict[str, Any]
     data: dict[str, str]
     run: str
+    search_key: str | None
+    current: bool
+    """Whether this version wrote it: older ones neither sealed it nor gave a search its key."""
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -209,9 +218,24 @@ def _held(folder: Path) -> _Held | None:
         plain = read_json(file, remedy)
     if not isinstance(plain, dict):
         raise Refusal(f"{file} is not what a study writes there, it holds no object: {remedy}")
-    data, run = plain.pop("data", None), plain.pop("run", None)
+    seal = plain.pop(_SEAL, None)
+    with refusing():
+        if seal is not None and seal != fingerprint(plain):
+            raise ValueError(f"{file} is not what was written there (its {_SEAL} differs): {remedy}")
+    data, run, key = plain.pop("data", None), plain.pop("run", None), plain.pop(SEARCH_KEY, None)
+    current = seal is not None and (key is not None or not plain.get("search"))
     # Version 0.2 named the run by the identity, which did not change.
-    return _Held(plain, data if isinstance(data, dict) else {}, run if isinstance(run, str) else _run_key(plain))
+    run = run if isinstance(run, str) else _run_key(plain)
+    return _Held(plain, data if isinstance(data, dict) else {}, run, key, current)
+
+
+def _hold(study: Study, folder: Path, data: Mapping[str, str], run: str, search_key: str | None) -> None:
+    """Write what a study's folder holds: its identity, its data, the key of its run and, of a search, the key by which
+    databases know it; none is made twice.
+    """
+    search = {SEARCH_KEY: search_key or uuid.uuid4().hex} if study.search else {}
+    plain = json.loads(json.dumps({**study.identity(), "data": data, "run": run, **search}))
+    write_text(StudyFolder(folder).configuration, json.dumps({**plain, _SEAL: fingerprint(plain)}, indent=1))
 
 
 def _run_key(identity: Mapping[str, Any]) -> str:

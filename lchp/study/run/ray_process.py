@@ -125,9 +125,8 @@ class Parent:
 
     def stops(self, attempt: str, result: dict[str, Any]) -> bool:
         """An epoch has ended; gives whether the attempt is to end."""
-        self.tell(
-            "epochs", attempt, {name: result.get(name, []) for name in ("global_epoch", "done", "reports", "notes")}
-        )
+        told = ("global_epoch", "done", "reports", "notes", "seconds")
+        self.tell("epochs", attempt, {name: result[name] for name in told if name in result})
         return not self.requests.recv()
 
     def next(self, attempt: str) -> Job | str | None:

@@ -159,13 +159,24 @@ class Recorder:
         self._change(entry, state="running", message=None)
 
     def epochs(
-        self, trial: ResolvedTrial, step: int, reports: Sequence[dict[str, Any]], notes: Sequence[str] = ()
+        self,
+        trial: ResolvedTrial,
+        step: int,
+        reports: Sequence[dict[str, Any]],
+        notes: Sequence[str] = (),
+        seconds: float = 0.0,
     ) -> None:
-        """Some epochs ended, the last of them being ``step`` over both stages; ``notes`` tell of damaged files."""
+        """Some epochs ended, the last of them being ``step`` over both stages, in a step of a worker that took so many
+        seconds; ``notes`` tell of damaged files and of what is trained beside.
+        """
         entry = self.entry(trial)
+        card = self._card_of(trial).with_time(seconds)
         if reports:
             self._follow_initialization(trial, reports)
-            self._write(self._card_of(trial).with_epochs(reports), _EPOCH_SECONDS)
+            self._write(card.with_epochs(reports), _EPOCH_SECONDS)
+        else:
+            # Of time alone no run tells.
+            self._cards.write(card)
         self._change(entry, epochs=step)
         for note in notes:
             self._say(entry, note)

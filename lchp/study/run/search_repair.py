@@ -14,10 +14,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import Study as OptunaStudy
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lchp.data.files import replacing
 from lchp.data.fingerprint import canonical
@@ -40,10 +41,10 @@ from lchp.study.run.pruning import JUDGED, REASON, reported
 from lchp.study.run.suggestions import (
     GENERATION,
     POPULATION,
-    complete,
     distributions,
     is_whole,
     reached_by,
+    suggested,
     values_of,
 )
 from lchp.study.run.warm_start import Earlier
@@ -84,7 +85,8 @@ def restored_search(
         if storage_url() is not None and not isinstance(error, ValueError):
             raise
         reason = str(error) or type(error).__name__
-        say(f"{place} is damaged ({reason}): {set_search_aside(study.name, folder)}, made again from the trials")
+        aside = set_search_aside(study.name, folder, study.search.directions)
+        say(f"{place} is damaged ({reason}): {aside}, made again from the trials")
         stored = open_search(study.name, folder, study.search.directions)
     _begin(stored, study, entries, earlier)
     added = _complete(stored, study, folder, entries, objectives)
@@ -137,17 +139,34 @@ def _is_half_suggested(study: Study, stored: OptunaStudy) -> bool:
 
 
 def _mended(study: Study, stored: OptunaStudy, folder: Path) -> OptunaStudy:
-    """The search without its last suggestion, which is made again with the same values; of a database, from which none
-    can be taken, with other values where the last one has none.
+    """The search without its last suggestion, which is made again with the same values; in a database, from which none
+    can be taken, it is completed to what it would have been.
     """
     assert study.search is not None, "only a search suggests"
     if storage_url() is None:
         _cut_last_suggestion(StudyFolder(folder).journal)
         return open_search(study.name, folder, study.search.directions)
-    last = stored.get_trials(deepcopy=False)[-1]
-    stored.sampler = sampler_of(study.search, last.number)
-    complete(Trial(stored, last._trial_id), study.search)
+    _complete_last(study.search, stored)
     return stored
+
+
+def _complete_last(search: Search, stored: OptunaStudy) -> None:
+    """Gives the last suggestion the values that it lacks. Samplers draw them one after the other: what comes first is
+    drawn again, in a copy of the search.
+    """
+    *before, last = stored.get_trials(deepcopy=False)
+    copy = optuna.create_study(directions=stored.directions, sampler=sampler_of(search, last.number))
+    copy.add_trials(before)
+    copy.add_trial(create_trial(state=TrialState.WAITING, system_attrs=last.system_attrs))
+    suggested(copy, search)
+    twin = copy.get_trials(deepcopy=False)[-1]
+    for name, attribute in twin.system_attrs.items():
+        if name not in last.system_attrs:
+            stored._storage.set_trial_system_attr(last._trial_id, name, attribute)
+    for name, space in twin.distributions.items():
+        if name not in last.params:
+            value = space.to_internal_repr(twin.params[name])
+            stored._storage.set_trial_param(last._trial_id, name, value, space)
 
 
 def _cut_last_suggestion(journal: Path) -> None:

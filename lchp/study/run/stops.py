@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial
 
-from lchp.study.run.cards import Cards
+from lchp.study.run.cards import Card, Cards
 from lchp.study.run.optuna_storage import completed, pruned
 from lchp.study.run.run_cards import is_trial
 from lchp.study.spec.load import Study
@@ -17,11 +17,11 @@ from lchp.study.spec.search import Stop
 
 
 class Spending:
-    """The time in which trials were trained: from the cards of their runs, and from what is told of since."""
+    """The time in which workers were at trials: from the cards of their runs, and from what is told of since."""
 
     def __init__(self) -> None:
-        self._periods: list[tuple[float, float]] = []
-        """Begin and end of every epoch that was trained for this study, in seconds since 1970."""
+        self._periods: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        """Begin and end of everything that was done for a trial, by its name, in seconds since 1970."""
 
     @classmethod
     def of(cls, folder: Path, stop: Stop) -> Spending:
@@ -29,31 +29,42 @@ class Spending:
         found = cls()
         if stop.hours is not None or stop.gpu_hours is not None:
             for card in Cards(folder).all():
-                # A trial's epochs are those of both stages, and initializations have cards, too.
+                # What was trained beside a trial, and its initialization, have cards, too.
                 if is_trial(card):
-                    found.add(card.epochs)
+                    found._add_card(card)
         return found
 
-    def add(self, epochs: Iterable[Mapping[str, Any]]) -> None:
-        """Some epochs ended; those that were found trained cost nothing."""
-        for epoch in epochs:
+    def add(self, name: str, begin: float, end: float) -> None:
+        """A worker was at a trial."""
+        self._periods[name].append((begin, end))
+
+    def _add_card(self, card: Card) -> None:
+        for begin, end in card.spent:
+            self.add(card.name, begin / 1000, end / 1000)
+        # Older versions kept no more than epochs; those that were found trained cost nothing.
+        for epoch in card.epochs:
             if not epoch["reused"]:
                 end = epoch["time"] / 1000
-                self._periods.append((end - epoch["seconds"], end))
+                self.add(card.name, end - epoch["seconds"], end)
 
     @property
     def hours(self) -> float:
-        """Hours in which at least one trial was trained."""
-        total = until = 0.0
-        for begin, end in sorted(self._periods):
-            total += max(0.0, end - max(begin, until))
-            until = max(until, end)
-        return total / 3600
+        """Hours in which a worker was at one trial at least."""
+        return _hours(period for periods in self._periods.values() for period in periods)
 
     @property
     def training_hours(self) -> float:
         """Hours of all trials together."""
-        return sum(end - begin for begin, end in self._periods) / 3600
+        return sum(map(_hours, self._periods.values()))
+
+
+def _hours(periods: Iterable[tuple[float, float]]) -> float:
+    """How long periods last that may overlap."""
+    total = until = 0.0
+    for begin, end in sorted(periods):
+        total += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return total / 3600
 
 
 def stop_reason(study: Study, stored: OptunaStudy, spending: Spending) -> str | None:

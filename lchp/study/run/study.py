@@ -13,6 +13,7 @@ from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
 from lchp.study.run.cluster import scratch_parent
+from lchp.study.run.earlier import known
 from lchp.study.run.ledger import ENDED, Entry, Ledger
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
@@ -124,11 +125,14 @@ def _grid(study: Study, recorder: Recorder) -> None:
 
 
 def _require_search(study: Study, output: Path) -> None:
-    """See that a search has where to be kept, and that the studies are there with which it begins."""
+    """See that a search has where to be kept and, if it has suggested nothing yet, that the studies are there with
+    which it begins.
+    """
     from lchp.study.run.optuna_storage import require_storage
 
     require_storage()
-    require_earlier(study, output)
+    if not known(output / study.name, study.varied):
+        require_earlier(study, output)
 
 
 def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:

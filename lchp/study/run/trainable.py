@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import time
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -88,6 +89,10 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
             FloatingPointError: the objective is not a finite number.
             ValueError, FloatingPointError: as ``lchp.training.trial.trial_epochs``.
         """
+        started = time.monotonic()
+        return {**self._step(), "seconds": time.monotonic() - started}
+
+    def _step(self) -> dict[str, Any]:
         config, runtime = self.trial.config, self.material.runtime
         self.epochs = self.epochs or self._all_epochs()
         reports: list[EpochReport] = []

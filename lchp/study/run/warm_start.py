@@ -49,10 +49,7 @@ def require_earlier(study: Study, output: Path) -> None:
         Refusal: one was not, or its list of trials is damaged.
     """
     for folder in _folders(study, output):
-        try:
-            read(folder)
-        except Refusal as error:
-            raise Refusal(f"search.warm_start: {error}") from error
+        _read(folder)
 
 
 def earlier_trials(study: Study, output: Path, digest: Digest, say: Callable[[str], None]) -> list[Earlier]:
@@ -63,7 +60,7 @@ def earlier_trials(study: Study, output: Path, digest: Digest, say: Callable[[st
     for folder in _folders(study, output):
         store = store_of(folder.parent)
         reached: dict[str, list[tuple[Entry, dict[str, Any], float]]] = {}
-        unfit, finished = Counter[str](), [entry for entry in read(folder) if entry.state == "finished"]
+        unfit, finished = Counter[str](), [entry for entry in _read(folder) if entry.state == "finished"]
         for entry in finished:
             try:
                 values, objective = _fitting(study, StageFolder(store / entry.folder), digest.total)
@@ -84,6 +81,13 @@ def earlier_trials(study: Study, output: Path, digest: Digest, say: Callable[[st
         reasons = "".join(f"; {count}: {reason}" for reason, count in unfit.items())
         say(f"{study.name}: the search begins with {taken} of {len(finished)} finished trials of {folder}{reasons}")
     return list(found.values())
+
+
+def _read(folder: Path) -> list[Entry]:
+    try:
+        return read(folder)
+    except Refusal as error:
+        raise Refusal(f"search.warm_start: {error}") from error
 
 
 def _folders(study: Study, output: Path) -> list[Path]:

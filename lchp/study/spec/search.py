@@ -150,10 +150,13 @@ class Stop(Config):
     """When a search makes no further suggestion, before it has made all. What has begun is trained to its end."""
 
     hours: float | None = Field(
-        None, gt=0, le=100_000, description="hours in which its trials were trained, whoever trained beside whom"
+        None,
+        gt=0,
+        le=100_000,
+        description="hours in which its trials were trained and measured, whoever was beside whom",
     )
     gpu_hours: float | None = Field(
-        None, gt=0, le=10_000_000, description="hours of all its trials' training, times resources.gpus"
+        None, gt=0, le=10_000_000, description="hours of all its trials' training and measuring, times resources.gpus"
     )
     patience: int | None = Field(
         None, ge=1, le=10_000, description="suggestions that ended after the best one without being better"

@@ -45,7 +45,7 @@ class Recorded:
     def start(self, trial: ResolvedTrial) -> None:
         self.lines.append(f"{trial.name} starts")
 
-    def epochs(self, trial: ResolvedTrial, step: int, reports: Any, notes: Any) -> None:
+    def epochs(self, trial: ResolvedTrial, step: int, reports: Any, notes: Any, seconds: float) -> None:
         self.lines.append(f"{trial.name} epoch {step}")
 
     def complete(self, trial: ResolvedTrial) -> None:

@@ -243,7 +243,7 @@ def own(trained: Path, tmp_path: Path) -> Path:
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "out/tiny/study.json"
     plain = json.loads(file.read_text(encoding="utf-8"))
-    del plain["run"]
+    del plain["run"], plain["fingerprint"]
     file.write_text(json.dumps(plain, indent=1), encoding="utf-8")
     return tmp_path
 

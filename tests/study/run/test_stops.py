@@ -38,12 +38,21 @@ def worth(searcher: ContinuedSearch, *objectives: float) -> int:
     return count
 
 
-def test_spending_counts_what_was_trained_at_once_in_one_hour_and_what_was_reused_in_none() -> None:
+def test_spending_counts_what_was_done_at_once_in_one_hour_and_in_all_trials_hours() -> None:
     spending = Spending()
-    spending.add([epoch(1, 2), epoch(1.5, 2.5), epoch(4, 5), epoch(8, 9, reused=True)])
+    for name, begin, end in (("a", 1, 2), ("b", 1.5, 2.5), ("a", 4, 5), ("a", 4.5, 5)):
+        spending.add(name, 3600 * begin, 3600 * end)
     assert spending.hours == pytest.approx(2.5)
     assert spending.training_hours == pytest.approx(3)
     assert Spending().hours == 0
+
+
+def test_card_keeps_when_workers_were_at_a_trial_as_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card("a", "#0", {}, {})
+    for now, seconds in ((5_000, 4.0), (7_500, 1.9), (20_000, 1.0)):
+        monkeypatch.setattr("lchp.study.run.cards.now", lambda now=now: now)
+        card = card.with_time(seconds)
+    assert card.spent == [[1_000, 7_500], [19_000, 20_000]]
 
 
 def test_search_stops_after_suggestions_that_are_not_better_than_the_best(tmp_path: Path) -> None:
@@ -79,14 +88,16 @@ def test_patience_counts_what_ended_after_the_best_whatever_its_number(tmp_path:
 )
 def test_search_stops_by_the_time_that_all_its_runs_have_taken(tmp_path: Path, stop: str, reason: str | None) -> None:
     said: list[str] = []
-    earlier = Card("a", "#0", {}, {}, folder="trial/a", epochs=[epoch(1, 2), epoch(2, 2.5, step=2)])
+    # Of an epoch that was found trained, and of measuring, a card of this version knows.
+    epochs = [epoch(1, 2), epoch(2, 2.25, step=2), epoch(7, 9, reused=True, step=3)]
+    earlier = Card("a", "#0", {}, {}, folder="trial/a", epochs=epochs, spent=[[7_200_000, 9_000_000]])
     Cards(tmp_path).write(earlier)
     Cards(tmp_path).write(Card("study-s", "s", {}, {"lchp.kind": "study"}))
     Cards(tmp_path).write(Card("b", "b", {}, {"lchp.kind": "initialization"}, epochs=[epoch(1, 2)]))
     searcher = search(tmp_path, stop, said, "resources: {gpus: 0.5}\n")
     first = searcher.next()
     assert first is not None
-    searcher.spend([{"seconds": 3600.0, "reused": False}, {"seconds": 9999.0, "reused": True}])
+    searcher.spend(first, 3600.0)
     assert (searcher.next() is None) is (reason is not None)
     assert said == ([f"tiny: no further suggestion is made, {reason}"] if reason else [])
 

@@ -235,10 +235,28 @@ def test_run_study_other_configuration_in_the_folder_is_refused_by_field(own: Pa
 def test_run_study_other_data_in_the_folder_is_refused(own: Path) -> None:
     file = own / "out/tiny/study.json"
     plain = json.loads(file.read_text(encoding="utf-8"))
+    del plain["fingerprint"]
     plain["data"] = dict.fromkeys(plain["data"], "0" * 64)
     file.write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(Refusal, match=r"data\.synthetic"):
         small.run(small.load(own, small.GRID), own)
+
+
+def test_run_study_whose_changed_configuration_is_deleted_as_it_is_told_goes_on_with_its_run(own: Path) -> None:
+    file = own / "out/tiny/study.json"
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    run = plain["run"]
+    # As of a study that has grown, whose run has the name of what it was.
+    old, new = (own / f"out/tiny/runs/{key}.json" for key in (run, "study-grown"))
+    new.write_text(old.read_text(encoding="utf-8").replace(run, "study-grown"), encoding="utf-8")
+    old.unlink()
+    file.write_text(json.dumps({**plain, "run": "study-other"}), encoding="utf-8")
+    with pytest.raises(Refusal, match=r"study\.json is not what was written there .*: delete it, and run the study"):
+        small.run(small.load(own, small.GRID), own)
+    file.unlink()
+    assert small.run(small.load(own, small.GRID), own) == 0
+    assert json.loads(file.read_text(encoding="utf-8"))["run"] == "study-grown"
+    assert [path.stem for path in (own / "out/tiny/runs").glob("study-*")] == ["study-grown"]
 
 
 def test_run_study_changed_image_is_named(own: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.optuna_storage import completed, earlier_of, open_search
 from lchp.study.run.search_repair import restored_search
+from lchp.study.run.study import _require_search
 from lchp.study.run.warm_start import earlier_trials, require_earlier
 from lchp.study.spec.load import Study
 from tests.reporting.test_evidence import history_of, rows_of, spread
@@ -118,3 +120,14 @@ def test_require_earlier_names_a_study_that_was_never_run(output: Path) -> None:
     with pytest.raises(Refusal, match=r"search\.warm_start: .*after: holds no run of the study"):
         require_earlier(study, output)
     require_earlier(written.load(output, SEARCH.replace("[before]", f"[{output}/before]")), output)
+
+
+def test_search_that_has_suggested_something_does_without_the_studies_with_which_it_began(output: Path) -> None:
+    study = written.load(output, SEARCH)
+    assert begun(study, output, []).next() is not None
+    shutil.rmtree(output / "before")
+    with pytest.raises(Refusal, match=r"search\.warm_start: "):
+        _require_search(study, output)
+    Ledger(output / "tiny").put(Entry("#2", 0, {"tau": 0.1}, "trial/99", 4, 2))
+    _require_search(study, output)
+    begun(study, output, [])
