@@ -75,13 +75,22 @@ class Counting(TorchDispatchMode):
             return out
         tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
         moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        count = flop_registry.get(func._overloadpacket)
-        flop = count(*args, **kwargs, out_val=out) if count else 0
+        flop = flop_of(func, args, kwargs, out)
         least = max(flop / self.limits.flops, moved / self.limits.bandwidth)
         self.flop, self.bytes, self.operations = self.flop + flop, self.bytes + moved, self.operations + 1
         self.seconds += least
         self.products_seconds += least if flop else 0.0
         return out
+
+
+def flop_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
+    """Floating-point operations of one call of an operator; 0 where it is no convolution or matrix product."""
+    if func._overloadpacket is torch.ops.aten.convolution_backward:
+        # Either gradient takes what the forward pass took. torch 2.15's formula takes grouped ones for whole.
+        gradient, weight, wanted = args[0], args[2], args[-1]
+        return 2 * gradient.numel() * weight[0].numel() * sum(wanted[:2])
+    count = flop_registry.get(func._overloadpacket)
+    return count(*args, **kwargs, out_val=out) if count else 0
 
 
 def demands(work: Callable[[], object], limits: Ceilings, images: int) -> dict[str, float]:

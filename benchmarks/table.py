@@ -54,7 +54,7 @@ def checked(check: dict[str, Any] | None) -> Iterator[str]:
     else:
         apart = max((abs(v[0] - v[1]) / max(1.0, abs(v[1])) for v in check.values() if len(v) == 2), default=0.0)
         yield (
-            f"Losses of two steps of either stage differ by at most {apart:.1e}; pseudo boxes have a mean IoU of "
+            f"Losses of the first step of either stage differ by at most {apart:.1e}; pseudo boxes have a mean IoU of "
             f"{check['pseudo boxes IoU'][0]:.4f} with each other."
         )
 

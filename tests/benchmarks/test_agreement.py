@@ -33,7 +33,7 @@ def contenders(images: Path, **changes: Any) -> tuple[cases.Engine, cases.Author
 
 def test_an_epoch_of_either_stage_and_boxes_are_the_same_where_some_boxes_are_rejected(images: Path) -> None:
     confidence = agreement.compared(*contenders(images, tau=0.0))["train/refinement/confidence"][0]
-    found = agreement.compared(*contenders(images, tau=confidence))
+    found = agreement.compared(*contenders(images, tau=confidence), steps=2)
     assert agreement.faults(found) == []
     assert 0 < found["train/refinement/selected"][0] < 1
     assert found["train/refinement/loss"][0] > 1e-3
@@ -69,6 +69,14 @@ def test_images_read_either_way_differ_by_rounding(images: Path) -> None:
     files = [source.root / record.path for record in source.records[:4]]
     theirs = np.stack([reference.read(file, source.size) for file in files]).astype(int)
     assert np.abs(ours - theirs).max() <= 3
+
+
+def test_a_grouped_convolution_counts_its_groups_in_both_directions() -> None:
+    convolution = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+    images = torch.randn(2, 8, 5, 5, requires_grad=True)
+    limits = rooflines.Ceilings(flops=1e12, bandwidth=1e10)
+    found = rooflines.demands(lambda: convolution(images).sum().backward(), limits, images=2)
+    assert found["gflop"] * 1e9 == pytest.approx(3 * 2 * 8 * 5 * 5 * 9)
 
 
 def test_operations_counted_one_by_one_add_up_to_torchs_own_count(images: Path) -> None:
