@@ -10,7 +10,7 @@ from lchp.reporting.contents import Contents
 from lchp.reporting.differences import differences_csv, differences_markdown, differences_of
 from lchp.reporting.document import Document
 from lchp.reporting.figures import save
-from lchp.reporting.frame import collect, results_text
+from lchp.reporting.frame import collect, read_ahead, results_text
 from lchp.reporting.gallery import Picture, pictures_of
 from lchp.reporting.html import write_html
 from lchp.reporting.paired import Results
@@ -47,6 +47,7 @@ def write_report(
     """As :func:`build_report`, but that it gives all of the report; with ``vector`` figures are .svg files, too."""
     trials = [one.row(store) for one in contents.trials]
     assert trials, "a report needs a finished trial"
+    read_ahead(trials)
     frame = collect(contents.study, trials)
     tables = [make_table(spec, frame, trials, paper, contents.unfinished, contents.remarks) for spec in contents.specs]
     files = StudyFolder(folder)

@@ -5,19 +5,16 @@ All of it is read from the files that every finished trial leaves, so that resul
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from lchp.reporting.per_image import ImageValues, image_values
+from lchp.reporting.per_image import ImageRows, ImageValues, read_rows
 from lchp.store.folder import StageFolder
-from lchp.store.per_image import CORNERS, IOU, LABEL, METHOD, PATH, SPLIT, TOP1, TOP5
-from lchp.vocabulary import LCHP_R, METHODS, REFINEMENT, SELECTED, SPLITS, TEST, WHOLE_IMAGE, predicting, training_key
+from lchp.vocabulary import LCHP_R, METHODS, REFINEMENT, SELECTED, TEST, WHOLE_IMAGE, predicting, training_key
 
 EVERYTHING = 0.99
 """The share of selected boxes, in every epoch, from which nothing is rejected: a box that the augmentation moves out
@@ -122,16 +119,16 @@ def read_evidence(folder: Path) -> Evidence:
     history = stored.history() if stored.has_history else []
     if not stored.has_per_image:
         return Evidence({}, tuple(_of_selection(history)), history=history)
-    columns = [PATH, LABEL, SPLIT, METHOD, *CORNERS, IOU, TOP1, TOP5]
     try:
-        rows = pd.read_csv(io.StringIO(stored.per_image_text()), usecols=columns)
-    except ValueError as error:
+        rows = read_rows(stored.per_image_bytes())
+    except (ValueError, KeyError) as error:
         stored.per_image()  # names file and row, where it is cut
         raise ValueError(
             f"{folder}: the boxes of its images cannot be read ({error}): run the study again, which makes them again"
         ) from error
-    found = tuple(degenerations(history, rows, _view_side(stored.config())))
-    return Evidence(count_images(rows), found, image_values(rows), history)
+    found = tuple(degenerations(history, rows.get(TEST), _view_side(stored.config())))
+    images = {split: count_images(of_split.values) for split, of_split in rows.items()}
+    return Evidence(images, found, {split: of_split.values for split, of_split in rows.items()}, history)
 
 
 def _view_side(config: Mapping[str, Any]) -> float:
@@ -140,32 +137,28 @@ def _view_side(config: Mapping[str, Any]) -> float:
     return float(view["crop"] / view["resize"]) if view["evaluation"] == "centre_crop" else 1.0
 
 
-def count_images(rows: pd.DataFrame) -> dict[str, Images]:
-    """The images of every split; ``rows`` are those of per_image.csv, one an image, split and method."""
-    found = {}
-    for split in SPLITS:
-        of_split = rows[rows[SPLIT] == split]
-        if len(of_split):
-            of_one = of_split[of_split[METHOD] == of_split[METHOD].iloc[0]]
-            found[split] = Images(len(of_one), int(of_one[IOU].notna().sum()))
-    return found
+def count_images(values: ImageValues) -> Images:
+    """The images of a split."""
+    ious = next(iter(values.ious.values()))
+    return Images(len(ious), int((~np.isnan(ious)).sum()))
 
 
 def degenerations(
-    history: Sequence[Mapping[str, Any]], rows: pd.DataFrame, view_side: float = 1.0
+    history: Sequence[Mapping[str, Any]], test: ImageRows | None, view_side: float = 1.0
 ) -> Iterator[Degeneration]:
     """How the training of a trial degenerated, if it did.
 
     Args:
         history: its epochs, each with ``metrics``.
-        rows: of per_image.csv; what is judged is the test split.
+        test: what per_image.csv says of the test split, by which boxes and classes are judged; None where that has no
+            images.
         view_side: the side of the evaluated view as a share of the image's, in (0, 1].
     """
     yield from _of_selection(history)
-    test = rows[rows[SPLIT] == TEST]
-    for method, corners in _corners(test).items():
-        yield from _of_boxes(method, corners / view_side)
-    yield from _of_classes(test)
+    if test is not None:
+        for method, corners in _corners(test).items():
+            yield from _of_boxes(method, corners / view_side)
+        yield from _of_classes(test.values)
 
 
 def _of_selection(history: Iterable[Mapping[str, Any]]) -> Iterator[Degeneration]:
@@ -179,18 +172,15 @@ def _of_selection(history: Iterable[Mapping[str, Any]]) -> Iterator[Degeneration
         yield Degeneration("all selected", meaning, LCHP_R)
 
 
-def _corners(test: pd.DataFrame) -> dict[str, np.ndarray]:
+def _corners(test: ImageRows) -> dict[str, np.ndarray]:
     """The predicted corners (n, 4) of every method as shares of the image's sides.
 
     per_image.csv holds pixels; the images' sizes are in the rows of the floor that is the whole image.
     """
-    whole = test[test[METHOD] == WHOLE_IMAGE].drop_duplicates(PATH).set_index(PATH)[[*CORNERS[2:], *CORNERS[2:]]]
-    found = {}
-    for method in predicting():
-        rows = test[test[METHOD] == method]
-        if len(rows) and len(whole):
-            found[method] = rows[list(CORNERS)].to_numpy(float) / whole.reindex(rows[PATH]).to_numpy(float)
-    return found
+    if WHOLE_IMAGE not in test.corners:
+        return {}
+    sizes = np.tile(test.corners[WHOLE_IMAGE][:, 2:], 2)
+    return {method: test.corners[method] / sizes for method in predicting() if method in test.corners}
 
 
 def _of_boxes(method: str, corners: np.ndarray) -> Iterator[Degeneration]:
@@ -207,13 +197,13 @@ def _of_boxes(method: str, corners: np.ndarray) -> Iterator[Degeneration]:
         yield Degeneration("constant boxes", meaning, method)
 
 
-def _of_classes(test: pd.DataFrame) -> Iterator[Degeneration]:
+def _of_classes(test: ImageValues) -> Iterator[Degeneration]:
     """A classifier that is not two standard errors above always naming the most frequent class."""
-    rows = test[test[METHOD] == test[METHOD].iloc[0]] if len(test) else test
-    n, classes = len(rows), rows[LABEL].nunique()
-    if n < FEWEST or classes < 2:
+    n, counts = len(test.classes), np.unique(test.classes, return_counts=True)[1]
+    classified = next(iter(test.top1.values()))
+    if n < FEWEST or len(counts) < 2 or np.isnan(classified).all():
         return
-    chance, right = float(rows[LABEL].value_counts().iloc[0] / n), float(rows[TOP1].mean())
+    chance, right = float(counts.max() / n), float(np.nanmean(classified))
     if right <= chance + 2 * (chance * (1 - chance) / n) ** 0.5:
         detail = f"{right:.1%} of {n} test images right, {chance:.1%} by always naming the most frequent class"
         yield Degeneration("at chance", "it tells the classes apart no better than a guess", None, detail)

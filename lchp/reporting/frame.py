@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,9 @@ from lchp.reporting.evidence import Evidence, read_evidence
 from lchp.store.folder import StageFolder
 from lchp.store.selection import SelectionRow
 from lchp.vocabulary import Score
+
+_READERS = 8
+"""Threads at most."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,17 @@ class Unfinished:
 
     name: str
     varied: dict[str, Any]
+
+
+def read_ahead(trials: Sequence[TrialRow]) -> None:
+    """Read the evidence of all trials by several threads: most of that is parsing, for which Python is let go.
+
+    Raises:
+        ValueError: as ``read_evidence``.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _READERS)) as readers:
+        for _ in readers.map(lambda trial: trial.evidence, trials):
+            pass
 
 
 def _rows(study: str, trial: TrialRow) -> list[dict[str, Any]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
-from lchp.store.per_image import IOU, LABEL, METHOD, PATH, SPLIT, TOP1, TOP5
+from lchp.store.per_image import CORNERS, IOU, LABEL, METHOD, PATH, SPLIT, TOP1, TOP5
 from lchp.vocabulary import (
     BOX_ACCURACIES,
     HIT_IOU,
@@ -79,21 +80,72 @@ def _at_least(ious: np.ndarray, least: float) -> np.ndarray:
     return np.where(np.isnan(ious), np.nan, ious >= least)
 
 
-def image_values(rows: pd.DataFrame) -> dict[str, ImageValues]:
-    """The images of every split, in the order of the rows; ``rows`` are those of per_image.csv."""
+@dataclass(frozen=True, eq=False)
+class ImageRows:
+    """What per_image.csv says of the images of a split, each method's rows in the order of ``paths``.
+
+    Attributes:
+        corners: by method (images, 4), the predicted boxes in pixels.
+        values: all that scores are made of.
+    """
+
+    corners: Mapping[str, np.ndarray]
+    values: ImageValues
+
+
+def read_rows(text: bytes) -> dict[str, ImageRows]:
+    """The rows of per_image.csv by split; a method that has not the images of the first one is left out.
+
+    Arrow reads a file of 5,794 images in a fourth of the time that pandas takes, and a study may have 1,000 of them.
+
+    Raises:
+        ValueError, KeyError: it is no such table.
+    """
+    words, numbers = (PATH, SPLIT, METHOD), (*CORNERS, IOU, TOP1, TOP5)
+    types = dict.fromkeys(words, pa.dictionary(pa.int32(), pa.string())) | dict.fromkeys(numbers, pa.float64())
+    table = csv.read_csv(
+        pa.BufferReader(text),
+        csv.ReadOptions(block_size=len(text) + 1, use_threads=False),
+        csv.ParseOptions(newlines_in_values=b'"' in text),
+        csv.ConvertOptions(column_types={**types, LABEL: pa.int64()}, include_columns=[*words, LABEL, *numbers]),
+    )
+    columns = {name: table[name].to_numpy() for name in (LABEL, *numbers)}
+    coded = {name: table[name].combine_chunks() for name in words}
+    codes = {name: column.indices.to_numpy() for name, column in coded.items()}
+    names = {name: column.dictionary.to_numpy(zero_copy_only=False) for name, column in coded.items()}
     found = {}
-    for split in SPLITS:
-        of_split = rows[rows[SPLIT] == split]
-        methods = {str(name): part for name, part in of_split.groupby(METHOD, sort=False)}
-        if not methods:
-            continue
-        first = next(iter(methods.values()))
-        # Hundreds of trials have the same images: their names are kept once.
-        paths = tuple(sys.intern(str(path)) for path in first[PATH])
-        names = first[PATH].to_numpy()
-        methods = {name: part for name, part in methods.items() if np.array_equal(part[PATH].to_numpy(), names)}
-        ious, top1, top5 = (
-            {name: part[column].to_numpy(float) for name, part in methods.items()} for column in (IOU, TOP1, TOP5)
-        )
-        found[split] = ImageValues(paths, first[LABEL].to_numpy(), ious, top1, top5)
+    for code, split in sorted(enumerate(names[SPLIT]), key=lambda one: SPLITS.index(one[1])):
+        here = np.flatnonzero(codes[SPLIT] == code)
+        own = codes[METHOD][here]
+        # Codes are given as words come.
+        places = {str(names[METHOD][one]): here[own == one] for one in np.unique(own)}
+        found[split] = _rows(places, codes[PATH], names[PATH], columns)
     return found
+
+
+def _rows(
+    places: Mapping[str, np.ndarray], codes: np.ndarray, words: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> ImageRows:
+    """The rows of a split; ``places`` are where each method's are, ``codes`` say which of ``words`` a path is."""
+    first = next(iter(places.values()))
+    places = {name: at for name, at in places.items() if np.array_equal(codes[at], codes[first])}
+    ious = {name: columns[IOU][at] for name, at in places.items()}
+    top1, top5 = (_shared(columns[name], places) for name in (TOP1, TOP5))
+    paths = _once(tuple(words[codes[first]]))
+    corners = {name: np.stack([columns[corner][at] for corner in CORNERS], 1) for name, at in places.items()}
+    return ImageRows(corners, ImageValues(paths, columns[LABEL][first], ious, top1, top5))
+
+
+def _shared(column: np.ndarray, places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A column by method; the classes are the same of most methods, and are kept once."""
+    found: dict[str, np.ndarray] = {}
+    for name, at in places.items():
+        own = column[at]
+        found[name] = next((one for one in found.values() if np.array_equal(one, own, equal_nan=True)), own)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _once(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Hundreds of trials have the same images: their names are kept once."""
+    return paths

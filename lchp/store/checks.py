@@ -49,13 +49,19 @@ def check_listed(path: Path, listed: Mapping[str, Any], digest: bool) -> None:
 def read_text(path: Path) -> str:
     """The text of a file. Damaged if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Damaged(path, "cannot be read (it is not UTF-8)") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds. Damaged if it cannot be read."""
+    try:
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise Damaged(path, "cannot be read (it is missing)") from error
     except OSError as error:
         raise Damaged(path, f"cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise Damaged(path, "cannot be read (it is not UTF-8)") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from lchp.reporting.evidence import Degeneration, Images, count_images, degenerations, read_evidence
+from lchp.reporting.per_image import ImageRows, read_rows
 
 CONFIG = {"view": {"resize": 40, "crop": 35, "evaluation": "whole"}}
 Corners = Callable[[int], tuple[float, float, float, float]]
@@ -39,6 +40,11 @@ def rows_of(
     return pd.DataFrame(rows, columns=columns)
 
 
+def rows_on_test(rows: pd.DataFrame) -> ImageRows | None:
+    """What a file of these rows says of the test split."""
+    return read_rows(rows.to_csv(index=False).encode()).get("test")
+
+
 def history_of(*selected: float) -> list[dict[str, Any]]:
     """Epochs of refinement with these shares of boxes above tau."""
     return [
@@ -54,7 +60,7 @@ def history_of(*selected: float) -> list[dict[str, Any]]:
 
 
 def found(history: list[dict[str, Any]], rows: pd.DataFrame, side: float = 1.0) -> list[tuple[str | None, str]]:
-    return [(one.method, one.short) for one in degenerations(history, rows, side)]
+    return [(one.method, one.short) for one in degenerations(history, rows_on_test(rows), side)]
 
 
 def test_degenerations_of_sound_training_are_none() -> None:
@@ -83,7 +89,7 @@ def test_degenerations_boxes_that_are_nothing_or_the_whole_view_are_trivial() ->
         return (0.0, 0.0, 1.0, 1.0) if index % 2 else (0.5, 0.2, 0.5, 0.6)
 
     rows = rows_of({"pseudo_label": lambda _: (0.0, 0.0, 1.0, 0.995), "lchp_i": mixed, "lchp_r": spread})
-    trivial = list(degenerations([], rows))
+    trivial = list(degenerations([], rows_on_test(rows)))
     assert [(one.method, one.short, one.detail) for one in trivial] == [
         ("pseudo_label", "trivial boxes", "0% nothing, 100% the whole view"),
         ("lchp_i", "trivial boxes", "50% nothing, 50% the whole view"),
@@ -111,7 +117,7 @@ def test_degenerations_of_a_handful_of_images_or_of_val_are_not_judged() -> None
 
 
 def test_degeneration_text_names_subject_numbers_and_meaning() -> None:
-    (one,) = degenerations([], rows_of({"lchp_r": spread}, right=9))
+    (one,) = degenerations([], rows_on_test(rows_of({"lchp_r": spread}, right=9)))
     assert one.text == (
         "classifier, at chance (56.2% of 16 test images right, 50.0% by always naming the most frequent class): "
         "it tells the classes apart no better than a guess"
@@ -131,7 +137,10 @@ def test_images_line_says_what_one_image_is_worth() -> None:
 
 def test_count_images_counts_each_image_once_and_those_with_boxes() -> None:
     rows = pd.concat([rows_of({"lchp_r": spread}, unknown=1), rows_of({"lchp_i": spread}, count=3, split="val")])
-    assert count_images(rows) == {"val": Images(3, 3), "test": Images(16, 15)}
+    found = read_rows(rows.to_csv(index=False).encode())
+    assert {split: count_images(one.values) for split, one in found.items()} == {
+        "val": Images(3, 3), "test": Images(16, 15),
+    }  # fmt: skip
 
 
 def test_read_evidence_files_of_a_trial_are_enough(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from lchp.reporting.evidence import Evidence
 from lchp.reporting.figures import confidence, curve, heat_map, ious, save, training
 from lchp.reporting.frame import TrialRow, collect
-from lchp.reporting.per_image import image_values
+from lchp.reporting.per_image import read_rows
 from lchp.reporting.table import Table, TableSpec
 from lchp.reporting.tables import make_table
 from lchp.store.selection import SelectionRow
@@ -115,7 +115,9 @@ def test_ious_are_the_shares_of_images_from_an_iou_on() -> None:
     rows = rows_of({"lchp_r": spread}, count=4)
     rows.loc[rows["method"] == "lchp_r", "iou"] = [0.0, 0.25, 0.5, 1.0]
     trial = TrialRow("r", 0, {}, Path())
-    vars(trial)["evidence"] = Evidence({}, (), image_values(rows))
+    vars(trial)["evidence"] = Evidence(
+        {}, (), {split: one.values for split, one in read_rows(rows.to_csv(index=False).encode()).items()}
+    )
     lines = {line.get_label(): line for line in ious([trial], "test").axes[0].lines}
     shares = dict(zip(*(np.round(axis, 2) for axis in lines["LCHP-R"].get_data()), strict=True))
     assert (shares[0.0], shares[0.25], shares[0.5], shares[0.51], shares[1.0]) == (100, 75, 50, 25, 25)

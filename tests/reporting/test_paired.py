@@ -11,7 +11,7 @@ import pytest
 from lchp.reporting.differences import differences_csv, differences_markdown, differences_of
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.paired import Results
-from lchp.reporting.per_image import image_values
+from lchp.reporting.per_image import read_rows
 from lchp.reporting.sides import Side
 from lchp.reporting.table import TableSpec
 from lchp.reporting.tables import make_table
@@ -98,10 +98,10 @@ def test_results_other_images_or_seeds_are_not_paired(trials: list[TrialRow]) ->
     assert results.compare(Side({"delta": 0.7}, "whole_image"), Side({"delta": 0.7}, "lchp_r"), "gt_known") is None
 
 
-def test_image_values_mean_is_the_score_of_every_metric() -> None:
+def test_read_rows_mean_is_the_score_of_every_metric() -> None:
     measured = enumerate([(0.3, 1), (0.5, 0), (0.7, 1), (np.nan, 0)])
     rows = [[f"{at}.png", 0, "val", "lchp_i", 0, 0, 1, 1, iou, top1, 1] for at, (iou, top1) in measured]
-    values = image_values(pd.DataFrame(rows, columns=list(COLUMNS)))["val"]
+    values = read_rows(pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False).encode())["val"].values
     expected = {
         "gt_known": 2 / 3, "box_acc_30": 1, "box_acc_70": 1 / 3, "mean_box_acc": 2 / 3, "mean_iou": 0.5,
         "top1_loc": 1 / 3, "top5_loc": 2 / 3, "top1_cls": 0.5,
