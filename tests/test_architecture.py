@@ -50,6 +50,8 @@ FORBIDDEN = [
     ("training/loop.py", "import lchp.tracking.runs", "Floors"),
     ("surroundings.py", "import lchp.data.files", "Floors"),
     ("data/splits.py", "import ray", "Only study opens Ray and Optuna"),
+    ("reporting/html.py", "import optuna", "Above study Ray and Optuna"),
+    ("cli.py", "import ray", "Above study Ray and Optuna"),
     ("training/seeds.py", "import mlflow", "Only tracking opens MLflow"),
     ("study/run/trial.py", "import lchp.study.run.ray_process", "Trials run, and are reproduced, without Ray"),
     ("study/run/queue.py", "import ray", "The driver of a study talks to Ray through a process of its own"),

@@ -316,6 +316,11 @@ def test_study_run_folder_of_another_configuration_is_told_before_heavy_librarie
     assert "holds another configuration of tiny" in said
 
 
+def test_study_status_of_what_was_run_imports_no_heavy_libraries(study: Path) -> None:
+    plant(load_study(study), study.parent / "analysis")
+    assert told(["study", "status", "tiny.yaml"], study.parent)[0] == "0 []"
+
+
 def test_study_run_cluster_that_nobody_serves_is_told_before_heavy_libraries_are_imported(study: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -23,7 +23,7 @@ from lchp.data.splits import split
 from lchp.data.true_boxes import read_truth
 from lchp.method.boxes import whole_view
 from lchp.method.metrics import accuracy, best_iou, fit_centred_box
-from lchp.vocabulary import HIT_IOU
+from lchp.vocabulary import HIT_IOU, TEST
 
 THREADS = 4
 CHUNK = 64
@@ -89,7 +89,7 @@ def _count(dataset: Dataset, splits: Splits, report: CheckReport) -> None:
         a_class = [counts[label] for label in range(len(dataset.classes))]
         report.facts.append(f"{name}: {len(records)} images, {min(a_class)} to {max(a_class)} a class")
         empty = [dataset.classes[label] for label, count in enumerate(a_class) if count == 0]
-        if name == "test" and empty:
+        if name == TEST and empty:
             report.facts.append(f"test: no image of {len(empty)} classes: {', '.join(empty[:5])}")
 
 

@@ -19,6 +19,7 @@ from lchp.data.headers import Header, header
 from lchp.data.identities import file_identity, unreadable
 from lchp.data.progress import progress
 from lchp.data.records import Dataset, TrueBoxes
+from lchp.vocabulary import TEST, TRAIN
 
 READING_THREADS = 4
 """Threads that read files: hashing releases the interpreter lock."""
@@ -56,7 +57,7 @@ def dataset_digest(dataset: Dataset, hashes: Mapping[str, str]) -> Digest:
     """
     files = {
         record.path: _sha256(f"{hashes[record.path]} {split} {record.label}")
-        for split, records in (("train", dataset.train), ("test", dataset.test))
+        for split, records in ((TRAIN, dataset.train), (TEST, dataset.test))
         for record in records
     }
     return Digest(total_of(files), files)

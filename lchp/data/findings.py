@@ -14,6 +14,7 @@ from lchp.data.kinds import KINDS
 from lchp.data.listing import is_litter, named_in
 from lchp.data.records import Dataset, ImageRecord, PixelBox, Splits
 from lchp.data.true_boxes import NO_AREA, BadBox, Truth
+from lchp.vocabulary import TEST, TRAIN, VAL
 
 IN_SEVERAL_SPLITS = "one image in several splits"
 WITH_SEVERAL_LABELS = "one image with several labels"
@@ -86,14 +87,14 @@ def inspect(
         _fractions(dataset, name, records, truth, found)
         without = sum(record.path not in truth.sound for record in records)
         if without:
-            lines = found.facts if name == "train" else found.warnings
+            lines = found.facts if name == TRAIN else found.warnings
             lines.append(f"{name}: {without} of {len(records)} images have no true box")
     return found
 
 
 def named(splits: Splits) -> tuple[tuple[str, tuple[ImageRecord, ...]], ...]:
     """The splits by name."""
-    return ("train", splits.train), ("val", splits.val), ("test", splits.test)
+    return (TRAIN, splits.train), (VAL, splits.val), (TEST, splits.test)
 
 
 def _left_out(dataset: Dataset, found: Findings) -> None:

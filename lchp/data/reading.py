@@ -21,6 +21,7 @@ from lchp.data.kinds import KINDS, Kind
 from lchp.data.listing import named_in, near
 from lchp.data.once import build_once, made_once
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, by_path
+from lchp.vocabulary import TEST, TRAIN
 
 
 def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:
@@ -70,7 +71,7 @@ def _require_sound(dataset: Dataset, kind: Kind) -> None:
     """
     images = _list_of(dataset, kind.images_listed_in)
     classes = _list_of(dataset, kind.classes_listed_in)
-    for split in ("train", "test"):
+    for split in (TRAIN, TEST):
         if not getattr(dataset, split):
             raise ValueError(
                 f"dataset {kind.name} at {dataset.source}: no {split} images; expected {kind.layout}"

@@ -14,7 +14,7 @@ from lchp.data.files import replacing
 from lchp.data.loader import decode
 from lchp.data.reading import read_pixel_boxes
 from lchp.data.records import Dataset
-from lchp.vocabulary import TRUTH_COLOUR
+from lchp.vocabulary import TEST, TRAIN, TRUTH_COLOUR
 
 
 def show(config: DatasetConfig, dataset: Dataset, out: Path, count: int = 16, seed: int = 0) -> None:
@@ -22,7 +22,7 @@ def show(config: DatasetConfig, dataset: Dataset, out: Path, count: int = 16, se
 
     Boxes are drawn as written, before clipping. Raises ValueError where a box file, or a chosen image, cannot be read.
     """
-    records = [(record, split) for split in ("train", "test") for record in getattr(dataset, split)]
+    records = [(record, split) for split in (TRAIN, TEST) for record in getattr(dataset, split)]
     order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))[:count]
     chosen = [records[place] for place in order.tolist()]
     boxes = read_pixel_boxes(config, dataset, [record for record, _ in chosen]) or {}

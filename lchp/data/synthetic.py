@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lchp.data.config import SyntheticDataset
+from lchp.vocabulary import TEST, TRAIN
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -192,11 +193,11 @@ def draw_dataset(config: SyntheticDataset, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for split, count in (("train", config.train_per_class), ("test", config.test_per_class)):
+    for split, count in ((TRAIN, config.train_per_class), (TEST, config.test_per_class)):
         for label, name in enumerate(CLASSES):
             (folder / split / name).mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                random = np.random.default_rng([config.seed, split == "test", label, index])
+                random = np.random.default_rng([config.seed, split == TEST, label, index])
                 pixels, box = draw_image(config.size, label, random)
                 path = f"{split}/{name}/{index:05d}.png"
                 Image.fromarray(pixels).save(folder / path)

@@ -19,11 +19,12 @@ from pathlib import Path, PurePosixPath
 from lchp.data.files import read_utf8
 from lchp.data.headers import Header, header
 from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
+from lchp.vocabulary import TEST, TRAIN
 
 REQUIRED = ("path", "label", "split")
 CORNERS = ("x1", "y1", "x2", "y2")
 ORIENTATION = "orientation"
-SPLITS = ("train", "test")
+SPLITS = (TRAIN, TEST)
 COLUMNS = "the first line names the columns path,label,split and, for boxes, all of x1,y1,x2,y2"
 
 _OTHER_CORNERS = (

@@ -31,7 +31,7 @@ from lchp.reporting.origin import describe_origin
 from lchp.reporting.paper import PARAMETERS, SELECTION, PaperTable, load_paper
 from lchp.reporting.statistics import LEVEL, Summary, summarize
 from lchp.reporting.table import Table, TableSpec
-from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, SELECTED
+from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, SELECTED, TEST
 
 
 class _Scores:
@@ -85,7 +85,7 @@ def _paper(spec: TableSpec, folder: Path | None) -> tuple[PaperTable | None, lis
     found = load_paper(spec.paper, folder) if folder else None
     if found is None:
         return None, [f"The paper's numbers are left out: {spec.paper}.csv is not in {folder or 'any given folder'}."]
-    if spec.split != "test":
+    if spec.split != TEST:
         return None, ["The paper's numbers are left out: they are of the test split."]
     return found, [f"Paper: {spec.paper} of Sun & Zhu (2022), one run, on the whole data set the paper names."]
 

@@ -33,6 +33,7 @@ from lchp.store.checks import Damaged
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 from lchp.training.box_config import KEPT, READ
 from lchp.training.config import TrialConfig
+from lchp.training.identity import ADDED
 from lchp.training.loop import place
 from lchp.training.material import Material
 from lchp.training.weight_files import BOX_WEIGHTS
@@ -138,7 +139,7 @@ def _omitting(trunk: nn.Sequential, count: int, stride: int) -> nn.Sequential:
     return shorter
 
 
-_BEFORE = {"further_sizes": [], "axes": 1}
+_BEFORE = {name: ADDED[f"pseudo_boxes.{name}"].before for name in ("further_sizes", "axes")}
 """Options that are younger than the files of some caches, with the values of those: left out of their names."""
 
 

@@ -86,7 +86,7 @@ def over_time(hours: float) -> Fault:
     """A trial that has trained as long as it may."""
     return Fault(
         f"has trained for {hours:g} h, as long as it may (resources.time_limit)",
-        "raise that with --set resources.time_limit=HOURS, and the same command goes on with it",
+        "the same command goes on with it for as long again; raise that with --set resources.time_limit=HOURS",
         False,
         "",
         resumable=True,

@@ -561,6 +561,24 @@ def test_run_study_weights_of_another_sha256_are_refused(fresh: Path) -> None:
         small.run(small.load(fresh, small.TINY, f"weights.classifier={weights}"), fresh)
 
 
+def test_study_run_with_nothing_to_train_imports_neither_torch_nor_ray(own: Path) -> None:
+    # In a process of its own: this one has imported both.
+    (own / "tiny.yaml").write_text(small.GRID, encoding="utf-8")
+    places = {"--output": own / "out", "--cache": own / "cache", "--tracking-uri": f"sqlite:///{own / 'mlflow.db'}"}
+    command = ["study", "run", str(own / "tiny.yaml"), "--device", "cpu"]
+    command += [str(part) for option in places.items() for part in option]
+    ended = f"code = run({command!r}); print(code, sorted({{'torch', 'ray', 'optuna'}} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; from lchp.cli import run; {ended}"],
+        cwd=own,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
 @pytest.fixture
 def never(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*_: object) -> None:
