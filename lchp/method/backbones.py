@@ -169,12 +169,12 @@ def check_view(name: str, size: int) -> None:
 
 def _inception_v3(last: str) -> nn.Sequential:
     from torch import nn
-    from torchvision.models import inception_v3
 
+    from lchp.method.inception import make_inception_v3
     from lchp.method.trunks import HalfRange
 
     layers: OrderedDict[str, nn.Module] = OrderedDict(half_range=HalfRange())
-    for name, layer in inception_v3(weights=None, aux_logits=False, init_weights=True).named_children():
+    for name, layer in make_inception_v3().named_children():
         layers[name] = layer
         if name == last:
             break

@@ -69,8 +69,9 @@ def set_up_torch(compute: ComputeConfig, device: str) -> None:
     if compute.deterministic and on_cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(compute.deterministic)
-    # All batches of a stage have one shape; which algorithm wins may differ from run to run.
-    torch.backends.cudnn.benchmark = on_cuda and not compute.deterministic
+    # All batches of a stage have one shape, but trying every algorithm takes each trial, a process of its own, more
+    # than a minute (InceptionV3 at 448 px on an H200), and gives other bits from run to run.
+    torch.backends.cudnn.benchmark = False
 
 
 @contextmanager
