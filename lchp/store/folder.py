@@ -87,7 +87,12 @@ class StageFolder:
     def done(self) -> bool:
         """Whether the stage was trained and measured to its end; :meth:`fault` tells whether its files still are so."""
         # A checkpoint tells of a process that ended before its last step, in which that becomes a milestone.
-        return (self._has(MANIFEST) or self._has(_SCORES)) and not self.has_checkpoint
+        return (self._has(MANIFEST) or (self._has(_SCORES) and not self._is_new)) and not self.has_checkpoint
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether it is the folder of a stage that ended with a manifest; copies hold no networks."""
+        return self._has(_DATASET) and self._has(_NETWORKS)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -330,7 +335,7 @@ class StageFolder:
         if not self.done:
             left = [name for name in _KEPT if self._has(name)]
             if left and not self.has_checkpoint:
-                raise Damaged(self.path / _SCORES, "is missing")
+                raise Damaged(self.path / (MANIFEST if self._has(_SCORES) else _SCORES), "is missing")
         elif self._has(MANIFEST):
             for name, listed in self._manifest().items():
                 if name != PICTURE:

@@ -103,12 +103,8 @@ def test_fault_names_the_damaged_file(folder: StageFolder, name: str, how: str) 
     assert folder.fault() is None
     damage(folder.path / name, how)
     fault = folder.fault()
-    if (name, how) == ("manifest.json", "removed"):
-        assert fault is None  # it is an old folder now, and its files are sound
-    elif name == "manifest.json" and how == "flipped":
-        assert fault is not None
-    else:
-        assert fault is not None
+    assert fault is not None
+    if (name, how) != ("manifest.json", "flipped"):
         assert fault.startswith(name)
         assert not folder.whole
 
@@ -157,6 +153,16 @@ def test_fault_of_a_stage_under_way_is_none(tmp_path: Path) -> None:
     with folder.lock():
         folder.save_checkpoint({"epoch": 1})
     assert (folder.fault(), folder.done, folder.whole) == (None, False, False)
+
+
+def test_stage_whose_manifest_is_gone_is_damaged_but_for_an_old_one_and_a_copy(folder: StageFolder) -> None:
+    (folder.path / "manifest.json").unlink()
+    assert (folder.done, folder.fault()) == (False, "manifest.json is missing")
+    (folder.path / "networks.pt").rename(folder.path.parent / "networks.pt")
+    assert folder.done
+    (folder.path.parent / "networks.pt").rename(folder.path / "networks.pt")
+    (folder.path / "dataset.json").rename(folder.path / "dataset.csv")
+    assert folder.done
 
 
 def test_stage_whose_process_ended_before_its_checkpoint_was_put_away_is_not_done(folder: StageFolder) -> None:

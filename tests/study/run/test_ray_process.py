@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lchp.errors import Refusal
 from lchp.study.run import ray_process
 from lchp.study.run.cluster import Setup, Unstarted
 from lchp.study.run.faults import fault_of
-from lchp.study.run.ray_process import names_of
+from lchp.study.run.ray_process import Parent, names_of
 from lchp.training.material import Runtime
 
 
@@ -89,3 +90,12 @@ def test_cluster_that_does_not_start_says_why_in_a_line(setup: Setup, monkeypatc
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(Unstarted, match=r"^The current node timed out during startup\.$"), ray_process._cluster(setup):
         raise AssertionError("nothing has started")
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_parent_is_told_of_a_step_what_a_driver_reads(goes_on: bool) -> None:
+    here, there = Pipe()
+    there.send(goes_on)
+    result = {"global_epoch": 3, "done": False, "reports": [{"step": 3}], "notes": ["n"], "seconds": 1.5}
+    assert Parent(here).stops("p", {**result, "objective": 0.5, "pid": 17}) is not goes_on
+    assert there.recv() == ("epochs", "p", result)
