@@ -38,7 +38,7 @@ from lchp.data.kinds import KINDS
 from lchp.errors import refusing, shown
 from lchp.store.study_folder import REPORTS
 from lchp.surroundings import settle
-from lchp.vocabulary import SPLITS, TEST
+from lchp.vocabulary import PICTURED, SPLITS, TEST
 
 if TYPE_CHECKING:
     from lchp.data.config import DatasetConfig, SplitConfig
@@ -344,6 +344,37 @@ def report(place: Path, output: Path, tracking_uri: str | None, form: str, keep_
             folders = studies_in(named.absolute() if not place.exists() and named.is_dir() else place.absolute())
         for folder in folders:
             click.echo(f"report: {remake(folder, form, keep_records)}")
+    return 0
+
+
+@app.command()
+@click.argument("run", metavar="RUN")
+@with_options(OUTPUT, DATA, CACHE)
+@click.option(
+    "--choose", type=click.Choice(PICTURED), default=PICTURED[0], show_default=True,
+    help="Images: any, those of the best or the worst final boxes, those that differ most from their pseudo boxes.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(1, 400), default=12, show_default=True, help="Images at most.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses random ones.")
+@click.option("--to", type=PathArgument(), default=Path("boxes.png"), show_default=True, help="PNG to draw.")
+def draw(
+    run: str, output: Path, data: Path | None, cache: Path, choose: str, count: int, seed: int, to: Path
+) -> int:  # fmt: skip
+    """Draw the boxes of every method on test images of RUN, a run's id, the folder of a trial, or a study, whose first
+    trial it is then (the paper's Figures 2 and 3).
+    """
+    from lchp.data.files import replacing, require_replaceable
+    from lchp.study.spec.moved import moved_paths
+
+    with refusing():
+        require_replaceable(to)
+        moved = moved_paths((), data)
+
+        from lchp.study.run.drawing import draw_run
+
+        with replacing(to) as part:
+            draw_run(run, output, moved.paths, cache, part, choose, count, seed)
+    click.echo(f"drawn: {to}")
     return 0
 
 

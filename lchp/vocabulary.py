@@ -88,6 +88,11 @@ TRUTH_COLOUR = "#e02020"
 STRONG_AUGMENTATIONS = ("scale", "translation", "flip")
 """What the strong augmentation is made of (paper 4.3), in the order in which a subset is written."""
 
+PICTURED = RANDOM, BEST, WORST, CHANGED = "random", "best", "worst", "changed"
+"""Which images are drawn: any, those whose box of LCHP-R fits best or worst, those of which it differs most from Pseudo
+Label in its IoU.
+"""
+
 HIT_IOU = 0.5
 """The IoU from which a box is a hit (paper 4.2), inclusive."""
 

@@ -81,7 +81,7 @@ FLOWS = """
 import json, sys
 from pathlib import Path
 import matplotlib.image
-from lchp.reporting.figures import curve
+from lchp.reporting.figures import curve, save
 from lchp.reporting.predictions import COLOURS
 from lchp.reporting.frame import TrialRow, collect, results_text
 from lchp.reporting.table import TableSpec
@@ -103,7 +103,7 @@ for delta in (0.5, 0.7):
 frame = collect("s", trials)
 (folder / "results.csv").write_text(results_text(frame), encoding="utf-8")
 table = make_table(TableSpec(by=("delta",)), frame, trials)
-curve(table, folder / "curve.png")
+save(curve(table), folder / "curve.png")
 drawn = (matplotlib.image.imread(folder / "curve.png")[..., :3] == (1, 0, 1)).all(-1).sum()
 print(to_markdown(make_table(TableSpec(fixed={"delta": 0.7}), frame, trials)))
 print(to_markdown(table))

@@ -71,7 +71,10 @@ def latex(document: Document) -> str:
     parts += [escape_latex(document.contents.question)] if document.contents.question else []
     if document.verdicts:
         parts += [rf"\textbf{{{escape_latex(document.answer)}}}", r"\begin{itemize}"]
-        parts += [rf"\item {escape_latex(' '.join([one.sentence, *one.numbers]))}" for one in document.verdicts]
+        parts += [
+            rf"\item \texttt{{{escape_latex(one.claim)}}} {escape_latex('. '.join([one.words, *one.numbers]))}"
+            for one in document.verdicts
+        ]
         parts.append(r"\end{itemize}")
     for table in document.tables:
         fitted = to_latex(table).replace(r"\begin{tabular}", rf"{_WIDE}\begin{{tabular}}")

@@ -48,6 +48,11 @@ def pictures_of(tables: Sequence[Table], trials: Sequence[TrialRow], files: Stud
         for table in tables
         if table.is_map
     ]
+    pictures += [
+        Picture("What the search tried", files.search, partial(figures.search, table))
+        for table in tables[:1]
+        if table.is_search
+    ]
     pictures += _of_trials(trials, files)
     first = trials[0]
     drawn = StageFolder(first.folder).picture

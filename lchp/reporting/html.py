@@ -31,6 +31,7 @@ th.label, td.label, th.warnings, td.warnings { text-align: left; }
 thead th { border-bottom: 2px solid #222; }
 img { max-width: 100%; }
 li { overflow-wrap: anywhere; }
+figure { margin: 0; }
 .small { color: #555; font-size: .85rem; }
 @media (max-width: 40rem) { body { margin: 1rem auto; font-size: 15px; } th, td { padding: .25rem .4rem; } }
 @media print {
@@ -46,7 +47,7 @@ li { overflow-wrap: anywhere; }
 {% if verdicts %}
 <p><strong>{{ answer }}</strong></p>
 <ul>
-{% for one in verdicts %}<li>{{ one.sentence }}
+{% for one in verdicts %}<li><code>{{ one.claim }}</code> {{ one.words }}.
 <ul class="small">{% for number in one.numbers %}<li>{{ number }}</li>{% endfor %}
 {% if one.remedy %}<li>to decide it: {{ one.remedy }}</li>{% endif %}</ul></li>
 {% endfor %}</ul>

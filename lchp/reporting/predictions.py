@@ -6,14 +6,14 @@ to import and another to lay a picture out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lchp.store.per_image import CORNERS, IOU, METHOD, PATH, SPLIT
-from lchp.vocabulary import METHODS, TEST, TRUTH_COLOUR
+from lchp.vocabulary import BEST, CHANGED, LCHP_R, METHODS, PSEUDO_LABEL, RANDOM, TEST, TRUTH_COLOUR, WORST
 
 TRUTH = "truth"
 COLOURS = {name: method.colour for name, method in METHODS.items() if method.colour} | {TRUTH: TRUTH_COLOUR}
@@ -34,6 +34,7 @@ def draw_predictions(
     count: int = 12,
     seed: int = 0,
     truth: Boxes | None = None,
+    choice: str = RANDOM,
 ) -> None:
     """Draw the boxes of every method that has a colour on test images.
 
@@ -41,11 +42,13 @@ def draw_predictions(
         per_image: the rows of per_image.csv of a trial (boxes in pixels of the original image).
         root: the folder that the paths in ``per_image`` start from.
         out: the picture (.png).
-        count: images drawn, chosen by ``seed``; all where there are fewer.
+        count: images drawn; all where there are fewer.
+        seed: chooses among all of them, where ``choice`` is ``random``.
         truth: the true boxes in pixels, any number an image; None where none are known.
+        choice: of ``PICTURED``.
 
     Raises:
-        ValueError: ``per_image`` has no test image.
+        ValueError: ``per_image`` has no test image, or none by whose IoU one could choose.
     """
     by_path: dict[str, list[Mapping[str, str]]] = {}
     for row in per_image:
@@ -54,15 +57,35 @@ def draw_predictions(
     paths = list(by_path)
     if not paths:
         raise ValueError("per_image.csv has no boxes on the test split: nothing to draw")
-    chosen = np.sort(np.random.default_rng(seed).choice(len(paths), min(count, len(paths)), replace=False))
+    chosen = _chosen(by_path, choice, count, seed)
     wide, high = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
     sheet = Image.new("RGB", (_ACROSS * wide, -(-len(chosen) // _ACROSS) * high + _LEGEND), "white")
-    for place, path in enumerate(paths[number] for number in chosen):
+    for place, path in enumerate(chosen):
         corner = place % _ACROSS * wide + _GAP // 2, place // _ACROSS * high + _GAP // 2
         _draw_cell(sheet, corner, root / path, by_path[path], (truth or {}).get(path, ()))
     names = [name for name in COLOURS if any(row[METHOD] == name for row in by_path[paths[0]])]
     _draw_legend(sheet, [*names, *([TRUTH] if any((truth or {}).values()) else [])])
     sheet.save(out, compress_level=1)
+
+
+def _chosen(by_path: Mapping[str, Sequence[Mapping[str, str]]], choice: str, count: int, seed: int) -> list[str]:
+    """The images that are drawn, in the order in which they are."""
+    paths = list(by_path)
+    if choice == RANDOM:
+        drawn = np.random.default_rng(seed).choice(len(paths), min(count, len(paths)), replace=False)
+        return [paths[number] for number in np.sort(drawn)]
+    ious = {path: {row[METHOD]: float(row[IOU]) for row in rows if row[IOU]} for path, rows in by_path.items()}
+    wanted = [LCHP_R, PSEUDO_LABEL] if choice == CHANGED else [LCHP_R]
+    known = [path for path in paths if all(name in ious[path] for name in wanted)]
+    if not known:
+        titles = " and ".join(METHODS[name].title for name in wanted)
+        raise ValueError(f"no test image has an IoU of {titles}, by which {choice} ones are chosen: draw random ones")
+    places: dict[str, Callable[[str], float]] = {
+        BEST: lambda path: -ious[path][LCHP_R],
+        WORST: lambda path: ious[path][LCHP_R],
+        CHANGED: lambda path: -abs(ious[path][LCHP_R] - ious[path][PSEUDO_LABEL]),
+    }
+    return sorted(known, key=places[choice])[:count]
 
 
 def _draw_cell(

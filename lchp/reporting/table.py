@@ -79,9 +79,18 @@ class Table:
         return [row[place] for row in self.rows]
 
     @property
+    def is_search(self) -> bool:
+        """Whether its rows are what a search suggested: nothing beside whose row they would be judged."""
+        return bool(self.spec.by) and not self.spec.own and not self.spec.has_rows_of_methods
+
+    @property
     def is_map(self) -> bool:
         """Whether the table is over two parameters that have at least two values each."""
-        return len(self.spec.by) == 2 and all(len(distinct(self.column(key))) > 1 for key in self.spec.by)
+        return (
+            len(self.spec.by) == 2
+            and bool(self.spec.own)
+            and all(len(distinct(self.column(key))) > 1 for key in self.spec.by)
+        )
 
     def summaries(self, method: str) -> list[Summary | None]:
         """What a method has of the first metric in every row; None where it has nothing, or the row is another's."""

@@ -51,11 +51,15 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The claim and its verdict, for people."""
+        """The claim and its verdict, for people, in Markdown."""
+        return f"`{self.claim}` {self.words}."
+
+    @property
+    def words(self) -> str:
+        """The verdict, which goes on where the claim ends."""
         means = {True: "the means are so", False: "the means are not so", None: "numbers are missing"}
         opened = "cannot be decided by one seed" if self.remedy == MORE_SEEDS else "is open with this data"
-        state = f"{opened} ({means[self.in_the_mean]})" if self.state == OPEN else self.state
-        return f"`{self.claim}` {state}."
+        return f"{opened} ({means[self.in_the_mean]})" if self.state == OPEN else self.state
 
 
 def judge(claims: Sequence[Claim], results: Results) -> list[Verdict]:

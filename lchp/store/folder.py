@@ -7,7 +7,9 @@ structure of their files.
 
 from __future__ import annotations
 
+import csv
 import fcntl
+import io
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from lchp.store.checks import (
     read_text,
     rows_of,
 )
+from lchp.store.per_image import PATH
 from lchp.store.selection import SelectionRow, selection_rows
 from lchp.store.shared import SharedFolder
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
@@ -201,6 +204,10 @@ class StageFolder:
     def per_image_bytes(self) -> bytes:
         """The same as it lies there: 1,000 of them are not decoded for who reads the bytes."""
         return read_bytes(self.path / _PER_IMAGE)
+
+    def first_image(self) -> str:
+        """The path in its dataset of the first image that was measured."""
+        return next(csv.DictReader(io.StringIO(self.per_image_text())))[PATH]
 
     def per_image(self) -> list[dict[str, str]]:
         """The rows of :meth:`per_image_text`."""

@@ -126,6 +126,11 @@ class StudyFolder:
         return self.path / "confidence.png"
 
     @property
+    def search(self) -> Path:
+        """The picture of what a search tried."""
+        return self.path / "search.png"
+
+    @property
     def predictions(self) -> Path:
         """The picture of the first trial's boxes."""
         return self.path / PICTURE

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -245,6 +245,15 @@ def finish_run(uri: str, run_id: str, files: Sequence[Path] = (), ended: int | N
     for file in files:
         mlflow_client.log_artifact(run_id, str(file))
     mlflow_client.set_terminated(run_id, status="FINISHED", end_time=ended)
+
+
+def keep_dataset(uri: str, run_id: str, name: str, digest: str, source: Mapping[str, Any]) -> None:
+    """Name the dataset that a run was trained on, as MLflow shows it beside a run: by the ``digest`` of its images, cut
+    at 36 characters, and ``source``, its configuration.
+    """
+    dataset = Dataset(name=name, digest=digest[:36], source_type="lchp", source=canonical(source))
+    tags = [InputTag("mlflow.data.context", "training")]
+    client(uri).log_inputs(run_id, datasets=[DatasetInput(dataset=dataset, tags=tags)])
 
 
 def keep_lists(uri: str, run_id: str, files: Sequence[Path]) -> None:

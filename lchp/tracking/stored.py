@@ -68,7 +68,9 @@ def read_run(uri: str, run_id: str, folder: Path) -> StoredRun:
     run = _finished_trial(mlflow_client, uri, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     for file in mlflow_client.list_artifacts(run_id):
-        mlflow_client.download_artifacts(run_id, file.path, str(folder))
+        # Its model is no record, and a hundred times as large.
+        if not file.is_dir:
+            mlflow_client.download_artifacts(run_id, file.path, str(folder))
     trial = StageFolder(folder)
     try:
         trial.check_records()

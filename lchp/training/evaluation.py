@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from lchp.data.config import ViewConfig
+from lchp.data.evaluated import view_of, whole_of
 from lchp.data.loader import ImageSource
-from lchp.method import augmentation, boxes, metrics
+from lchp.method import boxes, metrics
 from lchp.method.networks import BapClassifier, BoxRegressor, as_corners
 from lchp.store.per_image import COLUMNS
 from lchp.training.box_sources import live_boxes
@@ -196,23 +197,12 @@ def require_finite(found: Tensor, source: ImageSource, places: Tensor) -> None:
 
 def evaluation_view(images: Tensor, view: ViewConfig) -> Tensor:
     """Resized uint8 images (n, 3, resize, resize) as the normalised views that are evaluated (method notes 18)."""
-    if view.evaluation == "centre_crop":
-        start = (view.resize - view.crop) // 2
-        return augmentation.normalise(images[:, :, start : start + view.crop, start : start + view.crop])
-    if view.resize == view.crop:
-        return augmentation.normalise(images)
-    sized = torch.nn.functional.interpolate(
-        images.float(), size=(view.crop, view.crop), mode="bilinear", align_corners=False, antialias=True
-    )
-    return augmentation.normalise(sized.round().clamp(0, 255).to(torch.uint8))
+    return view_of(images, view.resize, view.crop, view.evaluation)
 
 
 def in_whole_image(found: Tensor, view: ViewConfig) -> Tensor:
     """Boxes of the evaluation view as boxes of the whole image, (n, 4)."""
-    if view.evaluation == "whole":
-        return found
-    start = (view.resize - view.crop) // 2
-    return (found * view.crop + start) / view.resize
+    return whole_of(found, view.resize, view.crop, view.evaluation)
 
 
 def true_boxes_of(split: Split) -> tuple[Tensor, list[Tensor]]:

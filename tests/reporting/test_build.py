@@ -17,7 +17,8 @@ from tests.reporting.conftest import contents_of
 def test_build_report_twice_writes_the_same_files(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(delta_trials[0].folder / "predictions.png")
     folder = tmp_path / "analysis" / "birds"
-    specs = [TableSpec(by=("delta",)), TableSpec("val", by=("delta",), split="val")]
+    own = {"delta": 0.5}
+    specs = [TableSpec(by=("delta",), own=own), TableSpec("val", by=("delta",), split="val", own=own)]
     contents = contents_of("birds", "Which delta?", delta_trials, specs)
     tables = build_report(contents, tmp_path, folder)
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -49,7 +50,7 @@ def test_build_report_without_redrawing_draws_what_is_missing_or_has_changed(
 
 
 def test_build_report_page_holds_tables_pictures_and_environment(delta_trials: list[TrialRow], tmp_path: Path) -> None:
-    contents = contents_of("birds", "Which delta?", delta_trials, [TableSpec(by=("delta",))])
+    contents = contents_of("birds", "Which delta?", delta_trials, [TableSpec(by=("delta",), own={"delta": 0.5})])
     build_report(contents, tmp_path, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert '<td class="percent">81.25 ± 8.84 [1.84, 100.00] (2)</td>' in page

@@ -73,6 +73,21 @@ def test_draw_predictions_choice_is_the_seeds(photos: tuple[Rows, Path]) -> None
     assert (root / "a.drawn.png").read_bytes() == (root / "b.drawn.png").read_bytes()
 
 
+@pytest.mark.parametrize(("choice", "first"), [("best", 2), ("worst", 0), ("changed", 1)])
+def test_draw_predictions_choice_by_iou_draws_the_extreme_ones_first(tmp_path: Path, choice: str, first: int) -> None:
+    rows = []
+    for index, (refined, pseudo) in enumerate([(0.1, 0.2), (0.5, 0.1), (0.9, 0.8)]):
+        # A photograph is as grey as its number says.
+        Image.new("RGB", (40, 40), (index + 1,) * 3).save(tmp_path / f"{index}.png")
+        rows += [_row(f"{index}.png", "test", name, (1, 1, 9, 9), iou) for name, iou in
+                 (("lchp_r", refined), ("pseudo_label", pseudo))]  # fmt: skip
+    draw_predictions(rows, tmp_path, tmp_path / "out.png", count=1, choice=choice)
+    assert _is(_pixels(tmp_path / "out.png")[:-44], f"rgb({first + 1},{first + 1},{first + 1})").sum() > 10_000
+    unknown = [{**row, "iou": ""} for row in rows]
+    with pytest.raises(ValueError, match="no test image has an IoU of LCHP-R"):
+        draw_predictions(unknown, tmp_path, tmp_path / "out.png", choice=choice)
+
+
 def test_draw_predictions_without_test_images_is_refused(photos: tuple[Rows, Path]) -> None:
     rows, root = photos
     with pytest.raises(ValueError, match="no boxes on the test split"):

@@ -54,6 +54,10 @@ class Card:
     """Names of the study's files that go with its run."""
     lists: Sequence[str] = ()
     """Names of the lists of its images in the store."""
+    classifier: str | None = None
+    """The place in the store of the classifier that goes with a trial's regressor into its model; None where its run
+    keeps no model.
+    """
     view: Mapping[str, Sequence[str]] | None = None
     """Of the study's own run: the ``parameters`` and ``metrics`` that its trials are read by, the first metric above
     all.

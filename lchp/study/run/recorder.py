@@ -52,9 +52,10 @@ class Recorder:
         count: int,
         say: Callable[[str], None],
         references: Sequence[str] = (),
+        models: bool = True,
     ) -> None:
         self.materials, self.writer, self.ledger, self.count, self.say = materials, writer, ledger, count, say
-        self.references = references
+        self.references, self.models = references, models
         self.store = materials.runtime.store
         self.trained = False
         """Whether a trial was trained to its end by this process."""
@@ -267,7 +268,7 @@ class Recorder:
 
     def _card_of(self, trial: ResolvedTrial) -> Card:
         """The trial's card, as it is or new."""
-        return self._renewed(trial_card(trial, self.entry(trial), self.materials.of(trial.config)))
+        return self._renewed(trial_card(trial, self.entry(trial), self.materials.of(trial.config), self.models))
 
     def _card_of_reference(self, trial: ResolvedTrial, method: str, place: str) -> Card:
         return self._renewed(reference_card(trial, method, place, self.materials.of(trial.config)))

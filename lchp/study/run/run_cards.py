@@ -26,6 +26,8 @@ STUDY, TRIAL, REFERENCE = "study", "trial", "reference"
 
 WEIGHTS_TAG = "lchp.weights."
 """Before a role: the tag that holds the sha256 of its weight file."""
+DATASET_TAG = "lchp.dataset"
+"""The tag that holds the digest of a run's images."""
 INITIALIZATION_TAG = "lchp.initialization"
 """The tag that trials have alike which share an initialization: the name of its folder in the store, and the key of its
 run.
@@ -62,11 +64,15 @@ def trials_view(study: Study) -> dict[str, list[str]]:
     return {"parameters": parameters, "metrics": [*dict.fromkeys(metrics), "cost/seconds"]}
 
 
-def trial_card(trial: ResolvedTrial, entry: Entry, material: Material) -> Card:
-    """The card of a trial."""
+def trial_card(trial: ResolvedTrial, entry: Entry, material: Material, keeps_model: bool) -> Card:
+    """The card of a trial, whose run keeps its model or not."""
     shared = {INITIALIZATION_TAG: Path(entry.initialization).name} if entry.initialization else {}
     tags = {**_tags(TRIAL, trial, material), **shared, **weight_tags(material)}
-    return Card(Path(entry.folder).name, entry.name, trial.config.model_dump(mode="json"), tags, entry.folder)
+    classifier = entry.initialization if keeps_model else None
+    return Card(
+        Path(entry.folder).name, entry.name, trial.config.model_dump(mode="json"), tags, entry.folder,
+        classifier=classifier,
+    )  # fmt: skip
 
 
 def initialization_card(trial: ResolvedTrial, place: str, material: Material) -> Card:
@@ -86,4 +92,4 @@ def reference_card(trial: ResolvedTrial, method: str, place: str, material: Mate
 
 
 def _tags(kind: str, trial: ResolvedTrial, material: Material) -> dict[str, str]:
-    return {KIND_TAG: kind, "lchp.dataset": material.digest.total, "lchp.seed": str(trial.config.seed)}
+    return {KIND_TAG: kind, DATASET_TAG: material.digest.total, "lchp.seed": str(trial.config.seed)}

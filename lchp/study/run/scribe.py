@@ -13,9 +13,11 @@ from pathlib import Path
 
 from lchp.reporting.evidence import read_evidence
 from lchp.store.folder import StageFolder
+from lchp.store.model import judge_weights, write_model
 from lchp.study.run.cards import Card, Cards, State
 from lchp.study.run.ledger import GONE
-from lchp.study.run.run_cards import INITIALIZATION_TAG, KIND_TAG, TRIAL, is_initialization, is_trial
+from lchp.study.run.run_cards import DATASET_TAG, INITIALIZATION_TAG, KIND_TAG, TRIAL, is_initialization, is_trial
+from lchp.tracking.models import keep_model
 from lchp.tracking.runs import (
     COUNTS_TAG,
     PARENT_TAG,
@@ -25,6 +27,7 @@ from lchp.tracking.runs import (
     find_run,
     finish_run,
     is_complete,
+    keep_dataset,
     keep_lists,
     log_history,
     log_result,
@@ -124,11 +127,16 @@ class Scribe:
             set_tags(self.uri, found, {**card.tags, **environment_tags(folder), PARENT_TAG: parent}, card.name)
             return _Written(found, "finished", -1.0)
         written = self._opened(card, before, parent)
+        if before is None and is_trial(card):
+            dataset = card.params["dataset"]
+            keep_dataset(self.uri, written.run_id, dataset["kind"], str(card.tags[DATASET_TAG]), dataset)
         if card.epochs and card.epochs[-1]["step"] > written.last:
             known = written.last if written.last >= 0 else None
             log_history(self.uri, written.run_id, card.epochs, known)
             written = replace(written, last=card.epochs[-1]["step"])
         if card.state == "finished":
+            if card.classifier is not None:
+                self._keep_model(written.run_id, folder, self.store / card.classifier)
             tags = {**card.tags, **(final_tags(folder) if is_trial(card) else environment_tags(folder))}
             log_result(
                 self.uri, written.run_id, folder, tags=tags, ended=card.ended, metrics=costs(card),
@@ -139,6 +147,18 @@ class Scribe:
         elif card.state == "stopped":
             stop_run(self.uri, written.run_id, card.error or "", card.ended, costs(card), int(written.last))
         return replace(written, state=card.state)
+
+    def _keep_model(self, run_id: str, folder: Path, classifier: Path) -> None:
+        """Store the model of a trial with its run, where its classifier is still there."""
+        trial, initialization = StageFolder(folder), StageFolder(classifier)
+        if not initialization.done:
+            return
+
+        def write(out: Path) -> None:
+            judge = judge_weights(initialization.networks())
+            write_model(trial.config(), trial.networks()["regressor"], judge, out)
+
+        keep_model(self.uri, run_id, write, trial.environment()["versions"], trial.first_image())
 
     def _complete(self, card: Card, folder: Path) -> str | None:
         """The id of the finished run that says all that the files of its trial say; None where there is none."""

@@ -66,7 +66,9 @@ def run_study(
             log.say(f"warning: {finding}")
         scribe = Scribe(uri, study.name, folder, runtime.store, claimed.run)
         with impatient(), Writer(scribe, log.say, log.failure) as writer:
-            recorder = Recorder(materials, writer, Ledger(folder), study.count, log.say, study.references)
+            # Of a search's hundreds of trials few are ever looked at.
+            models = study.search is None
+            recorder = Recorder(materials, writer, Ledger(folder), study.count, log.say, study.references, models)
             with _true_states(recorder, log):
                 shown = {"study": study.name, "question": study.question or "", "trials": study.count}
                 recorder.begin(study.name, shown, trials_view(study))

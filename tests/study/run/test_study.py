@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,10 +21,13 @@ import torch
 from PIL import Image
 
 import tests.study.small as small
+from lchp.cli import run as command
 from lchp.data.config import SyntheticDataset
 from lchp.data.files import as_json
+from lchp.data.loader import decode
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry, Ledger, as_text, read
 from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, is_running, require_continuable
@@ -679,3 +684,57 @@ def test_run_study_whose_shared_store_is_away_at_the_start_begins_with_what_is_h
         run_study(study, own / "out", f"sqlite:///{own / 'mlflow.db'}", machine, said.append)
     assert [line for line in said if "no route to host): trials begin with what is here" in line]
     assert [line for line in said if line.startswith("tiny: 1 of 4 trials to train")]
+
+
+# MLflow's pyfunc warns of its own type hints when it is imported.
+@pytest.mark.filterwarnings("ignore:.*type hint")
+def test_run_study_model_of_a_run_gives_its_boxes_and_classes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished / 'mlflow.db'}")
+    run = nested(finished)[0]
+    stage = StageFolder(finished / "out/.store/trial" / run["tags"]["lchp.key"])  # type: ignore[index]
+    rows = pd.read_csv(io.StringIO(stage.per_image_text())).query("method == 'lchp_r' and split == 'test'")
+    (first,) = finished.glob(f"cache/**/{rows['path'].iloc[0]}")
+    root = first.parents[rows["path"].iloc[0].count("/")]
+    model = mlflow.pyfunc.load_model(f"runs:/{run['id']}/model")
+    answer = model.predict([str(root / path) for path in rows["path"]])
+    assert answer[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == rows[["x1", "y1", "x2", "y2"]].to_numpy().tolist()
+    assert ((answer["label"].to_numpy() == rows["label"].to_numpy()) == (rows["top1"].to_numpy() == 1)).all()
+    assert list(answer.columns) == [column["name"] for column in model.metadata.signature.outputs.to_dict()]
+    pixels = decode(first).permute(1, 2, 0).numpy()
+    for one in (pixels, [pixels], pd.DataFrame({"image": [pixels]}), first):
+        assert model.predict(one)["x1"].iloc[0] == pytest.approx(answer["x1"].iloc[0], abs=1e-3)
+    with pytest.raises(ValueError, match=r"float64 \(2, 2\): is no image"):
+        model.predict([np.zeros((2, 2))])
+    assert (root / stage.first_image()).exists()
+
+
+def test_run_study_runs_of_trials_name_their_dataset(finished: Path) -> None:
+    mlflow_client = client(f"sqlite:///{finished / 'mlflow.db'}")
+    for run in nested(finished):
+        (named,) = mlflow_client.get_run(run["id"]).inputs.dataset_inputs
+        assert named.dataset.name == "synthetic"
+        assert run["tags"]["lchp.dataset"].startswith(named.dataset.digest)  # type: ignore[index]
+        assert json.loads(named.dataset.source)["size"] == 40
+
+
+def test_draw_of_a_run_is_the_picture_of_the_trial(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = nested(finished)[0], tmp_path / "boxes.png"
+    arguments = [
+        str(run["id"]),
+        "--output",
+        str(finished / "out"),
+        "--cache",
+        str(finished / "cache"),
+        "--to",
+        str(out),
+    ]
+    assert command(["draw", *arguments]) == 0
+    stage = StageFolder(finished / "out/.store/trial" / run["tags"]["lchp.key"])  # type: ignore[index]
+    assert stage.picture is not None
+    assert out.read_bytes() == stage.picture.read_bytes()
+    assert command(["draw", *arguments, "--choose", "worst", "--count", "3"]) == 0
+    assert out.read_bytes() != stage.picture.read_bytes()
+    assert capsys.readouterr().out == f"drawn: {out}\n" * 2
+    assert command(["draw", "nothing", "--output", str(finished / "out")]) == 2

@@ -1,0 +1,64 @@
+"""The model of a trial in its run: what ``mlflow.pyfunc.load_model("runs:/<id>/model")`` loads."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import mlflow
+import yaml
+
+from lchp.data.files import write_text
+from lchp.store import model
+from lchp.tracking.store import client
+
+NAME = "model"
+"""Of the folder of a run's artifacts that is its model."""
+_DATA, _DESCRIPTION, _EXAMPLE = "data", "MLmodel", "input_example.json"
+_REQUIRED = ("lchp", "torch", "torchvision", "mlflow")
+_TYPES = {"label": "long"}
+
+
+def keep_model(uri: str, run_id: str, write: Callable[[Path], None], versions: Mapping[str, str], example: str) -> None:
+    """Store the model that ``write`` puts into a folder with a run, unless it has one.
+
+    MLflow's own writer asks for what a model wants by loading it in another process, which takes longer than a small
+    trial; its files are few.
+
+    Args:
+        versions: of the libraries that the trial was trained with.
+        example: the path of an image in its dataset, as an example of what the model takes.
+    """
+    mlflow_client = client(uri)
+    if f"{NAME}/{_DESCRIPTION}" in {file.path for file in mlflow_client.list_artifacts(run_id, NAME)}:
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write(folder / _DATA)
+        wanted = [f"{name}=={versions[name]}" for name in _REQUIRED if name in versions]
+        write_text(folder / "requirements.txt", "\n".join(wanted) + "\n")
+        write_text(folder / _EXAMPLE, json.dumps([example]))
+        mlflow_client.log_artifacts(run_id, str(folder), NAME)
+        # What says that there is a model goes last.
+        write_text(folder / _DESCRIPTION, yaml.safe_dump(_described(versions)))
+        mlflow_client.log_artifact(run_id, str(folder / _DESCRIPTION), NAME)
+
+
+def _described(versions: Mapping[str, str]) -> dict[str, object]:
+    columns = [{"name": name, "type": _TYPES.get(name, "double"), "required": True} for name in model.ANSWER]
+    return {
+        "artifact_path": NAME,
+        "flavors": {
+            "python_function": {
+                "data": _DATA,
+                "loader_module": model.__name__,
+                "python_version": versions.get("python", ""),
+            }
+        },
+        "metadata": {"input": "paths of images, or RGB arrays (height, width, 3) of uint8"},
+        "mlflow_version": mlflow.__version__,
+        "saved_input_example_info": {"artifact_path": _EXAMPLE, "type": "json_object", "serving_input_path": None},
+        "signature": {"inputs": None, "outputs": json.dumps(columns), "params": None},
+    }
