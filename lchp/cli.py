@@ -356,9 +356,13 @@ def report(place: Path, output: Path, tracking_uri: str | None, form: str, keep_
 )  # fmt: skip
 @click.option("--count", type=click.IntRange(1, 400), default=12, show_default=True, help="Images at most.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses random ones.")
+@click.option(
+    "--image", type=PathArgument(), help="Draw Algorithm 1 on this image file alone, as the paper's Figure 1."
+)
 @click.option("--to", type=PathArgument(), default=Path("boxes.png"), show_default=True, help="PNG to draw.")
 def draw(
-    run: str, output: Path, data: Path | None, cache: Path, choose: str, count: int, seed: int, to: Path
+    run: str, output: Path, data: Path | None, cache: Path, choose: str, count: int, seed: int, image: Path | None,
+    to: Path,
 ) -> int:  # fmt: skip
     """Draw the boxes of every method on test images of RUN, a run's id, the folder of a trial, or a study, whose first
     trial it is then (the paper's Figures 2 and 3).
@@ -370,10 +374,15 @@ def draw(
         require_replaceable(to)
         moved = moved_paths((), data)
 
-        from lchp.study.run.drawing import draw_run
-
         with replacing(to) as part:
-            draw_run(run, output, moved.paths, cache, part, choose, count, seed)
+            if image is not None:
+                from lchp.study.run.algorithm_1 import draw_steps
+
+                draw_steps(run, output, image, part)
+            else:
+                from lchp.study.run.drawing import draw_run
+
+                draw_run(run, output, moved.paths, cache, part, choose, count, seed)
     click.echo(f"drawn: {to}")
     return 0
 

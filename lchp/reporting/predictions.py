@@ -68,6 +68,21 @@ def draw_predictions(
     sheet.save(out, compress_level=1)
 
 
+def draw_panels(panels: Sequence[tuple[str, Image.Image, Sequence[tuple[float, ...]]]], out: Path) -> None:
+    """Draw square pictures under their captions side by side, each with boxes, corners in [0, 1] of it."""
+    sheet = Image.new("RGB", (len(panels) * (_SIDE + _GAP), _SIDE + _CAPTION + _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (caption, picture, boxes) in enumerate(panels):
+        left, top = place * (_SIDE + _GAP) + _GAP // 2, _CAPTION + _GAP // 2
+        how = Image.Resampling.NEAREST if picture.width < _SIDE else Image.Resampling.BILINEAR
+        sheet.paste(picture.convert("RGB").resize((_SIDE, _SIDE), how), (left, top))
+        pen.text((left + _SIDE / 2, top - _CAPTION / 2), caption, "black", ImageFont.load_default(14), anchor="mm")
+        for x1, y1, x2, y2 in boxes:
+            start, end = (left + x1 * _SIDE, top + y1 * _SIDE), (left + x2 * _SIDE - 1, top + y2 * _SIDE - 1)
+            pen.rectangle((*start, *end), outline=COLOURS[PSEUDO_LABEL], width=_LINE)
+    sheet.save(out, "PNG", compress_level=1)
+
+
 def _chosen(by_path: Mapping[str, Sequence[Mapping[str, str]]], choice: str, count: int, seed: int) -> list[str]:
     """The images that are drawn, in the order in which they are."""
     paths = list(by_path)

@@ -32,6 +32,21 @@ def found_group(word: str, output: Path) -> Group:
         if fault := trial.fault(networks=False):
             raise Refusal(f"{trial.path}: {fault}: `lchp study run` makes it again")
         return Group(word, (TrialRow(trial.path.name, int(trial.config()["seed"]), {}, trial.path),))
+    entry, store = found_run(word, output)
+    require_whole([entry], store)
+    return Group(word, (trial_row(entry, store),))
+
+
+def found_run(word: str, output: Path) -> tuple[Entry, Path]:
+    """The run of that id, or of an id that begins so, of a study in ``output``; of a study in a folder, or of that name
+    in ``output``, the first finished one; and the store.
+
+    Raises:
+        Refusal: there is none.
+    """
+    for folder in (Path(word).absolute(), output.absolute() / word):
+        if StudyFolder(folder).ledger.is_file():
+            return _finished(folder)[0], store_of(folder.parent)
     damaged: list[str] = []
     runs = list(_runs(word, output.absolute(), damaged))
     if len({entry.folder for entry, _ in runs}) > 1:
@@ -43,16 +58,18 @@ def found_group(word: str, output: Path) -> Group:
             f"{word}: is no folder of a study or trial, and no finished run of a study in {output}: give one, or name "
             "the folder that holds the studies with --output" + "".join(f"\nnot looked into: {one}" for one in damaged)
         )
-    entry, store = runs[0]
-    require_whole([entry], store)
-    return Group(word, (trial_row(entry, store),))
+    return runs[0]
 
 
-def _of_study(word: str, folder: Path) -> Group:
-    store = store_of(folder.parent)
+def _finished(folder: Path) -> list[Entry]:
     entries = [entry for entry in read(folder) if entry.state == "finished"]
     if not entries:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
+    return entries
+
+
+def _of_study(word: str, folder: Path) -> Group:
+    store, entries = store_of(folder.parent), _finished(folder)
     require_whole(entries, store)
     return Group(word, tuple(trial_row(entry, store) for entry in entries))
 

@@ -24,10 +24,12 @@ import tests.study.small as small
 from lchp.cli import run as command
 from lchp.data.config import SyntheticDataset
 from lchp.data.files import as_json
-from lchp.data.loader import decode
+from lchp.data.loader import decode, resized
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
+from lchp.method.pseudo_boxes import tightest_box
 from lchp.store.folder import StageFolder
+from lchp.study.run.algorithm_1 import steps_of
 from lchp.study.run.ledger import Entry, Ledger, as_text, read
 from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, is_running, require_continuable
@@ -40,7 +42,10 @@ from lchp.study.run.trial import run_single
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.store import client
-from lchp.training.initialization import make_networks
+from lchp.training.box_sources import live_boxes
+from lchp.training.evaluation import evaluation_view
+from lchp.training.identity import stored_config
+from lchp.training.initialization import make_networks, stored_classifier
 from lchp.vocabulary import METHODS, METRICS
 from tests.tracking.empty import put_empty_store
 from tests.training.added import added_field
@@ -738,3 +743,24 @@ def test_draw_of_a_run_is_the_picture_of_the_trial(
     assert out.read_bytes() != stage.picture.read_bytes()
     assert capsys.readouterr().out == f"drawn: {out}\n" * 2
     assert command(["draw", "nothing", "--output", str(finished / "out")]) == 2
+
+
+def test_draw_of_an_image_shows_the_steps_of_algorithm_1(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = read(finished / "out/tiny")[0]
+    image, out = next(finished.glob("cache/**/test/**/*.png")), tmp_path / "steps.png"
+    assert command(["draw", "tiny", "--output", str(finished / "out"), "--image", str(image), "--to", str(out)]) == 0
+    with Image.open(out) as drawn:
+        assert drawn.size == (5 * 330, 352)
+    store = finished / "out" / ".store"
+    config = stored_config(StageFolder(store / entry.folder).config())
+    weights = StageFolder(store / str(entry.initialization)).networks()["momentum"]
+    network = stored_classifier(config, 8, weights)
+    steps = steps_of(config, network, decode(image))
+    views = evaluation_view(resized(decode(image), config.view.resize)[None], config.view)
+    label = torch.zeros(1, dtype=torch.int64)
+    assert steps.found.merged.equal(live_boxes(config, network, views, label).boxes)
+    assert (steps.activation.min(), steps.activation.max()) == (0, 1)
+    assert tightest_box(steps.activation[None] > config.delta).equal(steps.found.region)
+    assert command(["draw", "tiny", "--output", str(finished / "out"), "--image", str(tmp_path / "no.png")]) == 2
