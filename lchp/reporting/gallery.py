@@ -66,7 +66,7 @@ def _of_trials(trials: Sequence[TrialRow], files: StudyFolder) -> list[Picture]:
     alike = [trial for trial in trials if trial.varied == trials[0].varied]
     at = ", ".join(f"{key} = {value}" for key, value in trials[0].varied.items())
     place = f" at {at}" if at else ""
-    split = next((one for one in (TEST, VAL) if one in trials[0].evidence.values), None)
+    split = next((one for one in (TEST, VAL) if _has_boxes(trials[0], one)), None)
     if split is not None:
         title = f"How well boxes fit on {split}{place}"
         found.append(Picture(title, files.ious, partial(figures.ious, alike, split)))
@@ -76,6 +76,12 @@ def _of_trials(trials: Sequence[TrialRow], files: StudyFolder) -> list[Picture]:
     if any(is_training_key(key) for trial in trials for epoch in trial.evidence.history for key in epoch["metrics"]):
         found.append(Picture("Training of all trials", files.training, partial(figures.training, trials)))
     return found
+
+
+def _has_boxes(trial: TrialRow, split: str) -> bool:
+    """Whether any image of the split has a true box."""
+    images = trial.evidence.images.get(split)
+    return images is not None and images.localized > 0
 
 
 def label(trial: TrialRow) -> str:

@@ -8,13 +8,15 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from lchp.reporting.evidence import Evidence
+from lchp.reporting.evidence import Evidence, Images
 from lchp.reporting.figures import confidence, curve, heat_map, ious, save, search, training
 from lchp.reporting.frame import TrialRow, collect
+from lchp.reporting.gallery import pictures_of
 from lchp.reporting.per_image import read_rows
 from lchp.reporting.table import Table, TableSpec
 from lchp.reporting.tables import make_table
 from lchp.store.selection import SelectionRow
+from lchp.store.study_folder import StudyFolder
 from lchp.vocabulary import METHODS
 from tests.reporting.conftest import MakeTrial
 from tests.reporting.test_evidence import rows_of, spread
@@ -152,3 +154,13 @@ def test_confidence_is_drawn_on_either_kind_of_views() -> None:
     assert pure.lines[0].get_xydata().tolist() == [[0.0, 50.0], [0.5, 75.0]]
     assert share.lines[0].get_xydata().tolist() == [[0.0, 100.0], [0.5, 50.0], [1.0, 0.0]]
     assert figure.get_suptitle() == "AUC 0.75; 0.5 is chance"
+
+
+def test_pictures_of_images_without_true_boxes_are_none_of_ious(delta_trials: list[TrialRow], table: Table) -> None:
+    rows = rows_of({"lchp_r": spread}, count=4, unknown=4)
+    values = read_rows(rows.to_csv(index=False).encode())["test"].values
+    trial = delta_trials[0]
+    for localized in (0, 4):
+        vars(trial)["evidence"] = Evidence({"test": Images(4, localized)}, (), {"test": values})
+        titles = [one.title for one in pictures_of([table], [trial], StudyFolder(Path()))]
+        assert ("How well boxes fit on test at delta = 0.7" in titles) == (localized > 0)
