@@ -115,8 +115,12 @@ def heat_map(table: Table) -> Figure:
     down, across = (distinct(table.column(key)) for key in table.spec.by)
     maps = {name: _cells(table, name, down, across) for name in predicting()}
     maps = {name: cells for name, cells in maps.items() if not np.isnan(cells).all()}
-    figure = _figure(1 + 2.6 * len(maps), 1.2 + 0.45 * len(down))
+    width, height = 1.2 + 2.6 * len(maps), 1.9 + 0.45 * len(down)
+    figure = _figure(width, height, layout=None)
     grid = figure.subplots(1, len(maps), squeeze=False, sharey=True)
+    figure.subplots_adjust(
+        left=1.1 / width, right=1 - 0.1 / width, bottom=1.2 / height, top=1 - 0.6 / height, wspace=0.06
+    )
     least, most = (float(end([end(cells) for cells in maps.values()])) for end in (np.nanmin, np.nanmax))
     for axes, (name, cells) in zip(grid.flat, maps.items(), strict=True):
         axes.imshow(cells, vmin=least, vmax=most, cmap="Blues", aspect="auto")

@@ -10,7 +10,7 @@ from lchp.reporting.cells import Cell, Column
 from lchp.reporting.evidence import Images
 from lchp.reporting.origin import Made
 from lchp.reporting.statistics import Summary
-from lchp.vocabulary import GT_KNOWN, METHODS, TEST
+from lchp.vocabulary import GT_KNOWN, METHODS, TEST, predicting
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,14 @@ class Table:
 
     @property
     def is_map(self) -> bool:
-        """Whether the table is over two parameters that have at least two values each."""
+        """Whether the table is over two parameters that have two values each at least, and has numbers of a trial's own
+        methods.
+        """
         return (
             len(self.spec.by) == 2
             and bool(self.spec.own)
             and all(len(distinct(self.column(key))) > 1 for key in self.spec.by)
+            and any(cell is not None for method in predicting() for cell in self.summaries(method))
         )
 
     def summaries(self, method: str) -> list[Summary | None]:
