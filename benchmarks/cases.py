@@ -192,7 +192,7 @@ class Author:
         self.case, self.config, self.device = engine.case, engine.config, engine.device
 
     def _plain(self, network: torch.nn.Module) -> Any:
-        return copy.deepcopy(network).to(memory_format=torch.contiguous_format).requires_grad_(True)
+        return reference.as_published(network).requires_grad_(True)
 
     @cached_property
     def initialization(self) -> reference.Initialization:

@@ -34,7 +34,6 @@ train() { # NAME LIMIT OPTIONS...
 }
 
 nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,power.draw --format=csv > "$results/nvidia-smi.csv" 2>&1
-# Limits have room for half a minute in which cudnn tries its algorithms, in every process anew.
 train steps 180 --case paper --measure initialization refinement --data held --seconds 20
 once profile 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" --profile "$results/profile.txt"
 train check 90 --case paper --measure check

@@ -2,7 +2,7 @@
 
 Image files are read by PIL in a DataLoader, augmented there one by one (imgaug, on normalised float images), and boxes
 are read off maps image by image in NumPy; every network is asked by itself, and the loss of every step is looked at.
-The networks are those of ``lchp.method``, whose layers are torchvision's; all else is written here anew, so that equal
+The networks are those of ``lchp.method`` with torchvision's own layers; all else is written here anew, so that equal
 losses and boxes of engine and reference say something. In the defaults of the configuration only: the paper's.
 """
 
@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
+from torchvision.models.inception import InceptionA, InceptionC, InceptionE
 
 from lchp.data.imgaug_backend import load as load_imgaug
 from lchp.method.networks import BapClassifier, BoxRegressor
@@ -28,6 +29,7 @@ from lchp.training.config import TrialConfig
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+Network = TypeVar("Network", bound=nn.Module)
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -190,6 +192,16 @@ def crop(view: Tensor, box: Sequence[float]) -> Tensor:
     y, x = torch.meshgrid(points[1], points[0], indexing="ij")
     grid = torch.stack([x, y], -1)[None]
     return functional.grid_sample(view[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+
+
+def as_published(network: Network) -> Network:
+    """A copy of a network in torch's own memory layout, with torchvision's own blocks of InceptionV3."""
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    for block in plain.modules():
+        for published in (InceptionA, InceptionC, InceptionE):
+            if isinstance(block, published):
+                block.__class__ = published
+    return plain
 
 
 class Plain:

@@ -13,6 +13,9 @@ import reference
 import rooflines
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.inception import InceptionA
+
+from lchp.method.inception import BlockA
 
 TINY = cases.CASES["tiny"]
 
@@ -69,6 +72,16 @@ def test_images_read_either_way_differ_by_rounding(images: Path) -> None:
     files = [source.root / record.path for record in source.records[:4]]
     theirs = np.stack([reference.read(file, source.size) for file in files]).astype(int)
     assert np.abs(ours - theirs).max() <= 3
+
+
+def test_the_references_blocks_are_torchvisions_own_with_the_engines_weights() -> None:
+    torch.manual_seed(0)
+    ours = torch.nn.Sequential(BlockA(16, pool_features=4)).eval()
+    theirs = reference.as_published(ours)
+    views = torch.randn(2, 16, 6, 6)
+    assert type(theirs[0]) is InceptionA
+    assert type(ours[0]) is BlockA
+    torch.testing.assert_close(theirs(views), ours(views))
 
 
 def test_a_grouped_convolution_counts_its_groups_in_both_directions() -> None:
