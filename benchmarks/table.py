@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def contenders(stage: str, found: dict[str, Any], limits: dict[str, float], devi
     cpu = device == "cpu"
     yield f"**{stage}**{least}"
     yield ""
-    spent = "CPU ms an image" if cpu else "ms an image"
+    spent = "CPU ms an image, median (range)" if cpu else "ms an image, median (range)"
     yield f"| | images/s | {spent} | of the ceiling | of the roofline | peak GiB | runs |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for name, row in found["contenders"].items():
@@ -80,12 +81,13 @@ def contenders(stage: str, found: dict[str, Any], limits: dict[str, float], devi
             yield f"| {name} | {row.get('failed', 'no result')} | | | | | |"
             continue
         rate = row["images_per_second"]
-        each = row["cpu_ms_per_image"] if cpu else 1e3 / rate
+        times = [1e3 * value / row["images"] for value in row["cpu" if cpu else "seconds"]]
+        each = f"{statistics.median(times):.3f} ({min(times):.3f} to {max(times):.3f})"
         shares = ["", ""]
         if asked:
             shares = [f"{rate * asked['gflop'] * 1e9 / limits['flops']:.1%}", f"{asked['layers_ms'] * rate / 1e3:.1%}"]
         peak = row.get("peak_gib_above", row.get("peak_gib_process", 0.0))
-        yield f"| {name} | {rate:,.1f} | {each:.3f} | {' | '.join(shares)} | {peak:.2f} | {len(row['seconds'])} |"
+        yield f"| {name} | {rate:,.1f} | {each} | {' | '.join(shares)} | {peak:.2f} | {len(row['seconds'])} |"
     yield ""
     yield from ratios(found["contenders"], cpu)
 
