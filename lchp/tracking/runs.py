@@ -10,13 +10,11 @@ test split; ``confidence/train/...``, how well the confidence ranks (:func:`lchp
 
 from __future__ import annotations
 
-import filecmp
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -25,6 +23,7 @@ from mlflow.tracking import MlflowClient
 from lchp.data.fingerprint import canonical, flatten
 from lchp.store.folder import StageFolder
 from lchp.store.selection import quality
+from lchp.tracking.artifacts import is_kept, keep_files
 from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
 
@@ -242,8 +241,8 @@ def finish_run(uri: str, run_id: str, files: Sequence[Path] = (), ended: int | N
     ``ended`` says when that was, in milliseconds since 1970; None stands for now.
     """
     mlflow_client = client(uri)
-    for file in files:
-        mlflow_client.log_artifact(run_id, str(file))
+    if files:
+        keep_files(mlflow_client, run_id, files)
     mlflow_client.set_terminated(run_id, status="FINISHED", end_time=ended)
 
 
@@ -260,9 +259,9 @@ def keep_lists(uri: str, run_id: str, files: Sequence[Path]) -> None:
     """Store the lists of images of a study's datasets with its run, where it does not have them."""
     mlflow_client = client(uri)
     sizes = {file.path: file.file_size for file in mlflow_client.list_artifacts(run_id, LISTS)}
-    for file in files:
-        if sizes.get(f"{LISTS}/{file.name}") != file.stat().st_size:
-            mlflow_client.log_artifact(run_id, str(file), LISTS)
+    lacking = [file for file in files if sizes.get(f"{LISTS}/{file.name}") != file.stat().st_size]
+    if lacking:
+        keep_files(mlflow_client, run_id, lacking, LISTS)
 
 
 def fail_run(uri: str, run_id: str, message: str, ended: int | None = None) -> None:
@@ -312,12 +311,4 @@ def is_complete(uri: str, run_id: str, folder: Path, with_files: bool = True) ->
     if not with_files:
         return True
     sizes = {file.path: file.file_size for file in mlflow_client.list_artifacts(run_id)}
-    return all(_is_kept(file, sizes, str(run.info.artifact_uri)) for file in trial.records())
-
-
-def _is_kept(file: Path, sizes: Mapping[str, int | None], artifacts: str) -> bool:
-    """Whether a run's artifacts hold a file: the same bytes where they lie in a folder, else the same size."""
-    if file.name not in sizes or sizes[file.name] not in (None, file.stat().st_size):
-        return False
-    place = urlsplit(artifacts)
-    return place.scheme != "file" or filecmp.cmp(file, Path(unquote(place.path)) / file.name, shallow=False)
+    return all(is_kept(file, sizes, str(run.info.artifact_uri)) for file in trial.records())

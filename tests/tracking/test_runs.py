@@ -281,3 +281,13 @@ def test_log_result_tells_how_well_the_confidence_ranks(store: str, finished: Ca
         "confidence/train/evaluated_views/n": 50.0,
     }
     assert is_complete(store, run_id, folder)
+
+
+def test_finish_run_removes_what_a_killed_process_has_left_of_its_files(store: str, tmp_path: Path) -> None:
+    run_id, file = _run(store, "killed", "study"), tmp_path / "results.csv"
+    file.write_text("a\n", encoding="utf-8")
+    finish_run(store, run_id, [file])
+    folder = Path(unquote(client(store).get_run(run_id).info.artifact_uri.removeprefix("file://")))
+    (folder / ".artifact.uploading.0abc").touch()
+    finish_run(store, run_id, [file])
+    assert [path.name for path in folder.iterdir()] == ["results.csv"]
