@@ -19,8 +19,10 @@ def update(momentum_network: nn.Module, network: nn.Module, beta: float) -> None
     assert [p.shape for p in slow] == [p.shape for p in fast], "both networks have the same parameters"
     assert [b.shape for b in slow_buffers] == [b.shape for b in fast_buffers], "both networks have the same buffers"
     torch._foreach_lerp_(slow, fast, 1 - beta)
-    if slow_buffers:
-        torch._foreach_copy_(slow_buffers, fast_buffers)
+    # On CUDA one launch for all of a type, where a list of several types would be one for each of them.
+    for dtype in dict.fromkeys(buffer.dtype for buffer in slow_buffers):
+        same = [place for place, buffer in enumerate(slow_buffers) if buffer.dtype == dtype]
+        torch._foreach_copy_([slow_buffers[place] for place in same], [fast_buffers[place] for place in same])
 
 
 @torch.no_grad()

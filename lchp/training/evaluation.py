@@ -240,10 +240,9 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor | Non
     if truth:
         scores |= metrics.box_bias(found[places], truth)
     measured = Measured({Score(method, split.name, name).key: value for name, value in scores.items()})
-    for index, record in enumerate(split.source.records):
-        width, height = split.sizes[record.path]
-        x1, y1, x2, y2 = found[index].double().tolist()
-        corners = (x1 * width, y1 * height, x2 * width, y2 * height)
+    sizes = torch.tensor([2 * split.sizes[record.path] for record in split.source.records], dtype=torch.float64)
+    pixels = (found.double() * sizes).tolist()
+    for index, (record, corners) in enumerate(zip(split.source.records, pixels, strict=True)):
         hits = (known.get(index, ""), *right[index])
         measured.rows.append((record.path, record.label, split.name, method, *corners, *hits))
     return measured
