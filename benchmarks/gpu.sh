@@ -34,11 +34,13 @@ train() { # NAME LIMIT OPTIONS...
 }
 
 nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,power.draw --format=csv > "$results/nvidia-smi.csv" 2>&1
+# Steps that are recorded as one graph, first whether they train as others do.
+once recording 60 "$python" -m pytest -q -p no:cacheprovider tests/training/test_recording.py
+train graphs 120 --case paper --measure initialization refinement --data held --references --seconds 10 \
+  --compute compile=graphs
 train steps 180 --case paper --measure initialization refinement --data held --seconds 20
 once profile 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" --profile "$results/profile.txt"
 train check 90 --case paper --measure check
-# Compiled before the first step, which takes minutes.
-train compiled 240 --case paper --measure initialization --data held --references --seconds 10 --compute compile=fused
 train files 170 --case paper --train 1280 --measure initialization refinement --references fp32 --seconds 30
 train evaluation 100 --case paper --measure evaluation --seconds 20
 train parts 60 --case paper --measure parts
@@ -52,8 +54,8 @@ variant bf16-deterministic deterministic=true
 variant fp32 precision=fp32
 once profile-bf16-maps 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
   --compute maps_precision=bf16 --profile "$results/profile-bf16-maps.txt"
-train graphs 240 --case paper --measure initialization --data held --references --seconds 10 --compute compile=graphs
-train compiled-refinement 240 --case paper --measure refinement --data held --references --seconds 10 --compute compile=graphs
+# Compiled before the first step, which takes minutes.
+train compiled 240 --case paper --measure refinement --data held --references --seconds 10 --compute compile=fused
 train mobilenet_224 80 --case mobilenet_224 --data held --seconds 15
 once augmentation 40 "$python" benchmarks/augmentation.py --device cuda
 once pseudo_boxes 40 "$python" benchmarks/pseudo_boxes.py --device cuda

@@ -201,10 +201,10 @@ class ComputeConfig(Config):
         "those of fp32 .95 in the mean, .77 at least: MobileNetV2 on 40 birds)",
     )
     channels_last: bool = Field(False, description="memory layout of the networks; on CUDA in bf16 always")
-    compile: Literal["none", "fused", "graphs"] = Field(
+    compile: Literal["none", "graphs", "fused"] = Field(
         "none",
-        description="on CUDA alone; fused: both stages' losses are compiled, minutes before the first step; "
-        "graphs: compiled, and replayed as CUDA graphs, whose memory nothing else can use meanwhile",
+        description="on CUDA alone; graphs: a step's losses and gradients are recorded as one CUDA graph and replayed, "
+        "whose memory nothing else can use meanwhile; fused: they are compiled first, which takes minutes",
     )
     cpu_threads: int = Field(1, ge=1, le=256, description="threads of CPU sums: their order changes the last bits")
     deterministic: bool = Field(False, description="deterministic algorithms on CUDA (the CPU always is)")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lchp.data.loader import ImageSource
 from lchp.method import augmentation, boxes, losses
-from lchp.method.augmentation import StrongDraw
+from lchp.method.augmentation import StrongDraw, ViewDraw
 from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
 from lchp.training.box_sources import FixedBoxes, live_boxes
@@ -24,6 +24,7 @@ from lchp.training.evaluation import Evaluator, Known, Looking, Measured
 from lchp.training.feeding import batches
 from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
 from lchp.training.material import Split
+from lchp.training.recording import Gradients
 from lchp.training.seeds import named_generator, named_seed
 from lchp.training.weights import load_weights
 from lchp.vocabulary import INITIALIZATION, LCHP_I, LOSS, PSEUDO_LABEL
@@ -154,6 +155,7 @@ class Initialization:
             stage.optimizer,
             stage,
         )
+        self._gradients = Gradients([self.networks.classifier, self.networks.regressor], config.compute, device)
         self._losses = compiled(stage_losses, config.compute, device)
         self._regressor_losses = compiled(regressor_losses, config.compute, device)
         self.generators = {name: named_generator(config.seed, f"{STAGE} {name}") for name in ("order", "view")}
@@ -196,26 +198,30 @@ class Initialization:
             drawn = augmentation.draw_strong(len(images), view.crop, stage.augmentation, self.generators["strong"])
             strong = drawn.to(self.device)
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-        draw = draw.to(self.device)
-        views = augmentation.normalise(augmentation.general_view(images, draw, view.crop))
-        fixed = None
-        if self.train_boxes is not None:
-            of_images = self.train_boxes[places.to(self.device, non_blocking=True)]
-            fixed = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
-        self.classifier_descent.optimizer.zero_grad(set_to_none=True)
-        self.regressor_descent.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.config.compute, self.device):
-            values = (
-                self._losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
-                if self._classifier_learns
-                else self._regressor_losses(self.networks, views, labels, self.config, fixed, strong)
-            )
-        values[0].backward()  # type: ignore[no-untyped-call]
+        of_images = None if self.train_boxes is None else self.train_boxes[places.to(self.device, non_blocking=True)]
+        inputs = images, labels, draw.to(self.device), of_images, strong
+        values = self._gradients(self._values, inputs, 1.0, (self._classifier_learns, self._regressor_learns))
         if self._classifier_learns:
             self.classifier_descent.step()
         if self._regressor_learns:
             self.regressor_descent.step()
-        return values.detach().clone()
+        return values
+
+    def _values(
+        self, images: Tensor, labels: Tensor, draw: ViewDraw, of_images: Tensor | None, strong: StrongDraw | None
+    ) -> Tensor:
+        """The losses of a batch of uint8 images and boxes (n, 4) of a fixed source, in whole images, all on the
+        device.
+        """
+        view = self.config.view
+        views = augmentation.normalise(augmentation.general_view(images, draw, view.crop))
+        fixed = None
+        if of_images is not None:
+            fixed = augmentation.view_boxes(of_images, draw, view.resize, view.crop)
+        with autocast(self.config.compute, self.device):
+            if self._classifier_learns:
+                return self._losses(self.networks, views, labels, self.config, self._regressor_learns, fixed, strong)
+            return self._regressor_losses(self.networks, views, labels, self.config, fixed, strong)
 
     def measure(self, evaluator: Evaluator, splits: list[Split], floors: Mapping[str, Known] | None = None) -> Measured:
         """Pseudo Label, LCHP-I once the regressor has learned, and ``floors`` on every split."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,25 +66,14 @@ def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
 
 
 def compiled(losses: Losses, compute: ComputeConfig, device: str) -> Losses:
-    """A stage's losses as they are, or on CUDA compiled, where that is configured; then for one shape of batches.
+    """A stage's losses as they are, or on CUDA compiled, where that is configured, for one shape of batches.
 
     To be asked for before every stage: what was compiled before it is forgotten.
     """
-    if compute.compile == "none" or torch.device(device).type != "cuda":
+    if compute.compile != "fused" or torch.device(device).type != "cuda":
         return losses
     torch.compiler.reset()
-    if compute.compile == "fused":
-        return cast(Losses, torch.compile(losses, fullgraph=True, dynamic=False))
-    replayed = torch.compile(losses, fullgraph=True, dynamic=False, mode="reduce-overhead")
-
-    @wraps(losses)
-    def step(*arguments: Any) -> Tensor:
-        # The values of the last step, which were copied, and its gradients may now be overwritten.
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        values: Tensor = replayed(*arguments)
-        return values
-
-    return cast(Losses, step)
+    return cast(Losses, torch.compile(losses, fullgraph=True, dynamic=False))
 
 
 def epoch_order(count: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, int]:

@@ -25,6 +25,7 @@ from lchp.training.feeding import batches
 from lchp.training.initialization import Networks, as_target
 from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
 from lchp.training.material import Split
+from lchp.training.recording import Gradients, Input
 from lchp.training.seeds import named_generator
 from lchp.vocabulary import LCHP_R, LOSS, REFINEMENT, SELECTED
 
@@ -55,6 +56,7 @@ class Refinement:
             place(network, config.compute, device)
         self.confidence = Confidence(config, self.classifier, judges)
         self._logits: dict[str, Tensor] = {}
+        self._gradients = Gradients([self.regressor], config.compute, device)
         self._losses = compiled(stage_losses, config.compute, device)
         stage = config.refinement
         self.descent = RegressorDescent(self.regressor, stage.rate, stage.epochs, stage.optimizer, stage)
@@ -87,23 +89,24 @@ class Refinement:
 
     def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
         """One optimization step on a batch of uint8 images; gives the values named in LOSSES."""
-        stage = self.config.refinement
-        views, _ = self.views(images)
-        strong = augmentation.draw_strong(
-            len(images), self.config.view.crop, self.config.augmentation, self.generators["strong"]
-        )
-        labels, places = labels.to(self.device, non_blocking=True), places.to(self.device, non_blocking=True)
-        strong = strong.to(self.device)
-        self.descent.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.config.compute, self.device):
-            values = self._losses(
-                self.regressor, self.teacher, self.confidence, views, labels, places, strong, self.config
-            )
-        (stage.alpha * values[0]).backward()  # type: ignore[no-untyped-call]
+        view, stage = self.config.view, self.config.refinement
+        draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
+        strong = augmentation.draw_strong(len(images), view.crop, self.config.augmentation, self.generators["strong"])
+        here = (part.to(self.device, non_blocking=True) for part in (images, labels, places))
+        inputs: tuple[Input, ...] = *here, draw.to(self.device), strong.to(self.device)
+        values = self._gradients(self._values, inputs, stage.alpha, None)
         self.descent.step()
         if stage.teacher == "ema":
             momentum.update(self.teacher, self.regressor, stage.teacher_momentum)
-        return values.detach().clone()
+        return values
+
+    def _values(self, images: Tensor, labels: Tensor, places: Tensor, draw: ViewDraw, strong: StrongDraw) -> Tensor:
+        """The losses of a batch of uint8 images, all on the device."""
+        views = augmentation.normalise(augmentation.general_view(images, draw, self.config.view.crop))
+        with autocast(self.config.compute, self.device):
+            return self._losses(
+                self.regressor, self.teacher, self.confidence, views, labels, places, strong, self.config
+            )
 
     def measure(self, evaluator: Evaluator, splits: list[Split]) -> Measured:
         """LCHP-R on every split."""
