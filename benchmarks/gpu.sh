@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All measurements that want a GPU, the ones that matter most first, in about nine minutes. What is there is not measured
-# again, so that a machine that is lent for a few minutes at a time gives the table after a few calls.
+# again, so that several short calls give the table, too.
 # usage: benchmarks/gpu.sh RESULTS [SECONDS]      (from the project's root; SECONDS for this call, default 540)
 # Wants torch with CUDA, torchvision, NumPy, pandas, SciPy, pyarrow, OpenCV, pydantic and imgaug; neither Ray nor MLflow.
 set -uo pipefail

@@ -101,7 +101,7 @@ DEVICE = click.option(
 )
 WORKERS = click.option(
     "--workers", type=click.IntRange(0, 1024), default=0, show_default=True,
-    help="Threads that decode images which do not fit the cache.",
+    help="Threads that decode images which do not fit the cache; 0 on CUDA: 2 to 8, by the cores.",
 )  # fmt: skip
 ADDRESS = click.option(
     "--address", envvar="RAY_ADDRESS", metavar="HOST:PORT", callback=_not_empty,

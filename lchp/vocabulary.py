@@ -1,8 +1,8 @@
 """The words of results: stages, splits, methods (the rows of a table), metrics (its columns), and their look.
 
-Nobody else types one of these names where it is meant so (folders and keys of layouts that are called alike are their
-own): measuring, tables, figures, MLflow, a study's keys and an epoch's line look them
-up here. A new row of the tables is a constant with its entry in ``METHODS``, and the code that measures it.
+Nobody else types one of these names where it is meant so; folders and keys of datasets that are called alike are their
+layouts' own. Measuring, tables, figures, MLflow, a study's keys and an epoch's line look them up here. A new row of the
+tables is a constant with its entry in ``METHODS``, and the code that measures it.
 
 >>> Score.parse("lchp_r/test/gt_known").metric
 'gt_known'

@@ -269,7 +269,7 @@ class TrialConfig(Config):
         if self.compute.compile != "none":
             for key, host in (("pseudo_boxes.component", "largest"), ("refinement.backend", "imgaug")):
                 stage, name = key.split(".")
-                if getattr(getattr(self, stage), name) == host:
+                if getattr(getattr(self, stage), name) == host and name not in self.pseudo_boxes.unread:
                     raise ValueError(
                         f"compute.compile is {self.compute.compile}, but {key} is {host}, which the CPU does in "
                         "the middle of a step: set compute.compile to none, or the other to its default"

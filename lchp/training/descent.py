@@ -8,7 +8,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, LRScheduler
 
 from lchp.method import momentum
@@ -31,9 +31,15 @@ def descent(network: nn.Module, rate: float, config: OptimizerConfig) -> torch.o
 
 
 def _continue(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Continues from an optimizer's state, which may come from another device: how a step is carried out stays."""
+    """Continues from an optimizer's state, which may come from another device: how a step is carried out stays, and in
+    what layout of memory, which a fused step wants alike of weights and momenta.
+    """
     fused = [group["fused"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter).copy_(value)
     for group, here in zip(optimizer.param_groups, fused, strict=True):
         group["fused"] = here
 

@@ -248,7 +248,8 @@ def _groups(config: TrialConfig, labels: Tensor) -> Tensor:
 
 def _placed(config: TrialConfig, material: Material) -> nn.Module:
     network = frozen_network(config)
-    place(network, config.compute, material.runtime.device)
+    # In fp32 whatever the trial learns in, and so in the layout of that.
+    place(network, config.compute.model_copy(update={"precision": "fp32"}), material.runtime.device)
     return network
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from lchp.training.config import DescentConfig, OptimizerConfig
-from lchp.training.descent import RegressorDescent, descent
+from lchp.training.descent import RegressorDescent, _continue, descent
 
 RATE, MOMENTUM, DECAY = 0.1, 0.5, 0.01
 OPTIMIZER = OptimizerConfig(momentum=MOMENTUM, weight_decay=DECAY)
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
 def test_descent_follows_the_papers_rule() -> None:
@@ -142,3 +143,18 @@ def test_state_of_another_device_leaves_how_a_step_is_carried_out_to_this_one() 
     state["optimizer"]["param_groups"][0]["fused"] = True
     steady.load_state(state)
     assert steady.optimizer.param_groups[0]["fused"] is not True
+
+
+def test_state_of_another_layout_continues_in_the_layout_of_the_weights() -> None:
+    plain, other = (nn.Conv2d(4, 2, 3, bias=False).to(memory_format=layout) for layout in LAYOUTS)
+    kept = []
+    for layer in (plain, other):
+        layer.weight.grad = torch.ones_like(layer.weight)
+        kept.append(descent(layer, RATE, OPTIMIZER))
+        kept[-1].step()
+    state = kept[0].state_dict()
+    value = state["state"][0]["momentum_buffer"].clone()
+    _continue(kept[1], state)
+    buffer = kept[1].state[other.weight]["momentum_buffer"]
+    assert buffer.stride() == other.weight.stride() != plain.weight.stride()
+    assert torch.equal(buffer, value)
