@@ -29,6 +29,7 @@ from lchp.training.trial import finished_trial, run_trial, trial_epochs
 from lchp.vocabulary import METRICS, Score
 
 from ..data.layouts import draw_cub, draw_table
+from .old import as_of_old
 from .tiny import assert_same_results, folders, history, same_tensors, same_weights, tiny, train, values
 
 # Every kind of state that a checkpoint must hold: schedules, averages, blocks copied in the middle, a teacher of its
@@ -529,7 +530,7 @@ def test_trial_damaged_checkpoint_starts_its_stage_anew_to_the_same_bits(
 def test_trial_of_a_store_without_manifests_is_kept(finished: TrialConfig, shared: Runtime, runtime: Runtime) -> None:
     shutil.copytree(shared.store, runtime.store)
     for folder in folders(finished, runtime):
-        (folder / "manifest.json").unlink()
+        as_of_old(folder, runtime.store)
     said: list[str] = []
     reports: list[EpochReport] = []
     run_trial(finished, runtime, reports.append, say=said.append)

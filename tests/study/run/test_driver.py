@@ -179,8 +179,8 @@ def test_driver_trial_over_its_time_is_ended_for_good_whatever_its_attempts(tmp_
     assert driver.overdue() == ["q", "r"]
     driver.failed("r", *KILLED)
     assert lines[-1] == (
-        "seed=0 FAILED has trained for 0.5 h, as long as it may (resources.time_limit): raise that with --set "
-        "resources.time_limit=HOURS, and the same command goes on with it"
+        "seed=0 FAILED has trained for 0.5 h, as long as it may (resources.time_limit): the same command goes on "
+        "with it for as long again; raise that with --set resources.time_limit=HOURS"
     )
 
 

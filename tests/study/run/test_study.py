@@ -49,6 +49,7 @@ from lchp.training.initialization import make_networks, stored_classifier
 from lchp.vocabulary import METHODS, METRICS
 from tests.tracking.empty import put_empty_store
 from tests.training.added import added_field
+from tests.training.old import as_of_old
 
 
 @pytest.fixture(scope="module")
@@ -378,8 +379,7 @@ def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) ->
     for file in (own / "out/.store/trial").glob("*/environment.json"):
         made = json.loads(file.read_text(encoding="utf-8"))
         file.write_text(json.dumps({**made, "commit": "once", "cpu": "another"}), encoding="utf-8")
-        # As a version that knew no manifest would have left it.
-        (file.parent / "manifest.json").unlink()
+        as_of_old(file.parent, own / "out/.store")
     assert small.run(small.load(own, small.GRID), own) == 0
     tags = [run["tags"] for run in nested(own)]
     assert [(t["lchp.commit"], t["lchp.cpu"]) for t in tags] == [("once", "another")] * 4  # type: ignore[index]
