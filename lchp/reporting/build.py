@@ -18,7 +18,7 @@ from lchp.reporting.table import Table
 from lchp.reporting.tables import make_table
 from lchp.reporting.verdicts import claims_csv, claims_markdown, judge
 from lchp.reporting.writing import table_texts
-from lchp.store.study_folder import StudyFolder
+from lchp.store.study_folder import REPORTS, StudyFolder
 from lchp.vocabulary import TEST
 
 
@@ -44,7 +44,9 @@ def build_report(
 def write_report(
     contents: Contents, store: Path, folder: Path, paper: Path | None = None, redraw: bool = True, vector: bool = False
 ) -> Document:
-    """As :func:`build_report`, but that it gives all of the report; with ``vector`` figures are .svg files, too."""
+    """As :func:`build_report`, but that it gives all of the report; with ``vector`` figures are .svg files, too. Where
+    a number has changed, .svg files and reports in whatever form that show those of before are removed.
+    """
     trials = [one.row(store) for one in contents.trials]
     assert trials, "a report needs a finished trial"
     read_ahead(trials)
@@ -62,7 +64,10 @@ def write_report(
         texts.update({files.claims: claims_csv(verdicts), files.claims_text: claims_markdown(verdicts)})
     pictures = pictures_of(tables, trials, files)
     document = Document(contents, tuple(trials), tuple(verdicts), tuple(tables), tuple(judged), tuple(pictures))
-    changed = _write(texts, files)
+    # A table that was a curve may be none any more.
+    figures = [*(picture.file for picture in pictures), *(files.curve(table.spec.name) for table in tables)]
+    reports = [files.report_as(form) for form in REPORTS]
+    changed = _write(texts, files, [*(file.with_suffix(".svg") for file in figures), *reports])
     drawn = [files.report, *(picture.file for picture in pictures)]
     if redraw or changed or not all(file.exists() for file in drawn):
         _draw(pictures, vector)
@@ -79,12 +84,14 @@ def _draw(pictures: Sequence[Picture], vector: bool) -> None:
                 part.write_bytes(picture.source.read_bytes())
 
 
-def _write(texts: Mapping[Path, str], files: StudyFolder) -> bool:
-    """Write the texts that have changed, remove claims that the study states no more; gives whether there were any."""
+def _write(texts: Mapping[Path, str], files: StudyFolder, beside: Sequence[Path]) -> bool:
+    """Write the texts that have changed, remove claims that the study states no more; gives whether there were any. If
+    so, what shows the same ``beside`` is removed first: a kill leaves nothing that contradicts the texts.
+    """
     gone = [file for file in (files.claims, files.claims_text) if file not in texts and file.exists()]
-    for file in gone:
-        file.unlink()
     changed = [file for file, text in texts.items() if not file.exists() or file.read_bytes() != text.encode()]
+    for file in [*gone, *(beside if gone or changed else ())]:
+        file.unlink(missing_ok=True)
     for file in changed:
         write_text(file, texts[file])
     return bool(gone or changed)

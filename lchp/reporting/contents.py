@@ -82,13 +82,14 @@ def read_contents(file: Path) -> Contents:
     """What report.json says.
 
     Raises:
-        ValueError: it is missing, damaged, or says something else; names it and the remedy.
+        ValueError: it is missing, damaged, or says something else; names it and the remedy. A trial's place or a
+            table's name that leads out of its folder is refused: others may write to the tracking store it is from.
     """
     plain = read_json(file, _REMEDY)
     try:
         unfinished = plain.pop("unfinished")
         space = plain.pop("space")
-        return Contents(
+        contents = Contents(
             specs=tuple(_spec(one) for one in plain.pop("specs")),
             trials=tuple(Listed(**{**one, "references": tuple(one["references"])}) for one in plain.pop("trials")),
             unfinished=None if unfinished is None else tuple(Unfinished(**one) for one in unfinished),
@@ -97,8 +98,16 @@ def read_contents(file: Path) -> Contents:
             space=Space(space["own"], tuple(space["settings"]), tuple(space["references"])),
             **plain,
         )
+        out = [place for place in (*contents.places(), *(spec.name for spec in contents.specs)) if _leads_out(place)]
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{file} does not say what a report is made of ({error}): {_REMEDY}") from error
+    if out:
+        raise ValueError(f"{file}: {out[0]!r} leads out of the folder below which it is to lie: {_REMEDY}")
+    return contents
+
+
+def _leads_out(place: str) -> bool:
+    return Path(place).is_absolute() or ".." in Path(place).parts
 
 
 def _spec(plain: Mapping[str, Any]) -> TableSpec:

@@ -12,11 +12,10 @@ from lchp.tracking.runs import find_run
 from lchp.tracking.store import client
 from lchp.tracking.stored import read_run
 
-_MOST = 100
 
-
-def fetch_file(uri: str, study: str, name: str, folder: Path) -> Path:
-    """Copy the artifact of that name of the study's own run into ``folder``; of several runs the youngest has it.
+def fetch_file(uri: str, study: str, own: str, name: str, folder: Path) -> Path:
+    """Copy the artifact of that name of the study's own run into ``folder``; of several runs that the filter ``own``
+    finds, the youngest has it.
 
     Raises:
         ValueError: the store holds no such study, or none that keeps it.
@@ -27,9 +26,10 @@ def fetch_file(uri: str, study: str, name: str, folder: Path) -> Path:
         known = ", ".join(sorted(one.name for one in mlflow_client.search_experiments(ViewType.ACTIVE_ONLY)))
         raise ValueError(f"{shown(uri)} holds no study {study!r}: choose one of {known}")
     runs = mlflow_client.search_runs(
-        [experiment.experiment_id], "attributes.status = 'FINISHED'",
-        max_results=_MOST, order_by=["tags.`mlflow.parentRunId` ASC", "attributes.start_time DESC"],
-    )  # fmt: skip
+        [experiment.experiment_id],
+        f"attributes.status = 'FINISHED' AND {own}",
+        order_by=["attributes.start_time DESC"],
+    )
     for run in runs:
         if name in {file.path for file in mlflow_client.list_artifacts(run.info.run_id)}:
             return Path(mlflow_client.download_artifacts(run.info.run_id, name, str(folder)))

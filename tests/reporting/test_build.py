@@ -49,6 +49,22 @@ def test_build_report_without_redrawing_draws_what_is_missing_or_has_changed(
     assert all(fewer[name] != again[name] for name in ("results.csv", "table.csv", "report.html", "training.png"))
 
 
+def test_build_report_of_other_numbers_removes_what_shows_those_of_before(
+    delta_trials: list[TrialRow], tmp_path: Path
+) -> None:
+    def build(trials: list[TrialRow]) -> set[str]:
+        build_report(contents_of("birds", None, trials, [TableSpec(by=("delta",))]), tmp_path, tmp_path, redraw=False)
+        return {name for name in old if (tmp_path / name).exists()}
+
+    old = {"table.svg", "training.svg", "report.md", "report.tex", "report.pdf"}
+    build(delta_trials)
+    for name in old:
+        (tmp_path / name).write_text("of before", encoding="utf-8")
+    assert build(delta_trials) == old
+    assert build(delta_trials[:2]) == set()
+    assert {"table.png", "training.png", "report.html"} <= {file.name for file in tmp_path.iterdir()}
+
+
 def test_build_report_page_holds_tables_pictures_and_environment(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     contents = contents_of("birds", "Which delta?", delta_trials, [TableSpec(by=("delta",), own={"delta": 0.5})])
     build_report(contents, tmp_path, tmp_path / "out")

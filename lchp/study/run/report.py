@@ -10,6 +10,7 @@ from lchp.errors import Refusal
 from lchp.reporting.contents import read_contents
 from lchp.reporting.records import pack
 from lchp.store.study_folder import StudyFolder
+from lchp.study.run.run_cards import KIND_TAG, STUDY
 from lchp.tracking.reports import fetch_file, fetch_records
 from lchp.tracking.store import open_store
 
@@ -29,7 +30,8 @@ def fetched(study: str, tracking_uri: str, output: Path) -> Path:
         )
     uri = open_store(tracking_uri, Path.cwd())
     with tempfile.TemporaryDirectory() as temporary:
-        file = fetch_file(uri, study, StudyFolder(folder).contents.name, Path(temporary))
+        own = f"tags.`{KIND_TAG}` = '{STUDY}'"
+        file = fetch_file(uri, study, own, StudyFolder(folder).contents.name, Path(temporary))
         contents = read_contents(file)
         runs = {one.folder: one.run_id for one in contents.trials}
         records = Path(temporary) / "records"

@@ -8,6 +8,8 @@ again. Give it another --tracking-uri to keep the two apart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,12 +62,22 @@ class Scribe:
         study: the study's folder.
         store: the store of trained stages.
         parent: the key of the study's own run, below which the others are folded.
+        say: takes a line for people.
         at_work: whether a process is at work on the study; if not, what runs has ended.
     """
 
-    def __init__(self, uri: str, experiment: str, study: Path, store: Path, parent: str, at_work: bool = True) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        study: Path,
+        store: Path,
+        parent: str,
+        say: Callable[[str], None],
+        at_work: bool = True,
+    ) -> None:
         self.uri, self.study, self.store, self.parent, self.at_work = uri, study, store, parent, at_work
-        self.cards = Cards(study)
+        self.cards, self._say = Cards(study), say
         self._name = experiment
         self._experiment: str | None = None
         self._written: dict[str, _Written] = {}
@@ -136,7 +148,7 @@ class Scribe:
             written = replace(written, last=card.epochs[-1]["step"])
         if card.state == "finished":
             if card.classifier is not None:
-                self._keep_model(written.run_id, folder, self.store / card.classifier)
+                self._keep_model(written.run_id, card.name, folder, self.store / card.classifier)
             tags = {**card.tags, **(final_tags(folder) if is_trial(card) else environment_tags(folder))}
             log_result(
                 self.uri, written.run_id, folder, tags=tags, ended=card.ended, metrics=costs(card),
@@ -148,10 +160,15 @@ class Scribe:
             stop_run(self.uri, written.run_id, card.error or "", card.ended, costs(card), int(written.last))
         return replace(written, state=card.state)
 
-    def _keep_model(self, run_id: str, folder: Path, classifier: Path) -> None:
-        """Store the model of a trial with its run, where its classifier is still there."""
+    def _keep_model(self, run_id: str, name: str, folder: Path, classifier: Path) -> None:
+        """Store the model of a trial with its run, where its classifier is still there and whole."""
         trial, initialization = StageFolder(folder), StageFolder(classifier)
         if not initialization.done:
+            return
+        if (fault := initialization.fault()) is not None:
+            # Who reads the output may be gone: the study meets that itself.
+            with suppress(OSError):
+                self._say(f"{name}: its run holds no model, since its initialization is damaged: {classifier}: {fault}")
             return
 
         def write(out: Path) -> None:

@@ -64,7 +64,7 @@ def run_study(
             ensure_experiment(uri, study.name)
         for finding in materials.findings:
             log.say(f"warning: {finding}")
-        scribe = Scribe(uri, study.name, folder, runtime.store, claimed.run)
+        scribe = Scribe(uri, study.name, folder, runtime.store, claimed.run, log.say)
         with impatient(), Writer(scribe, log.say, log.failure) as writer:
             # Of a search's hundreds of trials few are ever looked at.
             models = study.search is None

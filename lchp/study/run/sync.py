@@ -48,7 +48,7 @@ def sync_study(folder: Path, tracking_uri: str | None, echo: Callable[[str], Non
             uri = open_store(tracking_uri, Path.cwd())
             ensure_experiment(uri, own.name)
         log = StudyLog(folder, echo)
-        scribe = Scribe(uri, own.name, folder, store_of(folder.parent), own.key, at_work=False)
+        scribe = Scribe(uri, own.name, folder, store_of(folder.parent), own.key, log.say, at_work=False)
         places = dict.fromkeys(place for entry in entries for place in _places(entry))
         keys = [Path(place).name for place in places if cards.has(Path(place).name)]
         with impatient(), Writer(scribe, log.say, log.failure) as writer:

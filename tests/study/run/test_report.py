@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -138,6 +139,18 @@ def test_report_contents_are_read_as_they_were_written_and_name_runs(made: Path,
     renamed = read_contents(file)
     assert (renamed.trials[0].run_id, renamed.trials[0].folder) == ("named", contents.trials[0].folder)
     assert renamed.trials[1:] == contents.trials[1:]
+
+
+@pytest.mark.parametrize("outside", ["/etc", "trial/../../other"])
+def test_report_contents_that_lead_out_of_the_folder_are_refused(alone: Path, outside: str) -> None:
+    file = alone / "grid" / "report.json"
+    text = file.read_text(encoding="utf-8")
+    first = json.loads(text)["trials"][0]["folder"]
+    for before, after in ((f'"{first}"', f'"{outside}"'), ('"name": "table"', f'"name": "{outside}"')):
+        assert before in text
+        file.write_text(text.replace(before, after), encoding="utf-8")
+        with pytest.raises(ValueError, match=rf"report\.json: '{outside}' leads out of the folder"):
+            read_contents(file)
 
 
 def test_report_imports_neither_torch_nor_mlflow_nor_ray(alone: Path) -> None:

@@ -227,12 +227,24 @@ def test_run_study_after_a_field_was_added_goes_on_with_what_is_stored(own: Path
     assert (own / "out/tiny/results.csv").read_bytes() == before
 
 
-def test_run_study_lost_tracking_store_is_rebuilt_from_files(own: Path) -> None:
+def test_run_study_lost_tracking_store_is_rebuilt_from_files_but_for_models_whose_classifier_is_damaged(
+    own: Path,
+) -> None:
     before = pd.read_csv(own / "out/tiny/results.csv").drop(columns="run_id")
     (own / "mlflow.db").unlink()
-    assert small.run(small.load(own, small.GRID), own) == 0
+    damaged = own / "out/.store" / str(read(own / "out/tiny")[0].initialization)
+    (damaged / "networks.pt").write_bytes(b"cut")
+    said: list[str] = []
+    assert small.run(small.load(own, small.GRID), own, said) == 0
     runs = nested(own)
     assert [run["status"] for run in runs] == ["FINISHED"] * 4
+    kept = {run["tags"]["lchp.initialization"]: "model" in run["files"] for run in runs}  # type: ignore[index,operator]
+    assert sorted(kept.values()) == [False, True]
+    assert not kept[damaged.name]
+    assert (
+        len([line for line in said if f"its initialization is damaged: {damaged}: networks.pt has 3 bytes" in line])
+        == 2
+    )
     pd.testing.assert_frame_equal(pd.read_csv(own / "out/tiny/results.csv").drop(columns="run_id"), before)
 
 

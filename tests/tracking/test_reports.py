@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lchp.tracking.reports import fetch_file
+from lchp.tracking.store import client, ensure_experiment
+
+OWN = "tags.kind = 'study'"
+
+
+def test_fetch_file_of_runs_that_keep_it_is_that_of_the_youngest_own_one(store: str, tmp_path: Path) -> None:
+    mlflow_client, experiment = client(store), ensure_experiment(store, "fetched")
+    runs = [("oldest", {"kind": "study"}), ("own", {"kind": "study"})]
+    # MLflow puts runs without a tag behind those that have it.
+    runs += [("child", {"kind": "trial", "mlflow.parentRunId": "own"})]
+    for start, (name, tags) in enumerate(runs, 1):
+        run_id = mlflow_client.create_run(experiment, start_time=start, tags=tags).info.run_id
+        mlflow_client.log_text(run_id, name, "report.json")
+        mlflow_client.set_terminated(run_id)
+    assert fetch_file(store, "fetched", OWN, "report.json", tmp_path).read_text(encoding="utf-8") == "own"
+    with pytest.raises(ValueError, match=r"the study 'fetched' in .* keeps no other\.json: an older version wrote it"):
+        fetch_file(store, "fetched", OWN, "other.json", tmp_path)
