@@ -44,8 +44,9 @@ def build_report(
 def write_report(
     contents: Contents, store: Path, folder: Path, paper: Path | None = None, redraw: bool = True, vector: bool = False
 ) -> Document:
-    """As :func:`build_report`, but that it gives all of the report; with ``vector`` figures are .svg files, too. Where
-    a number has changed, .svg files and reports in whatever form that show those of before are removed.
+    """As :func:`build_report`, but that it gives all of the report; with ``vector``, or where some are so already,
+    figures are .svg files, too. Where a text has changed, figures and reports in whatever form that show the one of
+    before are removed.
     """
     trials = [one.row(store) for one in contents.trials]
     assert trials, "a report needs a finished trial"
@@ -67,7 +68,9 @@ def write_report(
     # A table that was a curve may be none any more.
     figures = [*(picture.file for picture in pictures), *(files.curve(table.spec.name) for table in tables)]
     reports = [files.report_as(form) for form in REPORTS]
-    changed = _write(texts, files, [*(file.with_suffix(".svg") for file in figures), *reports])
+    vectors = [file.with_suffix(".svg") for file in figures]
+    vector = vector or any(file.exists() for file in vectors)
+    changed = _write(texts, files, [*vectors, *reports])
     drawn = [files.report, *(picture.file for picture in pictures)]
     if redraw or changed or not all(file.exists() for file in drawn):
         _draw(pictures, vector)
