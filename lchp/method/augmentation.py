@@ -86,7 +86,9 @@ def _packed(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _unpacked(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors of the types and shapes of ``like``, the widest types first, from the bytes of :func:`_packed`."""
+    """Tensors of the types and shapes of ``like`` from the bytes of :func:`_packed`; what lies before one fills a whole
+    number of its values.
+    """
     parts = torch.split(packed, [tensor.nbytes for tensor in like])
     return [part.view(tensor.dtype).view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
 
@@ -140,6 +142,11 @@ def view_boxes(boxes: Tensor, draw: ViewDraw, resize: int, crop: int) -> Tensor:
     start = torch.stack([draw.left, draw.top, draw.left, draw.top], 1)
     inside = clip((boxes * resize - start) / crop)
     return torch.where(draw.flipped[:, None], mirrored(inside), inside)
+
+
+def normalised_view(images: Tensor, draw: ViewDraw, crop: int) -> Tensor:
+    """The drawn windows of red-green-blue uint8 images (:func:`general_view`) as networks take them, float32."""
+    return normalise(general_view(images, draw, crop))
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -214,7 +214,7 @@ class Initialization:
         device.
         """
         view = self.config.view
-        views = augmentation.normalise(augmentation.general_view(images, draw, view.crop))
+        views = augmentation.normalised_view(images, draw, view.crop)
         fixed = None
         if of_images is not None:
             fixed = augmentation.view_boxes(of_images, draw, view.resize, view.crop)

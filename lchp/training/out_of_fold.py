@@ -150,7 +150,7 @@ class OutOfFold:
         view = self.config.view
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-        views = augmentation.normalise(augmentation.general_view(images, draw.to(self.device), view.crop))
+        views = augmentation.normalised_view(images, draw.to(self.device), view.crop)
         with autocast(self.config.compute, self.device):
             with torch.no_grad():
                 masked = live_boxes(self.config, self.descent.momentum_network, views, labels).masked

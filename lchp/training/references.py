@@ -120,7 +120,7 @@ class Reference:
             strong = drawn.to(self.device)
         draw = draw.to(self.device)
         images = images.to(self.device, non_blocking=True)
-        views = augmentation.normalise(augmentation.general_view(images, draw, view.crop))
+        views = augmentation.normalised_view(images, draw, view.crop)
         targets = self.boxes[places.to(self.device, non_blocking=True)]
         targets = augmentation.view_boxes(targets, draw, view.resize, view.crop)
         with autocast(self.config.compute, self.device):

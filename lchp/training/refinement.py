@@ -85,7 +85,7 @@ class Refinement:
         view = self.config.view
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
         draw, images = draw.to(self.device), images.to(self.device, non_blocking=True)
-        return augmentation.normalise(augmentation.general_view(images, draw, view.crop)), draw
+        return augmentation.normalised_view(images, draw, view.crop), draw
 
     def _step(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
         """One optimization step on a batch of uint8 images; gives the values named in LOSSES."""
@@ -102,7 +102,7 @@ class Refinement:
 
     def _values(self, images: Tensor, labels: Tensor, places: Tensor, draw: ViewDraw, strong: StrongDraw) -> Tensor:
         """The losses of a batch of uint8 images, all on the device."""
-        views = augmentation.normalise(augmentation.general_view(images, draw, self.config.view.crop))
+        views = augmentation.normalised_view(images, draw, self.config.view.crop)
         with autocast(self.config.compute, self.device):
             return self._losses(
                 self.regressor, self.teacher, self.confidence, views, labels, places, strong, self.config
