@@ -46,13 +46,9 @@ def opened(folder: Path, contents: Contents) -> Iterator[Path]:
     store, packed = store_of(folder.parent), StudyFolder(folder).records
     missing = [place for place in contents.places() if not StageFolder(store / place).done]
     if not missing:
-        faults = [
-            f"{store / place}: {fault}: `lchp study run` makes it again"
-            for place in contents.places()
-            if (fault := StageFolder(store / place).fault(networks=False)) is not None
-        ]
-        if faults:
-            raise ValueError("\n".join(faults))
+        lines = [line for place in contents.places() if (line := StageFolder(store / place).complaint) is not None]
+        if lines:
+            raise ValueError("\n".join(lines))
         yield store
     elif packed.is_file():
         with tempfile.TemporaryDirectory() as unpacked:

@@ -126,6 +126,14 @@ class StageFolder:
             found = _checked[self.path, networks] = (state, fault)
         return found[1]
 
+    @property
+    def complaint(self) -> str | None:
+        """What keeps tables from reading a stage that was finished, as a line for people; networks, which they do not
+        read, are compared by their size alone. None where nothing does.
+        """
+        fault = self.fault(networks=False) or (None if self.done else "its files are gone")
+        return None if fault is None else f"{self.path}: {fault}: `lchp study run` makes it again"
+
     def set_aside(self) -> Path:
         """Moves every file but the lock, which the caller holds, into ``<folder>.damaged-<N>`` beside; gives that."""
         aside = unused_aside(self.path)

@@ -29,8 +29,8 @@ def found_group(word: str, output: Path) -> Group:
             return _of_study(word, folder)
     trial = StageFolder(Path(word).absolute())
     if trial.path.is_dir() and trial.done:
-        if fault := trial.fault(networks=False):
-            raise Refusal(f"{trial.path}: {fault}: `lchp study run` makes it again")
+        if trial.complaint is not None:
+            raise Refusal(trial.complaint)
         return Group(word, (TrialRow(trial.path.name, int(trial.config()["seed"]), {}, trial.path),))
     entry, store = found_run(word, output)
     require_whole([entry], store)

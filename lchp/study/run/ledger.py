@@ -132,17 +132,10 @@ def finished(entries: Iterable[Entry], repeats: int) -> list[Entry]:
 
 
 def damaged(entries: Iterable[Entry], store: Path) -> list[str]:
-    """One line for every finished trial, and for every reference of one, whose files in ``store`` are not whole;
-    networks, which tables do not read, are compared by their size alone.
-    """
-    lines = []
+    """The complaint of every finished trial, and of every reference of one, whose files in ``store`` are not whole."""
     finished = (entry for entry in entries if entry.state == "finished")
     places = dict.fromkeys(place for entry in finished for place in (entry.folder, *entry.references.values()))
-    for folder in (StageFolder(store / place) for place in places):
-        fault = folder.fault(networks=False) or (None if folder.done else "its files are gone")
-        if fault is not None:
-            lines.append(f"{folder.path}: {fault}: `lchp study run` makes it again")
-    return lines
+    return [line for place in places if (line := StageFolder(store / place).complaint) is not None]
 
 
 def require_whole(entries: Iterable[Entry], store: Path) -> None:
