@@ -2,9 +2,9 @@
 
 There it comes behind the 1 x 1 convolution that follows it: both are linear, neither adds a constant, and the pooling
 counts the zeros around the view, so that they commute up to rounding; it then reads a fourth to a tenth of the
-channels.
-Before the convolution it was the dearest kernel of a step (an H200, bf16, 448 px, batches of 32: 31 of 115 ms of the
-initialization's kernels, 19 of 67 of the refinement's). On the CPU the order, and so every bit, is torchvision's.
+channels. Before the convolution it was the dearest kernel of a step (an H200, bf16, 448 px, batches of 32: 31 of 115
+ms of the initialization's kernels, 19 of 67 of the refinement's). On the CPU the order, and so every bit, is that of
+torchvision.
 """
 
 from __future__ import annotations

@@ -266,14 +266,16 @@ class TrialConfig(Config):
         for role, name in (("classifier", self.classifier), ("regressor", self.backbone)):
             if NETWORKS[name].imagenet is None and getattr(self.weights, role) == "imagenet":
                 raise ValueError(f"weights.{role} is imagenet, but {name} has no such weights: set it to none")
-        if self.compute.compile != "none":
-            for key, host in (("pseudo_boxes.component", "largest"), ("refinement.backend", "imgaug")):
-                stage, name = key.split(".")
-                if getattr(getattr(self, stage), name) == host and name not in self.pseudo_boxes.unread:
-                    raise ValueError(
-                        f"compute.compile is {self.compute.compile}, but {key} is {host}, which the CPU does in "
-                        "the middle of a step: set compute.compile to none, or the other to its default"
-                    )
+        boxes, read = self.pseudo_boxes, "component" not in self.pseudo_boxes.unread
+        for what, on_cpu in (
+            ("pseudo_boxes.component is largest", read and boxes.component == "largest"),
+            ("refinement.backend is imgaug", self.refinement.backend == "imgaug"),
+        ):
+            if self.compute.compile != "none" and on_cpu:
+                raise ValueError(
+                    f"compute.compile is {self.compute.compile}, but {what}, which the CPU does in the middle of a "
+                    "step: set compute.compile to none, or the other to its default"
+                )
         self.pseudo_boxes.check()
         if self.confidence.out_of_fold and self.split.val_per_class == 0:
             raise ValueError(

@@ -87,10 +87,12 @@ def processor() -> dict[str, str]:
 
 def slow_precision(compute: ComputeConfig, device: str) -> str | None:
     """A line for people where networks compute in a precision that this processor has no units for; else None."""
-    flags = set(_cpu_info().get("flags", "").split())
-    if compute.precision != "bf16" or device.startswith("cuda") or not flags or flags & BF16_UNITS:
+    if compute.precision != "bf16" or device.startswith("cuda"):
         return None
-    name = _cpu_info().get("model name", platform.machine())
+    info = _cpu_info()
+    flags, name = set(info.get("flags", "").split()), info.get("model name", platform.machine())
+    if not flags or flags & BF16_UNITS:
+        return None
     return (
         f"compute.precision is bf16, but this processor ({name}) has none of {', '.join(sorted(BF16_UNITS))}: its "
         "convolutions take 10 to 28 times as long as in fp32: set compute.precision to fp32, which makes other results"

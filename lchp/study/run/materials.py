@@ -85,7 +85,7 @@ class Materials:
         """
         path = self.runtime.store / place
         stage = StageFolder(path, SharedFolder(self.runtime.shared, place) if self.runtime.shared else None)
-        if stage.shared is None or place in self._shared or not (self._leaves or not stage.whole):
+        if stage.shared is None or place in self._shared or (stage.whole and not self._leaves):
             return stage.whole
         try:
             # A worker of this machine may be at it.
@@ -100,7 +100,9 @@ class Materials:
 
     def offer(self, config: TrialConfig, say: Callable[[str], None]) -> None:
         """Leave what is finished here of a trial's stages, and where longer ones go on from, as :meth:`has` does."""
-        for folder in self.stages(config) if self.runtime.shared else ():
+        if not self.runtime.shared:
+            return
+        for folder in self.stages(config):
             if StageFolder(folder).whole:
                 self.has(folder.relative_to(self.runtime.store).as_posix(), say)
         material = self.of(config)

@@ -49,17 +49,17 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
         Refusal: no trial is finished, or the files of one are damaged.
     """
     folder, store = output / study.name, store_of(output)
-    require_whole(read(folder), store)
-    return build_report(_contents(study, folder), store, folder, paper_beside(output), redraw)
+    entries = read(folder)
+    require_whole(entries, store)
+    return build_report(_contents(study, folder, entries), store, folder, paper_beside(output), redraw)
 
 
-def _contents(study: Study, folder: Path) -> Contents:
-    """What the study's report is made of.
+def _contents(study: Study, folder: Path, entries: Sequence[Entry]) -> Contents:
+    """What the study's report is made of; ``entries`` are its trials.
 
     Raises:
         Refusal: no trial is finished.
     """
-    entries = read(folder)
     listed, unfinished, whole = [], [], {entry.folder for entry in finished(entries, study.repeats)}
     judged = _judged(study, folder)
     for entry in entries:
