@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from lchp.reporting.build import write_report
-from lchp.reporting.contents import Contents, read_contents
+from lchp.reporting.contents import read_contents
 from lchp.reporting.figures import save
 from lchp.reporting.formats import write_format
 from lchp.reporting.records import opened, pack
@@ -19,24 +22,49 @@ from lchp.study.spec.load import load_study
 from lchp.vocabulary import METHODS
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = sorted(file.parent.name for file in (ROOT / "analysis").glob("*/report.json"))
-every_analysis = pytest.mark.parametrize("name", COMMITTED)
 ANEW = "`lchp report analysis/` writes it anew"
 
 
-def contents_of(name: str) -> Contents:
-    return read_contents(ROOT / "analysis" / name / "report.json")
+def in_git(*arguments: str) -> bytes | None:
+    """What git says of the checkout; None where this is none. A mounted one may belong to another user."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        return None
+    command = ["git", "-c", f"safe.directory={ROOT}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+
+
+def committed_names() -> list[str]:
+    """The committed analyses: others may lie beside them, of studies that were run here."""
+    listed = in_git("ls-tree", "-r", "--name-only", "HEAD", "analysis")
+    files = [Path(name) for name in listed.decode().splitlines()] if listed else (ROOT / "analysis").glob("*/*")
+    return sorted(file.parent.name for file in files if file.name == "report.json")
+
+
+every_analysis = pytest.mark.parametrize("name", committed_names())
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The analyses as they are committed, without a store: a study that was run here has changed those of its own."""
+    folder = tmp_path_factory.mktemp("committed")
+    archive = in_git("archive", "HEAD", "analysis")
+    if archive is None:
+        shutil.copytree(ROOT / "analysis", folder / "analysis", ignore=shutil.ignore_patterns(".store"))
+    else:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+    return folder / "analysis"
 
 
 @every_analysis
-def test_committed_texts_are_made_again_to_the_byte(name: str, tmp_path: Path) -> None:
+def test_committed_texts_are_made_again_to_the_byte(name: str, analysis: Path, tmp_path: Path) -> None:
     """Pictures take seconds, and are left to the command."""
-    committed, folder = ROOT / "analysis" / name, tmp_path / "analysis" / name
+    committed, folder = analysis / name, tmp_path / "analysis" / name
     shutil.copytree(committed, folder, ignore=shutil.ignore_patterns("*.md", "*.tex", "*.csv"))
-    contents = contents_of(name)
+    contents = read_contents(committed / "report.json")
     with pytest.MonkeyPatch.context() as patch, opened(folder, contents) as store:
         patch.setattr("lchp.reporting.build._draw", lambda *_: None)
-        write_format(write_report(contents, store, folder, ROOT / "analysis" / "paper"), folder, "md")
+        write_format(write_report(contents, store, folder, analysis / "paper"), folder, "md")
     (folder / "report.md").unlink()
     made = [file for file in folder.iterdir() if file.suffix in (".csv", ".md", ".tex", ".json")]
     assert len(made) >= 7
@@ -44,18 +72,21 @@ def test_committed_texts_are_made_again_to_the_byte(name: str, tmp_path: Path) -
 
 
 @every_analysis
-def test_committed_contents_are_those_of_the_shipped_study(name: str) -> None:
-    study, contents = load_study(ROOT / "studies" / f"{name}.yaml"), contents_of(name)
+def test_committed_contents_are_those_of_the_shipped_study(name: str, analysis: Path) -> None:
+    study, contents = load_study(ROOT / "studies" / f"{name}.yaml"), read_contents(analysis / name / "report.json")
     assert (contents.study, contents.question) == (study.name, study.question), ANEW
     assert contents.specs == tuple(table_specs(study))
     assert contents.claims == tuple(claim.text for claim in study.claims)
     assert contents.space == space_of(study.base, study.varied, study.grid, study.references)
 
 
-def test_committed_records_of_the_quickstart_are_packed_and_drawn_to_the_same_bytes(tmp_path: Path) -> None:
-    committed, contents = ROOT / "analysis" / "quickstart", contents_of("quickstart")
+def test_committed_records_of_the_quickstart_are_packed_and_drawn_to_the_same_bytes(
+    analysis: Path, tmp_path: Path
+) -> None:
+    committed = analysis / "quickstart"
+    contents = read_contents(committed / "report.json")
     with opened(committed, contents) as store:
-        document = write_report(contents, store, committed, ROOT / "analysis" / "paper", redraw=False)
+        document = write_report(contents, store, committed, analysis / "paper", redraw=False)
         pack(contents, store, tmp_path / "records.zip")
         (picture,) = (one for one in document.pictures if one.file == StudyFolder(committed).ious)
         assert picture.draw is not None
