@@ -22,7 +22,8 @@ from lchp.study.spec.load import load_study
 from lchp.vocabulary import METHODS
 
 ROOT = Path(__file__).parents[2]
-ANEW = "`lchp report analysis/` writes it anew"
+REFERENCE = "analysis/reference"
+ANEW = f"`lchp report {REFERENCE}` writes it anew"
 
 
 def in_git(*arguments: str) -> bytes | None:
@@ -34,9 +35,9 @@ def in_git(*arguments: str) -> bytes | None:
 
 
 def committed_names() -> list[str]:
-    """The committed analyses: others may lie beside them, of studies that were run here."""
-    listed = in_git("ls-tree", "-r", "--name-only", "HEAD", "analysis")
-    files = [Path(name) for name in listed.decode().splitlines()] if listed else (ROOT / "analysis").glob("*/*")
+    """The committed analyses."""
+    listed = in_git("ls-tree", "-r", "--name-only", "HEAD", REFERENCE)
+    files = [Path(name) for name in listed.decode().splitlines()] if listed else (ROOT / REFERENCE).glob("*/*")
     return sorted(file.parent.name for file in files if file.name == "report.json")
 
 
@@ -45,11 +46,14 @@ every_analysis = pytest.mark.parametrize("name", committed_names())
 
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The analyses as they are committed, without a store: a study that was run here has changed those of its own."""
+    """The analyses as they are committed, without a store, and the paper's numbers in ``paper``."""
     folder = tmp_path_factory.mktemp("committed")
     archive = in_git("archive", "HEAD", "analysis")
     if archive is None:
-        shutil.copytree(ROOT / "analysis", folder / "analysis", ignore=shutil.ignore_patterns(".store"))
+        for part in ("paper", "reference"):
+            shutil.copytree(
+                ROOT / "analysis" / part, folder / "analysis" / part, ignore=shutil.ignore_patterns(".store")
+            )
     else:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
@@ -59,7 +63,7 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @every_analysis
 def test_committed_texts_are_made_again_to_the_byte(name: str, analysis: Path, tmp_path: Path) -> None:
     """Pictures take seconds, and are left to the command."""
-    committed, folder = analysis / name, tmp_path / "analysis" / name
+    committed, folder = analysis / "reference" / name, tmp_path / "analysis" / name
     shutil.copytree(committed, folder, ignore=shutil.ignore_patterns("*.md", "*.tex", "*.csv"))
     contents = read_contents(committed / "report.json")
     with pytest.MonkeyPatch.context() as patch, opened(folder, contents) as store:
@@ -73,7 +77,8 @@ def test_committed_texts_are_made_again_to_the_byte(name: str, analysis: Path, t
 
 @every_analysis
 def test_committed_contents_are_those_of_the_shipped_study(name: str, analysis: Path) -> None:
-    study, contents = load_study(ROOT / "studies" / f"{name}.yaml"), read_contents(analysis / name / "report.json")
+    study = load_study(ROOT / "studies" / f"{name}.yaml")
+    contents = read_contents(analysis / "reference" / name / "report.json")
     assert (contents.study, contents.question) == (study.name, study.question), ANEW
     assert contents.specs == tuple(table_specs(study))
     assert contents.claims == tuple(claim.text for claim in study.claims)
@@ -83,7 +88,7 @@ def test_committed_contents_are_those_of_the_shipped_study(name: str, analysis: 
 def test_committed_records_of_the_quickstart_are_packed_and_drawn_to_the_same_bytes(
     analysis: Path, tmp_path: Path
 ) -> None:
-    committed = analysis / "quickstart"
+    committed = analysis / "reference" / "quickstart"
     contents = read_contents(committed / "report.json")
     with opened(committed, contents) as store:
         document = write_report(contents, store, committed, analysis / "paper", redraw=False)

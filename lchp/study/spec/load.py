@@ -32,8 +32,8 @@ from lchp.training.identity import normal_form, trial_form
 from lchp.training.presets import PRESETS
 from lchp.vocabulary import REFERENCES
 
-RESERVED = ("paper",)
-"""Folders of the output that no study may take."""
+RESERVED = {"paper": "the paper's numbers", "reference": "the results that come with the project"}
+"""Folders of the output that no study may take, and what they hold."""
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,8 @@ def _check_names(keys: StudyKeys, source: Source) -> list[str]:
     mistakes = []
     if keys.name.lower() in RESERVED:
         place = source.place(("name",))
-        mistakes.append(
-            f"{place}: name = {keys.name}: the folder of that name holds the paper's numbers: choose another"
-        )
+        what = RESERVED[keys.name.lower()]
+        mistakes.append(f"{place}: name = {keys.name}: the folder of that name holds {what}: choose another")
     if len(set(keys.seeds)) != len(keys.seeds):
         mistakes.append(
             f"{source.place(('seeds',))}: seeds = {list(keys.seeds)}: a seed is there twice: name each once"

@@ -54,7 +54,7 @@ def test_claims_are_no_part_of_a_studys_identity(tmp_path: Path) -> None:
 
 def test_committed_claims_agree_in_the_means_with_what_was_judged_by_hand() -> None:
     study = load_study(ROOT / "studies/synthetic-ablation.yaml")
-    results = Results(pd.read_csv(ROOT / "analysis/synthetic-ablation/results.csv"), TEST)
+    results = Results(pd.read_csv(ROOT / "analysis/reference/synthetic-ablation/results.csv"), TEST)
     by_hand = {
         "best delta of pseudo_label is inside": True, "best delta of lchp_i is inside": True,
         "best delta of lchp_r is inside": True, "best delta of lchp_r > best delta of lchp_i": False,

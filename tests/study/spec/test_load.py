@@ -150,6 +150,7 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
         ("name: s\ntables:\n- name: results\n", "study.yaml:3: tables.0.name = results: is the name of another file"),
         ("name: s\ntables: [{name: Losses}]\n", "study.yaml:2: tables.0.name = Losses: is the name of another file"),
         ("name: paper\n", "study.yaml:1: name = paper: the folder of that name holds the paper's numbers"),
+        ("name: Reference\n", "name = Reference: the folder of that name holds the results that come with the project"),
         (
             "name: s\nvary: {delta: [0.5]}\ntables:\n- by: [delta]\n  paper: table3_dleta\n",
             "study.yaml:5: tables.0.paper = table3_dleta: unknown table: did you mean `table3_delta`?",
