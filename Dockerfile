@@ -1,6 +1,6 @@
 # lchp with CUDA wheels (the image needs no CUDA of its own, the host its driver), run by a user without rights.
 #   docker build --tag lchp .
-#   docker run --rm --gpus all --shm-size 8g --volume "$PWD:/studies" lchp study run quickstart.yaml
+#   docker run --rm --gpus all --shm-size 8g --volume "$PWD:/studies" lchp study run quickstart
 # Another package index: docker build --build-arg PIP_INDEX_URL=...
 FROM debian:bookworm-slim
 

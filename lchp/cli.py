@@ -21,6 +21,7 @@ from lchp.cli_options import (
     COMPUTED,
     CONFIGURED,
     DATA,
+    FILE,
     FROM_TRACKING,
     MOVED,
     OUTPUT,
@@ -30,6 +31,7 @@ from lchp.cli_options import (
     TRACKING,
     Group,
     PathArgument,
+    StudyArgument,
     run_id,
     with_options,
 )
@@ -72,6 +74,35 @@ def _study(
 
             require_continuable(loaded, output / loaded.name)
     return loaded
+
+
+@study.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def study_list(as_json: bool) -> int:
+    """List the studies that come with lchp, and of each the preset: a name stands wherever a FILE is asked for."""
+    import json
+
+    from lchp.study.spec.shipped import shipped_studies
+
+    found = shipped_studies()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return 0
+    width = max(map(len, found))
+    for name, about in found.items():
+        click.echo(f"{name:<{width}}  {about['question']} [{about['preset']}]")
+    return 0
+
+
+@study.command("show")
+@FILE
+def study_show(file: Path) -> int:
+    """Print the study FILE as it is written, to begin another with: `lchp study show quickstart > mine.yaml`."""
+    with refusing():
+        from lchp.study.spec.shipped import shown_study
+
+        click.echo(shown_study(file), nl=False)
+    return 0
 
 
 @study.command("run")
@@ -164,7 +195,7 @@ def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Pa
 
 
 @study.command("sync")
-@click.argument("place", type=PathArgument(), metavar="FILE|FOLDER")
+@click.argument("place", type=StudyArgument(), metavar="FILE|FOLDER")
 @with_options(DATA, SET, OUTPUT, TRACKING)
 def study_sync(
     place: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None
@@ -212,7 +243,7 @@ def data() -> None:
 
 
 _DATASET = with_options(
-    click.argument("file", type=PathArgument(), required=False),
+    click.argument("file", type=StudyArgument(), required=False),
     click.option("--kind", type=click.Choice(list(KINDS)), help="The dataset's kind, where no FILE says it."),
     DATA,
     SET,

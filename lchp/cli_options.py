@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lchp.shipped import study_file
 from lchp.store.study_folder import LEDGER
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -36,6 +37,14 @@ class PathArgument(click.ParamType[Path]):
         if value == "":
             self.fail("the path is empty: give one, or leave it out", param, ctx)
         return Path(value)
+
+
+class StudyArgument(PathArgument):
+    """The path of a study or trial file, or the name of a study that comes with the package."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The word as a path; where nothing is there, that of the study with this name."""
+        return study_file(super().convert(value, param, ctx))
 
 
 class OnceEachCommand(click.Command):
@@ -75,7 +84,7 @@ def _default_cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "lchp"
 
 
-FILE = click.argument("file", type=PathArgument())
+FILE = click.argument("file", type=StudyArgument())
 OUTPUT = click.option(
     "--output", type=PathArgument(), default=Path("analysis"), show_default=True, metavar="DIR",
     help="Folder that holds one folder per study, and the store of trained stages.",

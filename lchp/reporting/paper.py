@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lchp.method.backbones import NETWORKS
+from lchp.shipped import PAPER
 from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, SELECTED, STRONG_AUGMENTATIONS, TOP1_LOC, TOP5_LOC
 
 Number = float | str
@@ -103,9 +104,8 @@ def _row(parameter: str, row: Mapping[str, str]) -> tuple[Any, dict[tuple[str, s
 
 
 def paper_beside(output: Path) -> Path | None:
-    """The folder of the paper's numbers: beside the studies in ``output``, or in the source tree."""
-    beside = (output / "paper", Path(__file__).resolve().parents[2] / "analysis" / "paper")
-    return next((folder for folder in beside if folder.is_dir()), None)
+    """The folder of the paper's numbers: beside the studies in ``output``, or those that come with the package."""
+    return next((folder for folder in (output / "paper", PAPER) if folder.is_dir()), None)
 
 
 def load_paper(name: str, folder: Path) -> PaperTable | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lchp.errors import Refusal
+from lchp.shipped import study_names
 from lchp.study.spec.parse import MOST_LEVELS, Location, parse, shortened
 
 _MOST_BYTES = 1_000_000
@@ -82,14 +84,18 @@ def read(path: Path) -> Source:
     Raises:
         Refusal: a file that cannot be read, that is no YAML mapping, or that writes a key twice.
     """
-    values, places = parse(_text(path), str(path))
+    values, places = parse(text_of(path), str(path))
     if not isinstance(values, dict):
         raise Refusal(f"{path}:1: holds no keys: write `key: value` lines")
     return Source(values, places, str(path))
 
 
-def _text(path: Path) -> str:
-    """The text of a regular file: a device or a pipe might never end."""
+def text_of(path: Path) -> str:
+    """The text of a regular file: a device or a pipe might never end.
+
+    Raises:
+        Refusal: it is none, cannot be read, is too large, or no text in UTF-8.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -99,7 +105,9 @@ def _text(path: Path) -> str:
             raise Refusal(f"{path}: holds {status.st_size} bytes, a YAML file at most {_MOST_BYTES}: give another")
         data = path.read_bytes()
     except OSError as error:
-        raise Refusal(f"{path}: cannot be read ({error.strerror}): give the path of a YAML file") from error
+        near = difflib.get_close_matches(path.name.removesuffix(".yaml"), study_names(), n=1, cutoff=0.7)
+        hint = f", or `{near[0]}`, which comes with lchp" if near else " or a name of `lchp study list`"
+        raise Refusal(f"{path}: cannot be read ({error.strerror}): give the path of a YAML file{hint}") from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise Refusal(f"{path}:1: is text in UTF-16: save it in UTF-8")
     try:
