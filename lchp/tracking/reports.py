@@ -8,14 +8,14 @@ from pathlib import Path
 from mlflow.entities import ViewType
 
 from lchp.errors import shown
-from lchp.tracking.runs import find_run
+from lchp.tracking.runs import KEY_TAG, find_run
 from lchp.tracking.store import client
 from lchp.tracking.stored import read_run
 
 
-def fetch_file(uri: str, study: str, own: str, name: str, folder: Path) -> Path:
+def fetch_file(uri: str, study: str, own: str, name: str, folder: Path) -> tuple[Path, str]:
     """Copy the artifact of that name of the study's own run into ``folder``; of several runs that the filter ``own``
-    finds, the youngest has it.
+    finds, the youngest has it. Gives the copy, and the id of the run.
 
     Raises:
         ValueError: the store holds no such study, or none that keeps it.
@@ -32,22 +32,21 @@ def fetch_file(uri: str, study: str, own: str, name: str, folder: Path) -> Path:
     )
     for run in runs:
         if name in {file.path for file in mlflow_client.list_artifacts(run.info.run_id)}:
-            return Path(mlflow_client.download_artifacts(run.info.run_id, name, str(folder)))
+            return Path(mlflow_client.download_artifacts(run.info.run_id, name, str(folder))), str(run.info.run_id)
     raise ValueError(
         f"the study {study!r} in {shown(uri)} keeps no {name}: an older version wrote it: run the study again, which "
         "writes it"
     )
 
 
-def fetch_records(uri: str, study: str, places: Iterable[tuple[str, str]], folder: Path) -> None:
+def fetch_records(uri: str, parent: str, places: Iterable[tuple[str, str]], folder: Path) -> None:
     """Copy the records of trials to their places below ``folder``; ``places`` has each with the id of its run or,
-    where that is not known, the key.
+    where that is not known, the key. The runs are those below the study's own, whose id is ``parent``.
 
     Raises:
         ValueError: the store lacks one, or an artifact is damaged.
     """
-    experiment = client(uri).get_experiment_by_name(study)
-    assert experiment is not None, "its contents were read"
+    own = client(uri).get_run(parent)
     for place, run in places:
-        found = find_run(uri, experiment.experiment_id, Path(place).name) or run
-        read_run(uri, found, folder / place)
+        found = find_run(uri, own.info.experiment_id, Path(place).name, own.data.tags[KEY_TAG], parent)
+        read_run(uri, found or run, folder / place)

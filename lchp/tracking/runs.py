@@ -28,6 +28,8 @@ from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
 
 KEY_TAG = "lchp.key"
+STUDY_TAG = "lchp.study"
+"""The key of the study's own run, in those below it: another study may have runs of the same trials beside them."""
 ERROR_TAG = "lchp.error"
 PRUNED_TAG = "lchp.pruned"
 WARNINGS_TAG = "lchp.warnings"
@@ -55,13 +57,21 @@ def _text(value: Any, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
-def find_run(uri: str, experiment: str, key: str) -> str | None:
-    """The id of the oldest run of the experiment (an id) whose tag ``lchp.key`` is ``key``; None if there is none."""
+def find_run(uri: str, experiment: str, key: str, study: str | None = None, parent: str | None = None) -> str | None:
+    """The id of the oldest run of the experiment (an id) whose tag ``lchp.key`` is ``key``; None if there is none.
+
+    With ``study``, the key of a study's own run, only those below that count: they have its key as a tag or, written by
+    version 0.3, no such tag and the id ``parent`` above them.
+    """
     assert "'" not in key, key
-    found = client(uri).search_runs(
-        [experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1, order_by=["attributes.start_time ASC"]
-    )
-    return str(found[0].info.run_id) if found else None
+    found = client(uri).search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time ASC"])
+    tags = ((str(run.info.run_id), run.data.tags) for run in found)
+    return next((run_id for run_id, of in tags if study is None or _is_below(of, study, parent)), None)
+
+
+def _is_below(tags: Mapping[str, str], study: str, parent: str | None) -> bool:
+    own = tags.get(STUDY_TAG)
+    return own == study or (own is None and parent is not None and tags.get(PARENT_TAG) == parent)
 
 
 def ensure_run(
@@ -79,7 +89,8 @@ def ensure_run(
     Args:
         experiment: its id, from ``ensure_experiment``.
         name: what the runs table shows.
-        key: what identifies the trial (or the study, for a parent run) in the experiment.
+        key: what identifies the trial (or the study, for a parent run) in the experiment; where ``tags`` name a study,
+            among the runs below it.
         parent: the id of the run under which this one is folded.
         params: nested or dotted; values that are no text are written as canonical JSON. MLflow never changes a
             parameter, so those that the run already has stay; values beyond 6,000 characters are cut (config.json has
@@ -89,7 +100,7 @@ def ensure_run(
     """
     mlflow_client = client(uri)
     wanted = {**tags, KEY_TAG: key, **({PARENT_TAG: parent} if parent else {})}
-    run_id = find_run(uri, experiment, key)
+    run_id = find_run(uri, experiment, key, wanted.get(STUDY_TAG), parent)
     if run_id is None:
         # The tags go with the creation: a run without its key would never be found again.
         run = mlflow_client.create_run(experiment, start_time=started, tags=wanted, run_name=name)

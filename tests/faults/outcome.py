@@ -17,7 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 from lchp.store.folder import RECORDS, StageFolder
 
-OF_A_MACHINE = ("mlflow.user", "mlflow.source.name", "mlflow.parentRunId", "mlflow.source.git.commit")
+OF_A_MACHINE = ("mlflow.user", "mlflow.source.name", "mlflow.parentRunId", "mlflow.source.git.commit", "lchp.study")
+_OWN_KEY = re.compile(r"\bstudy-[0-9a-f]{32}\b")
+"""What a study's folder calls its own run, as no other does."""
 _DRAWN = (".png", "report.html", "log.txt", ".lock")
 """Ends of names of files whose being there is all that is compared."""
 
@@ -57,7 +59,7 @@ def _beside(folder: Path) -> list[str]:
 def _files(output: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in output.rglob("*"):
-        name = file.relative_to(output).as_posix()
+        name = _OWN_KEY.sub("study", file.relative_to(output).as_posix())
         if file.is_file() and ".damaged-" not in name:
             try:
                 found[name] = _content(file)
@@ -76,7 +78,7 @@ def _content(file: Path) -> Any:
         return _tensors(file)
     if file.name == "optuna.journal":
         return _suggestions(file)
-    text = file.read_text(encoding="utf-8")
+    text = _OWN_KEY.sub("study", file.read_text(encoding="utf-8"))
     if file.name == "results.csv":
         return [{**row, "run_id": None} for row in csv.DictReader(io.StringIO(text))]
     if file.suffix == ".json":
@@ -133,7 +135,8 @@ def _runs(folder: Path) -> dict[str, Any]:
         def rows(text: str, *values: str) -> list[tuple[Any, ...]]:
             return connection.execute(text, values).fetchall()
 
-        keys = dict(rows("SELECT run_uuid, value FROM tags WHERE key = 'lchp.key'"))
+        named = rows("SELECT run_uuid, value FROM tags WHERE key = 'lchp.key'")
+        keys = {run: _OWN_KEY.sub("study", key) for run, key in named}
         runs = rows("SELECT run_uuid, name, status, lifecycle_stage, artifact_uri FROM runs")
         found: dict[str, Any] = {"runs": Counter(keys.get(run[0], "(no key)") for run in runs)}
         for run, name, status, stage, place in runs:
@@ -145,7 +148,11 @@ def _runs(folder: Path) -> dict[str, Any]:
                 "status": (status, stage),
                 "params": dict(rows("SELECT key, value FROM params WHERE run_uuid = ?", run)),
                 # Those that lead to another run say which it is, whatever its id.
-                "tags": {key: keys.get(value, value) for key, value in tags.items() if key not in OF_A_MACHINE},
+                "tags": {
+                    key: _OWN_KEY.sub("study", keys.get(value, value))
+                    for key, value in tags.items()
+                    if key not in OF_A_MACHINE
+                },
                 "below": keys.get(tags.get("mlflow.parentRunId", "")),
                 "metrics": sorted({point for point in points if not _is_cost(point[0])}),
                 "shown": sorted(point for point in shown if not _is_cost(point[0])),

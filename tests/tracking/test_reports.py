@@ -19,6 +19,8 @@ def test_fetch_file_of_runs_that_keep_it_is_that_of_the_youngest_own_one(store: 
         run_id = mlflow_client.create_run(experiment, start_time=start, tags=tags).info.run_id
         mlflow_client.log_text(run_id, name, "report.json")
         mlflow_client.set_terminated(run_id)
-    assert fetch_file(store, "fetched", OWN, "report.json", tmp_path).read_text(encoding="utf-8") == "own"
+    file, run_id = fetch_file(store, "fetched", OWN, "report.json", tmp_path)
+    assert file.read_text(encoding="utf-8") == "own"
+    assert mlflow_client.get_run(run_id).data.tags["kind"] == "study"
     with pytest.raises(ValueError, match=r"the study 'fetched' in .* keeps no other\.json: an older version wrote it"):
         fetch_file(store, "fetched", OWN, "other.json", tmp_path)

@@ -123,7 +123,7 @@ class Claim:
     """A study's folder that a run has made its own."""
 
     run: str
-    """The key of the study's own run in the tracking store: the same however the study grows."""
+    """The key of the study's own run in the tracking store: the same however the study grows, and no other folder's."""
     entries: tuple[Entry, ...]
     """The trials of earlier runs that the study still has."""
     places: frozenset[str]
@@ -142,7 +142,7 @@ def claim(
     data, held = _digests(study, materials), _held(folder)
     if held is None:
         # One whose file is gone goes on under the name of its run.
-        run = Cards(folder).own_key() or _run_key(study.identity())
+        run = Cards(folder).own_key() or f"{OWN}{uuid.uuid4().hex}"
         _hold(study, folder, data, run, None)
         return Claim(run, tuple(entries), _places(study, entries, materials))
     found = growth(study, held.identity, entries, materials.runtime.store)
@@ -225,7 +225,7 @@ def _held(folder: Path) -> _Held | None:
     data, run, key = plain.pop("data", None), plain.pop("run", None), plain.pop(SEARCH_KEY, None)
     current = seal is not None and (key is not None or not plain.get("search"))
     # Version 0.2 named the run by the identity, which did not change.
-    run = run if isinstance(run, str) else _run_key(plain)
+    run = run if isinstance(run, str) else f"{OWN}{fingerprint(plain)}"
     return _Held(plain, data if isinstance(data, dict) else {}, run, key, current)
 
 
@@ -236,10 +236,6 @@ def _hold(study: Study, folder: Path, data: Mapping[str, str], run: str, search_
     search = {SEARCH_KEY: search_key or uuid.uuid4().hex} if study.search else {}
     plain = json.loads(json.dumps({**study.identity(), "data": data, "run": run, **search}))
     write_text(StudyFolder(folder).configuration, json.dumps({**plain, _SEAL: fingerprint(plain)}, indent=1))
-
-
-def _run_key(identity: Mapping[str, Any]) -> str:
-    return f"{OWN}{fingerprint(identity)}"
 
 
 def _refuse_other(study: Study, folder: Path, lines: Sequence[str]) -> None:

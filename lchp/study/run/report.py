@@ -31,11 +31,11 @@ def fetched(study: str, tracking_uri: str, output: Path) -> Path:
     uri = open_store(tracking_uri, Path.cwd())
     with tempfile.TemporaryDirectory() as temporary:
         own = f"tags.`{KIND_TAG}` = '{STUDY}'"
-        file = fetch_file(uri, study, own, StudyFolder(folder).contents.name, Path(temporary))
+        file, parent = fetch_file(uri, study, own, StudyFolder(folder).contents.name, Path(temporary))
         contents = read_contents(file)
         runs = {one.folder: one.run_id for one in contents.trials}
         records = Path(temporary) / "records"
-        fetch_records(uri, study, [(place, runs.get(place, place)) for place in contents.places()], records)
+        fetch_records(uri, parent, [(place, runs.get(place, place)) for place in contents.places()], records)
         folder.mkdir(parents=True, exist_ok=True)
         pack(contents, records, StudyFolder(folder).records)
         write_text(StudyFolder(folder).contents, contents.text())

@@ -1,9 +1,9 @@
 """Brings the runs of a study in the tracking store to what their cards and the files of their trials say.
 
 Whatever a run says already, it says the same afterwards: so a run is written again after any fault, and nobody needs to
-know how far it had come. A trial's run has the trial's folder name, a digest of its configuration and data, as its key:
-a study that is moved keeps its runs, and the same study with another --output and the same store writes into them
-again. Give it another --tracking-uri to keep the two apart.
+know how far it had come. A trial's run has the trial's folder name, a digest of its configuration and data, as its key,
+and is looked for among those that name this study's folder, by the key of the study's own run: a study that is moved
+keeps its runs, and what somebody else makes of the same study, or the same study with another --output, has others.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lchp.tracking.models import keep_model
 from lchp.tracking.runs import (
     COUNTS_TAG,
     PARENT_TAG,
+    STUDY_TAG,
     WARNINGS_TAG,
     ensure_run,
     fail_run,
@@ -133,8 +134,8 @@ class Scribe:
         """A trial's run, or one of what stands beside trials."""
         assert card.folder is not None, "the run of a study is another matter"
         folder, parent = self.store / card.folder, self._run_of(self.parent)
-        card = replace(card, tags={**card.tags, **self._links(card)})
-        if card.state == "finished" and before is None and (found := self._complete(card, folder)):
+        card = replace(card, tags={**card.tags, STUDY_TAG: self.parent, **self._links(card)})
+        if card.state == "finished" and before is None and (found := self._complete(card, folder, parent)):
             # The parent that it had may have been deleted, and made anew; a study that varies more names it otherwise.
             set_tags(self.uri, found, {**card.tags, **environment_tags(folder), PARENT_TAG: parent}, card.name)
             return _Written(found, "finished", -1.0)
@@ -177,10 +178,10 @@ class Scribe:
 
         keep_model(self.uri, run_id, write, trial.environment()["versions"], trial.first_image())
 
-    def _complete(self, card: Card, folder: Path) -> str | None:
+    def _complete(self, card: Card, folder: Path, parent: str) -> str | None:
         """The id of the finished run that says all that the files of its trial say; None where there is none."""
         assert self._experiment is not None, "a run lies in an experiment"
-        run_id = find_run(self.uri, self._experiment, card.key)
+        run_id = find_run(self.uri, self._experiment, card.key, self.parent, parent)
         is_there = run_id is not None and is_complete(self.uri, run_id, folder, not is_initialization(card))
         return run_id if is_there else None
 
@@ -195,7 +196,11 @@ class Scribe:
         if known is not None:
             return known.run_id
         assert self._experiment is not None, "a run lies in an experiment"
-        return find_run(self.uri, self._experiment, key) or self.write(key)
+        if key == self.parent:
+            found = find_run(self.uri, self._experiment, key)
+        else:
+            found = find_run(self.uri, self._experiment, key, self.parent, self._run_of(self.parent))
+        return found or self.write(key)
 
 
 def costs(card: Card) -> dict[str, float]:

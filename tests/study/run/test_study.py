@@ -386,6 +386,38 @@ def test_run_study_deleted_parent_is_made_anew_and_its_trials_hang_below_it(own:
     assert (parent.info.status, parent.info.lifecycle_stage) == ("FINISHED", "active")
 
 
+def test_run_study_of_two_people_in_one_tracking_store_have_runs_of_their_own(own: Path) -> None:
+    uri = f"sqlite:///{own / 'mlflow.db'}"
+    before = {run["id"]: (run["name"], run["tags"]["mlflow.parentRunId"]) for run in every_run(own) if below(run)}  # type: ignore[index]
+    for run_id in before:
+        # As version 0.3 left them.
+        client(uri).delete_tag(str(run_id), "lchp.study")
+    shutil.copytree(own / "out/.store", own / "another/.store")
+    study, machine = small.load(own, small.GRID), Machine(own / "cache", "cpu")
+    assert run_study(study, own / "another", uri, machine, lambda line: None) == 0
+    both = {run["id"]: (run["name"], run["tags"]["mlflow.parentRunId"]) for run in every_run(own) if below(run)}  # type: ignore[index]
+    assert {run_id: both[run_id] for run_id in before} == before
+    assert sorted(name for name, _ in both.values()) == sorted(2 * [name for name, _ in before.values()])
+    for output in ("out", "another"):
+        said = (own / output / "tiny/results.csv").read_bytes()
+        assert run_study(study, own / output, uri, machine, lambda line: None) == 0
+        assert (own / output / "tiny/results.csv").read_bytes() == said
+    runs = every_run(own)
+    assert {run["id"]: (run["name"], run["tags"]["mlflow.parentRunId"]) for run in runs if below(run)} == both  # type: ignore[index]
+    keys = {run["id"]: run["tags"]["lchp.key"] for run in runs if not below(run)}  # type: ignore[index]
+    assert len(keys) == len(set(keys.values())) == 2
+    for run in filter(below, runs):
+        tags: Any = run["tags"]
+        assert tags["lchp.study"] == keys[tags["mlflow.parentRunId"]]
+        of_stage = tags.get("lchp.initialization_run")
+        assert of_stage is None or both[of_stage][1] == tags["mlflow.parentRunId"]
+
+
+def below(run: dict[str, Any]) -> bool:
+    """Whether a run is another's child."""
+    return "mlflow.parentRunId" in run["tags"]
+
+
 def test_run_study_rebuilt_runs_say_what_the_trials_were_made_with(own: Path) -> None:
     put_empty_store(own)
     for file in (own / "out/.store/trial").glob("*/environment.json"):
