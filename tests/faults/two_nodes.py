@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -65,12 +65,17 @@ def process(*command: str, log: Path, **environment: str) -> Iterator[subprocess
 @contextmanager
 def database(folder: Path) -> Iterator[str]:
     """The URI of a PostgreSQL database of its own, or of a SQLite file where that is not installed."""
-    programs = max(POSTGRES.glob("*/bin/initdb"), default=None)
-    if programs is None:
+    if not list(POSTGRES.glob("*/bin/initdb")):
         print("PostgreSQL is not installed: MLflow is on SQLite")
         yield f"sqlite:///{folder / 'mlflow.db'}"
         return
-    place, port = folder / "postgres", free_port()
+    with served(*cluster(folder), log=folder / "postgres.txt") as (uri, _):
+        yield uri
+
+
+def cluster(folder: Path) -> tuple[int, list[str]]:
+    """A new cluster of PostgreSQL databases in a folder: its port on this machine, and the command that serves it."""
+    programs, place, port = max(POSTGRES.glob("*/bin/initdb")), folder / "postgres", free_port()
     place.mkdir()
     # PostgreSQL does not run as root.
     user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
@@ -81,11 +86,16 @@ def database(folder: Path) -> Iterator[str]:
         [*user, str(programs), "-D", data, "-U", "lchp", "--auth=trust", "--no-sync"],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    server = [*user, str(programs.with_name("postgres")), "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", ""]
-    with process(*server, log=folder / "postgres.txt"):
-        uri = f"postgresql+psycopg2://lchp@127.0.0.1:{port}/postgres"
+    command = [*user, str(programs.with_name("postgres")), "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", ""]
+    return port, command
+
+
+@contextmanager
+def served(port: int, command: Sequence[str], log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The URI of a database of a cluster, and the process that serves it while the block lasts."""
+    with process(*command, log=log) as server:
         wait(lambda: answers(port), "PostgreSQL")
-        yield uri
+        yield f"postgresql+psycopg2://lchp@127.0.0.1:{port}/postgres", server
 
 
 def answers(port: int) -> bool:
