@@ -19,7 +19,7 @@ from lchp.data.headers import Header, header
 from lchp.data.identities import file_identity, unreadable
 from lchp.data.progress import progress
 from lchp.data.records import Dataset, TrueBoxes
-from lchp.vocabulary import TEST, TRAIN
+from lchp.vocabulary import TEST, TRAIN, VAL
 
 READING_THREADS = 4
 """Threads that read files: hashing releases the interpreter lock."""
@@ -56,7 +56,9 @@ def dataset_digest(dataset: Dataset, hashes: Mapping[str, str]) -> Digest:
     relative paths, not on the root.
     """
     files = {
-        record.path: _sha256(f"{hashes[record.path]} {split} {record.label}")
+        record.path: _sha256(
+            f"{hashes[record.path]} {VAL if record.path in dataset.held_out else split} {record.label}"
+        )
         for split, records in ((TRAIN, dataset.train), (TEST, dataset.test))
         for record in records
     }

@@ -228,6 +228,8 @@ def _fractions(dataset: Dataset, name: str, records: tuple[ImageRecord, ...], tr
         # A real box may cover the first pixel; its corners are then whole numbers.
         small = [(path, box) for path, box in small if not all(value.is_integer() for value in box)]
     remedy = "multiply x by the width and y by the height of its image"
+    if dataset.source.is_file():
+        remedy += ", or write fractions into a column `units`"
     places = _places(dataset, [path for path, _ in small])
     lines = [
         f"{place}{path}: ({', '.join(f'{value:g}' for value in box)}) ({name}): {remedy}"

@@ -20,6 +20,11 @@ class Header:
     height: int
     orientation: int = 1
 
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Width and height in pixels of the picture turned as its EXIF says."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
     def stored(self, box: PixelBox) -> PixelBox:
         """A box on the picture turned as its EXIF says, as a box of the stored pixels."""
         x1, y1, x2, y2 = box

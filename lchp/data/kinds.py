@@ -23,6 +23,8 @@ class Counts:
     test: int
     classes: int
     source: str
+    val: int | None = None
+    """How many of the training images the dataset itself keeps for val; None: as many as are drawn."""
 
 
 class Reader(Protocol):

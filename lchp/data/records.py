@@ -49,13 +49,15 @@ class Dataset:
     """What it was read from: the root, or the CSV file that lists it."""
     left_out: tuple[str, ...] = ()
     """What lies among the images and is not read as one, relative to the root."""
+    held_out: frozenset[str] = frozenset()
+    """Images of ``train`` that the dataset itself keeps for ``val``; where there are any, no other is drawn."""
     turned: frozenset[str] = frozenset()
     """Images whose boxes are given on the picture turned as its EXIF says; pixels are read as stored all the same."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint splits of a dataset: ``val`` is drawn from the training images and not trained on."""
+    """Disjoint splits of a dataset: ``val`` is held out of the training images and not trained on."""
 
     train: tuple[ImageRecord, ...]
     val: tuple[ImageRecord, ...]

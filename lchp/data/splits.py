@@ -8,14 +8,18 @@ import numpy as np
 
 from lchp.data.config import SplitConfig
 from lchp.data.records import Dataset, ImageRecord, Splits, by_path
+from lchp.errors import first_of
 
 
 def split(dataset: Dataset, config: SplitConfig) -> Splits:
-    """Draw ``val_per_class`` training images of every class for ``val``; ``test`` is the dataset's own.
+    """Draw ``val_per_class`` training images of every class for ``val``, unless the dataset itself says which they are;
+    ``test`` is the dataset's own.
 
     All three are in the order of their paths and depend on nothing but the images, their labels and the seed.
     Raises ValueError where a class would have no image left to train on, naming it.
     """
+    if dataset.held_out:
+        return _own(dataset)
     counts = Counter(record.label for record in dataset.train)
     few = [label for label in range(len(dataset.classes)) if counts[label] <= config.val_per_class]
     if few:
@@ -36,6 +40,21 @@ def split(dataset: Dataset, config: SplitConfig) -> Splits:
         held_out.update(by_class[label][place].path for place in order)
     train = tuple(record for record in by_path(dataset.train) if record.path not in held_out)
     val = tuple(record for record in by_path(dataset.train) if record.path in held_out)
+    return Splits(train, val, by_path(dataset.test))
+
+
+def _own(dataset: Dataset) -> Splits:
+    train, val = (
+        tuple(record for record in by_path(dataset.train) if (record.path in dataset.held_out) == held_out)
+        for held_out in (False, True)
+    )
+    left = {record.label for record in train}
+    without = [name for label, name in enumerate(dataset.classes) if label not in left]
+    if without:
+        raise ValueError(
+            f"dataset {dataset.name}: no training image is left in class {first_of(without, 5)}, because the split of "
+            "the others is val or test: give every class one of split train at least"
+        )
     return Splits(train, val, by_path(dataset.test))
 
 

@@ -1,97 +1,101 @@
-"""People's own images: a CSV with the columns path, label, split and, where boxes are known, x1, y1, x2, y2.
+"""People's own images: a CSV with the columns path, label, split and, where boxes are known, x1, y1, x2, y2 or mask.
 
-Paths are relative to the CSV's folder and may not leave it. Splits are ``train`` and ``test`` (the validation split is
-drawn from ``train``). Boxes are pixels of the original image with exclusive ends: a box over a whole 80 x 64 image is
-0, 0, 80, 64. Several rows with one path are several boxes of that image; a row with four empty box cells has no box.
+Paths are relative to the CSV's folder and may not leave it. Splits are ``train``, ``test`` and ``val``; where no row
+is of ``val``, that split is drawn from ``train``. Boxes are pixels of the original image with exclusive ends: one over
+a whole 80 x 64 image is 0, 0, 80, 64; where a column ``units`` says ``fractions``, parts of its width and height.
+Several rows with one path are several boxes of that image; a row with four empty box cells has no box. In their place a
+column ``mask`` may name a picture of the image's size, whose box is the smallest around all that is not black.
+
 Boxes count in the pixels as they are stored. Where they were drawn on the picture that viewers show, turned as its EXIF
-says, a column ``orientation`` says ``exif``. Classes are the labels in alphabetical order.
+says, a column ``orientation`` says ``exif``. Classes are the labels in alphabetical order or, where
+``<table>.classes.txt`` lies beside the CSV, the lines of that; labels are then its names, or their indices from 0.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lchp.data.files import read_utf8
-from lchp.data.headers import Header, header
-from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
-from lchp.vocabulary import TEST, TRAIN
+from lchp.data.listing import lines
+from lchp.data.records import Dataset, ImageRecord, PixelBoxes
+from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, Row, boxes_of_rows, refusal, refuse_other_boxes
+from lchp.vocabulary import TEST, TRAIN, VAL
 
 REQUIRED = ("path", "label", "split")
-CORNERS = ("x1", "y1", "x2", "y2")
-ORIENTATION = "orientation"
-SPLITS = (TRAIN, TEST)
+SPLITS = (TRAIN, VAL, TEST)
 COLUMNS = "the first line names the columns path,label,split and, for boxes, all of x1,y1,x2,y2"
-
-_OTHER_CORNERS = (
-    ("xmin", "ymin", "xmax", "ymax"),
-    ("x_min", "y_min", "x_max", "y_max"),
-    ("left", "top", "right", "bottom"),
-)
-_SIZED = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
-
-_BOX_COLUMN = re.compile(r"bbox|^box|(?:^|_)[xy]_?(?:min|max|[012])(?:_|$)")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the CSV, checked. ``corners`` holds the four box cells as written, or None where they are empty."""
-
-    line: int
-    path: str
-    label: str
-    split: str
-    corners: tuple[str, str, str, str] | None
-    orientation: str
+CLASSES = ".classes.txt"
+"""What the name of a table's list of classes ends in, in place of ``.csv``."""
 
 
 def read(file: Path, /) -> Dataset:
     """The images and labels of the CSV ``file``; box cells are not read as numbers. Errors name line and column."""
     rows: dict[str, Row] = {}
-    seen: dict[tuple[str, tuple[str, ...] | None], int] = {}
+    seen: dict[tuple[str, tuple[str, ...] | None, str], int] = {}
     for row in _rows(file)[1]:
         first = rows.setdefault(row.path, row)
         for column in ("label", "split", ORIENTATION):
             ours, theirs = getattr(row, column), getattr(first, column)
             if ours != theirs:
                 remedy = f"where {row.path} has {theirs!r} in line {first.line}: make them agree"
-                raise _refusal(file, row.line, column, ours, remedy)
-        repeated = seen.setdefault((row.path, row.corners), row.line)
+                raise refusal(file, row.line, column, ours, remedy)
+        repeated = seen.setdefault((row.path, row.corners, row.mask), row.line)
         if repeated != row.line:
-            raise _refusal(file, row.line, "path", row.path, f"repeats line {repeated}: remove one of the two")
-    classes = tuple(sorted({row.label for row in rows.values()}))
-    index = {label: number for number, label in enumerate(classes)}
+            raise refusal(file, row.line, "path", row.path, f"repeats line {repeated}: remove one of the two")
+    classes, index = _classes(file, list(rows.values()))
+    records = {row.path: ImageRecord(row.path, index[row.label]) for row in rows.values()}
     train, test = (
-        tuple(ImageRecord(row.path, index[row.label]) for row in rows.values() if row.split == split)
-        for split in SPLITS
+        tuple(records[row.path] for row in rows.values() if (row.split == TEST) == of_test) for of_test in (False, True)
     )
+    held_out = frozenset(row.path for row in rows.values() if row.split == VAL)
     turned = frozenset(row.path for row in rows.values() if row.orientation)
-    return Dataset(file.stem, file.parent, classes, train, test, file, turned=turned)
+    return Dataset(file.stem, file.parent, classes, train, test, file, turned=turned, held_out=held_out)
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], _cache: Path | None = None, /) -> PixelBoxes | None:
-    """The true boxes of every image of ``records`` that has any, in stored pixels; None without box columns."""
+def _classes(file: Path, rows: Sequence[Row]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The classes, and the index of each label as it is written."""
+    listed = file.with_name(f"{file.stem}{CLASSES}")
+    if not listed.exists():
+        classes = tuple(sorted({row.label for row in rows}))
+        return classes, {label: number for number, label in enumerate(classes)}
+    names: dict[str, int] = {}
+    for line, name in lines(listed, "its source"):
+        if name in names:
+            raise ValueError(f"{listed}, line {line}: the class {name!r} is there twice: keep one")
+        if name.isdecimal():
+            raise ValueError(f"{listed}, line {line}: the class {name!r} looks like an index: name it otherwise")
+        names[name] = len(names)
+    index = {str(number): number for number in names.values()} | names
+    for row in rows:
+        if row.label not in index:
+            remedy = f"is neither a class of {listed.name} nor an index from 0 to {len(names) - 1}: correct it"
+            raise refusal(file, row.line, "label", row.label, remedy)
+    return tuple(names), index
+
+
+def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None, /) -> PixelBoxes | None:
+    """The true boxes of every image of ``records`` that has any, in stored pixels; None without columns of boxes.
+
+    Those of masks, which take a decoding each, are remembered in ``cache``.
+    """
     file = dataset.source
-    header_row, rows = _rows(file)
-    if not set(CORNERS) <= set(header_row):
+    columns, rows = _rows(file)
+    if not {*CORNERS, MASK} & set(columns):
         return None
     wanted = {record.path for record in records}
-    boxes: PixelBoxes = {}
-    headers: dict[str, Header] = {}
-    for row in rows:
-        if row.corners is None or row.path not in wanted:
-            continue
-        box = _box(file, row, row.corners)
-        if row.orientation:
-            if row.path not in headers:
-                headers[row.path] = header(dataset.root / row.path)
-            box = headers[row.path].stored(box)
-        boxes.setdefault(row.path, []).append(box)
-    return boxes
+    return boxes_of_rows(file, [row for row in rows if row.path in wanted], cache)
+
+
+def columns_of(file: Path) -> list[str]:
+    """The names in the first line of a CSV, whatever they are; none of a file that is no text."""
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
+        try:
+            return [column.strip() for column in next(csv.reader(opened), [])]
+        except csv.Error:
+            return []
 
 
 def _rows(file: Path) -> tuple[list[str], Iterator[Row]]:
@@ -125,7 +129,7 @@ def _require_columns(file: Path, columns: list[str]) -> None:
     for separator in (";", "\t", "|", " "):
         if len(columns) == 1 and set(REQUIRED) <= {cell.strip().lower() for cell in columns[0].split(separator)}:
             raise ValueError(f"{file}, line 1: columns are separated by {separator!r}: save the table with commas")
-    known = {*REQUIRED, *CORNERS, ORIENTATION}
+    known = {*REQUIRED, *CORNERS, ORIENTATION, UNITS, MASK}
     for column in columns:
         if column not in known and column.lower() in known:
             raise ValueError(f"{file}, line 1: column {column!r} is not known: write it {column.lower()!r}")
@@ -134,31 +138,11 @@ def _require_columns(file: Path, columns: list[str]) -> None:
         raise ValueError(f"{file}, line 1: column {', '.join(twice)} appears twice: keep one")
     has_boxes = any(column in columns for column in CORNERS)
     if not has_boxes:
-        _refuse_other_boxes(file, {column.lower() for column in columns})
+        refuse_other_boxes(file, {column.lower() for column in columns})
     missing = [column for column in (*REQUIRED, *(CORNERS if has_boxes else ())) if column not in columns]
     if missing:
         found = ascii(", ".join(filter(None, columns)))[1:-1][:200] or "nothing"
         raise ValueError(f"{file}, line 1: column {', '.join(missing)} is missing (found: {found}): {COLUMNS}")
-
-
-def _refuse_other_boxes(file: Path, columns: set[str]) -> None:
-    """Boxes in columns of other names would be passed over."""
-    for names in _OTHER_CORNERS:
-        if columns >= set(names):
-            raise ValueError(f"{file}, line 1: columns {', '.join(names)} are not read: call them {', '.join(CORNERS)}")
-    for names in _SIZED:
-        if columns >= set(names):
-            x, y, width, height = names
-            raise ValueError(
-                f"{file}, line 1: columns {', '.join(names)} are not read: give corners, x1 = {x}, y1 = {y}, "
-                f"x2 = {x} + {width}, y2 = {y} + {height}"
-            )
-
-    boxes = sorted(column for column in columns if _BOX_COLUMN.search(column))
-    if boxes:
-        raise ValueError(
-            f"{file}, line 1: columns {', '.join(boxes)} are not read: boxes stand in {', '.join(CORNERS)}"
-        )
 
 
 def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:
@@ -171,43 +155,39 @@ def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:
     row = {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
     for column in REQUIRED:
         if not row[column]:
-            raise _refusal(file, line, column, "", "is empty: fill it or remove the row")
-    path = PurePosixPath(row["path"])
-    if path.is_absolute() or ".." in path.parts:
-        raise _refusal(
-            file, line, "path", row["path"], "leaves the table's folder: give a path relative to it, without '..'"
-        )
+            raise refusal(file, line, column, "", "is empty: fill it or remove the row")
+    path = _inside(file, line, "path", row["path"])
     if row["split"] not in SPLITS:
-        near = row["split"].lower()
+        near = _NEAR_SPLITS.get(row["split"].lower(), row["split"].lower())
         remedy = f"write it {near!r}" if near in SPLITS else "correct it"
-        raise _refusal(
-            file, line, "split", row["split"], f"is neither train nor test (val is drawn from train): {remedy}"
-        )
+        raise refusal(file, line, "split", row["split"], f"is none of {', '.join(SPLITS)}: {remedy}")
     orientation = row.get(ORIENTATION, "").lower()
     if orientation not in ("", "exif"):
-        raise _refusal(
+        raise refusal(
             file, line, ORIENTATION, row[ORIENTATION],
             "is not known: write exif where the boxes were drawn on the picture turned as its EXIF says, else nothing",
         )  # fmt: skip
+    units = row.get(UNITS, "").lower()
+    if units not in ("", "pixels", "fractions"):
+        raise refusal(file, line, UNITS, row[UNITS], "is neither pixels nor fractions: correct it, or leave it empty")
     x1, y1, x2, y2 = (row.get(column, "") for column in CORNERS)
     corners = (x1, y1, x2, y2) if any((x1, y1, x2, y2)) else None
-    return Row(line, str(path), row["label"], row["split"], corners, orientation)
+    mask = row.get(MASK, "")
+    if mask and corners:
+        raise refusal(file, line, MASK, mask, "stands beside x1, y1, x2, y2: give the box in one way")
+    return Row(
+        line, str(path), row["label"], row["split"], corners, orientation, units == "fractions",
+        str(_inside(file, line, MASK, mask)) if mask else "",
+    )  # fmt: skip
 
 
-def _box(file: Path, row: Row, cells: tuple[str, str, str, str]) -> PixelBox:
-    """The four cells as numbers; whether they are a box in their image is for ``lchp.data.true_boxes`` to say."""
-    corners = []
-    for column, cell in zip(CORNERS, cells, strict=True):
-        try:
-            corners.append(float(cell))
-        except ValueError:
-            hint = " with a point instead of the comma" if "," in cell else ""
-            raise _refusal(
-                file, row.line, column, cell, f"is not a number: give pixels{hint}, or leave all four box cells empty"
-            ) from None
-    x1, y1, x2, y2 = corners
-    return x1, y1, x2, y2
+def _inside(file: Path, line: int, column: str, cell: str) -> PurePosixPath:
+    """A path that stays in the table's folder."""
+    path = PurePosixPath(cell)
+    if path.is_absolute() or ".." in path.parts:
+        remedy = "leaves the table's folder: give a path relative to it, without '..'"
+        raise refusal(file, line, column, cell, remedy)
+    return path
 
 
-def _refusal(file: Path, line: int, column: str, value: str, remedy: str) -> ValueError:
-    return ValueError(f"{file}, line {line}, column {column}: {value!r} {remedy}")
+_NEAR_SPLITS = {"validation": VAL, "valid": VAL, "dev": VAL, "training": TRAIN, "testing": TEST}

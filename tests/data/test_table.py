@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
+from lchp.data.config import SplitConfig
+from lchp.data.digest import dataset_digest
 from lchp.data.records import ImageRecord, PixelBoxes
+from lchp.data.splits import split
 from lchp.data.table import read, read_boxes
 from tests.data.layouts import draw_table
 
@@ -57,9 +60,9 @@ def test_table_other_columns_order_quotes_and_byte_order_mark_are_accepted(tmp_p
         ("../a.png,x,train,,,,", r"line 3, column path: '../a.png' leaves the table's folder: give a path relative"),
         ("/etc/a.png,x,train,,,,", r"line 3, column path: '/etc/a.png' leaves the table's folder"),
         ("b.png,,train,,,,", r"line 3, column label: '' is empty: fill it"),
-        ("b.png,x,val,,,,", r"line 3, column split: 'val' is neither train nor test \(val is drawn"),
-        ("b.png,x,validation,,,,", r"line 3, column split: 'validation' is neither train nor test \(val is drawn"),
-        ("b.png,x,Train,,,,", r"line 3, column split: 'Train' is neither .*: write it 'train'"),
+        ("b.png,x,vall,,,,", r"line 3, column split: 'vall' is none of train, val, test: correct it"),
+        ("b.png,x,validation,,,,", r"line 3, column split: 'validation' is none of train, val, test: write it 'val'"),
+        ("b.png,x,Train,,,,", r"line 3, column split: 'Train' is none of .*: write it 'train'"),
         ("b.png,x,train,1,5,2,0,5,0,6,0", r"line 3: 11 cells where .* 7 columns \(a decimal comma\? write 1\.5\)"),
         ('b.png,"x,train,,,,', r"line \d: this is no CSV \(.*\): correct the line"),
         ("a.png,y,train,5,6,7,8", r"line 3, column label: 'y' where a.png has 'x' in line 2: make them agree"),
@@ -177,3 +180,147 @@ def test_table_boxes_on_the_turned_picture_are_read_in_stored_pixels(orientation
     )
     assert read(tmp_path / "own.csv").turned == {"a.png"}
     assert boxes_of(tmp_path / "own.csv") == {"a.png": [(3, 4, 11, 9)], "b.png": [(1, 2, 3, 4)]}
+
+
+def test_table_rows_of_val_are_held_out_and_no_other_is_drawn(tmp_path: Path) -> None:
+    file = table(tmp_path, "a.png,x,train", "b.png,x,val", "c d.png,x,test", header="path,label,split")
+    dataset = read(file)
+    assert dataset.held_out == {"b.png"}
+    found = split(dataset, SplitConfig(val_per_class=5))
+    assert [[record.path for record in part] for part in (found.train, found.val, found.test)] == [
+        ["a.png"],
+        ["b.png"],
+        ["c d.png"],
+    ]
+
+
+def test_table_class_that_val_leaves_no_training_image_is_refused(tmp_path: Path) -> None:
+    file = table(tmp_path, "a.png,x,train", "b.png,y,val", "c d.png,x,test", header="path,label,split")
+    with pytest.raises(ValueError, match=r"no training image is left in class y, because the split of the others is"):
+        split(read(file), SplitConfig())
+
+
+def test_table_digest_tells_val_from_train_and_stays_that_of_before_without_val(tmp_path: Path) -> None:
+    hashes = {"a.png": "0", "b.png": "1", "c d.png": "2"}
+    digests = []
+    for word in ("train", "val"):
+        file = table(tmp_path, "a.png,x,train", f"b.png,x,{word}", "c d.png,x,test", header="path,label,split")
+        digests.append(dataset_digest(read(file), hashes))
+    assert digests[0].total == "ce1775e0b4a79d090de44fb36c5f74d1ed52e0e2289780468afcd9cde3fa1f82"
+    assert digests[0].total != digests[1].total
+    assert {path for path in hashes if digests[0].files[path] != digests[1].files[path]} == {"b.png"}
+
+
+def test_table_list_of_classes_orders_them_and_takes_names_and_indices(tmp_path: Path) -> None:
+    file = table(tmp_path, "a.png,1,train", "b.png,wren,test", header="path,label,split")
+    (tmp_path / "own.classes.txt").write_text("wren\nowl\n", encoding="utf-8")
+    dataset = read(file)
+    assert dataset.classes == ("wren", "owl")
+    assert (dataset.train[0].label, dataset.test[0].label) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "message"),
+    [
+        ("wren\nowl\n", "2", r"own\.csv, line 2, column label: '2' is neither a class of own.classes.txt nor an index"),
+        ("wren\nowl\n", "Owl", r"column label: 'Owl' is neither a class of own.classes.txt nor an index from 0 to 1"),
+        ("owl\nowl\n", "owl", r"own\.classes\.txt, line 2: the class 'owl' is there twice"),
+        ("owl\n7\n", "owl", r"own\.classes\.txt, line 2: the class '7' looks like an index: name it otherwise"),
+    ],
+)
+def test_table_list_of_classes_that_does_not_fit_is_refused(
+    classes: str, label: str, message: str, tmp_path: Path
+) -> None:
+    file = table(tmp_path, f"a.png,{label},train", header="path,label,split")
+    (tmp_path / "own.classes.txt").write_text(classes, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read(file)
+
+
+def pictures(folder: Path, orientation: int = 1) -> None:
+    """`a.png`, 40 x 20 as stored."""
+    image = Image.new("L", (40, 20))
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image.save(folder / "a.png", exif=exif)
+
+
+def test_table_boxes_in_fractions_are_parts_of_the_image(tmp_path: Path) -> None:
+    file = table(
+        tmp_path, "a.png,x,train,0.25,0.5,0.75,1,Fractions", "a.png,x,train,1,2,3,4,", header=f"{HEADER},units"
+    )
+    pictures(tmp_path)
+    assert boxes_of(file) == {"a.png": [(10, 10, 30, 20), (1, 2, 3, 4)]}
+
+
+def test_table_boxes_in_fractions_of_the_turned_picture_are_read_in_stored_pixels(tmp_path: Path) -> None:
+    row = "a.png,x,train,0,0,0.5,0.25,fractions,exif"
+    file = table(tmp_path, row, header=f"{HEADER},units,orientation")
+    pictures(tmp_path, 6)
+    # Seen as 20 x 40, turned clockwise: its upper left is the stored lower left.
+    assert boxes_of(file) == {"a.png": [(0, 10, 10, 20)]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,x,train,1,2,3,4,inches", r"line 2, column units: 'inches' is neither pixels nor fractions: correct it"),
+        ("a.png,x,train,5,5,30,18,fractions", r"column units: 'fractions' but the box is \(5, 5, 30, 18\): say pixels"),
+        ("a.png,x,train,a,0,1,1,fractions", r"column x1: 'a' is not a number: give fractions"),
+    ],
+)
+def test_table_units_that_do_not_fit_are_refused(row: str, message: str, tmp_path: Path) -> None:
+    file = table(tmp_path, row, header=f"{HEADER},units")
+    pictures(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        boxes_of(file)
+
+
+def masked(folder: Path, *rows: str) -> Path:
+    file = table(folder, *rows, header=f"{HEADER},mask")
+    pictures(folder)
+    (folder / "masks").mkdir()
+    mask = Image.new("L", (40, 20))
+    mask.paste(200, (3, 4, 11, 9))
+    mask.save(folder / "masks" / "a.png")
+    Image.new("L", (40, 20)).save(folder / "masks" / "black.png")
+    Image.new("L", (20, 40), 1).save(folder / "masks" / "turned.png")
+    (folder / "masks" / "broken.png").write_bytes(b"no image")
+    return file
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_table_mask_is_the_box_around_its_foreground(cached: bool, tmp_path: Path) -> None:
+    file = masked(tmp_path, "a.png,x,train,,,,,masks/a.png", "a.png,x,train,1,2,3,4,")
+    dataset = read(file)
+    for _ in range(2):
+        found = read_boxes(dataset, dataset.train, tmp_path / "cache" if cached else None)
+        assert found == {"a.png": [(3, 4, 11, 9), (1, 2, 3, 4)]}
+    assert (tmp_path / "cache").exists() == cached
+
+
+def test_table_mask_that_changed_is_read_again(tmp_path: Path) -> None:
+    file = masked(tmp_path, "a.png,x,train,,,,,masks/a.png")
+    dataset = read(file)
+    assert read_boxes(dataset, dataset.train, tmp_path / "cache") == {"a.png": [(3, 4, 11, 9)]}
+    Image.new("1", (40, 20), 1).save(tmp_path / "masks" / "a.png")
+    assert read_boxes(dataset, dataset.train, tmp_path / "cache") == {"a.png": [(0, 0, 40, 20)]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,x,train,,,,,../a.png", r"column mask: '../a.png' leaves the table's folder"),
+        ("a.png,x,train,1,2,3,4,masks/a.png", r"column mask: 'masks/a.png' stands beside x1, y1, x2, y2: give the box"),
+        ("a.png,x,train,,,,,masks/gone.png", r"column mask: 'masks/gone.png' cannot be read \(No such file"),
+        ("a.png,x,train,,,,,masks/black.png", r"column mask: 'masks/black.png' is black all over: correct it"),
+        (
+            "a.png,x,train,,,,,masks/turned.png",
+            r"is 20 x 40 pixels, the image 40 x 20: give a mask of the image's size",
+        ),
+        ("a.png,x,train,,,,,masks/broken.png", r"column mask: 'masks/broken.png' is no image .*: replace it"),
+    ],
+)
+def test_table_mask_that_is_none_is_refused(row: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        boxes_of(masked(tmp_path, row))

@@ -61,7 +61,8 @@ def count_images(dataset: DatasetConfig, cache: Path) -> Counts | None:
 
     with refusing():
         found = open_dataset(dataset, cache)
-    return Counts(len(found.train), len(found.test), len(found.classes), f"counted in {path}")
+    own = len(found.held_out) or None
+    return Counts(len(found.train), len(found.test), len(found.classes), f"counted in {path}", own)
 
 
 def cost_of(
@@ -118,7 +119,8 @@ def _learning(config: TrialConfig) -> float:
 
 def _splits(config: TrialConfig, images: Counts) -> tuple[int, int]:
     """Training images and val images of a trial."""
-    val = min(config.split.val_per_class * images.classes, images.train)
+    drawn = min(config.split.val_per_class * images.classes, images.train)
+    val = drawn if images.val is None else images.val
     return images.train - val, val
 
 
