@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lchp.cli_config import config
 from lchp.cli_options import (
     ADDRESS,
     CACHE,
@@ -26,8 +27,10 @@ from lchp.cli_options import (
     MOVED,
     OUTPUT,
     SEARCH_STORAGE,
+    SEEDS,
     SET,
     STORE,
+    STUDIED,
     TRACKING,
     Group,
     PathArgument,
@@ -54,6 +57,9 @@ def app() -> None:
     """Weakly supervised object localization with LCHP: studies, trials, data and results."""
     for line in settle():
         click.echo(f"lchp: {line}", err=True)
+
+
+app.add_command(config)
 
 
 @app.group()
@@ -106,7 +112,7 @@ def study_show(file: Path) -> int:
 
 
 @study.command("run")
-@with_options(CONFIGURED, OUTPUT, TRACKING, COMPUTED, ADDRESS, STORE, SEARCH_STORAGE)
+@with_options(STUDIED, OUTPUT, TRACKING, COMPUTED, ADDRESS, STORE, SEARCH_STORAGE)
 def study_run(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None,
     cache: Path, device: str, workers: int, address: str | None, store: str | None, search_storage: str | None,
@@ -134,7 +140,7 @@ def study_run(
 
 
 @study.command("plan")
-@with_options(CONFIGURED, OUTPUT, CACHE)
+@with_options(STUDIED, OUTPUT, CACHE)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def study_plan(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path, as_json: bool
@@ -161,7 +167,7 @@ def study_plan(
 
 
 @study.command("status")
-@with_options(CONFIGURED, OUTPUT)
+@with_options(STUDIED, OUTPUT)
 def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Show how far the trials of the study FILE are."""
     from lchp.study.run.ledger import told
@@ -177,7 +183,7 @@ def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: P
 
 
 @study.command("table")
-@with_options(CONFIGURED, OUTPUT)
+@with_options(STUDIED, OUTPUT)
 def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Make the tables of the study FILE again from its finished trials."""
     from lchp.study.run.ledger import read
@@ -196,7 +202,7 @@ def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Pa
 
 @study.command("sync")
 @click.argument("place", type=StudyArgument(), metavar="FILE|FOLDER")
-@with_options(DATA, SET, OUTPUT, TRACKING)
+@with_options(DATA, SET, SEEDS, OUTPUT, TRACKING)
 def study_sync(
     place: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None
 ) -> int:  # fmt: skip

@@ -84,6 +84,55 @@ def _default_cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "lchp"
 
 
+_MOST_SEEDS = 10_000
+_LARGEST_SEED = 2**31 - 1
+
+
+def seeds_of(text: str) -> list[int]:
+    """The seeds that ``0..4``, both ends included, or ``0,2,5..7`` names.
+
+    Raises:
+        ValueError: it is neither, a seed is there twice, or there are too many; names the remedy.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        ends = [end.strip() for end in part.split("..")]
+        if len(ends) > 2 or not all(end.isascii() and end.isdecimal() for end in ends):
+            raise ValueError(f"{part.strip()!r} is no seed and no range: write 0..4 or 0,2,5")
+        first, last = int(ends[0]), int(ends[-1])
+        if last > _LARGEST_SEED:
+            raise ValueError(f"the seed {last} is too large: write at most {_LARGEST_SEED}")
+        if last < first:
+            raise ValueError(f"{part.strip()} holds no seed: write {last}..{first}")
+        if last - first >= _MOST_SEEDS or len(found) + last - first >= _MOST_SEEDS:
+            raise ValueError(f"there are more than {_MOST_SEEDS} seeds: give fewer")
+        found += range(first, last + 1)
+    twice = next((seed for seed in found if found.count(seed) > 1), None) if len(set(found)) < len(found) else None
+    if twice is not None:
+        raise ValueError(f"the seed {twice} is there twice: name it once")
+    return found
+
+
+def _seeds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Keep the seeds for the callback of ``--set``, of which the option is one in fewer words."""
+    if value is None:
+        return
+    try:
+        ctx.meta[_SEEDS] = seeds_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
+def _sets(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    seeds = ctx.meta.get(_SEEDS)
+    if seeds is None:
+        return value
+    if any(option.partition("=")[0].strip() == "seeds" for option in value):
+        raise click.BadParameter("the seeds are given by --seeds, too: keep one of the two", param=parameter)
+    return (*value, f"seeds={seeds}")
+
+
+_SEEDS = "lchp.seeds"
 FILE = click.argument("file", type=StudyArgument())
 OUTPUT = click.option(
     "--output", type=PathArgument(), default=Path("analysis"), show_default=True, metavar="DIR",
@@ -95,8 +144,13 @@ TRACKING = click.option(
 )  # fmt: skip
 DATA = click.option("--data", type=PathArgument(), metavar="PATH", help="Where the dataset lies: sets dataset.path.")
 SET = click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a dotted key of the file. May be repeated."
-)
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", callback=_sets,
+    help="Override a dotted key of the file; vary.KEY=[...] varies one. May be repeated.",
+)  # fmt: skip
+SEEDS = click.option(
+    "--seeds", metavar="0..4", callback=_seeds, expose_value=False, is_eager=True,
+    help="The study's seeds: a range with both ends, or 0,2,5.",
+)  # fmt: skip
 MOVED = click.option(
     "--set", "sets", multiple=True, metavar="KEY=PATH",
     help="Where a file of the run lies now, by its key: weights.classifier.file, for instance.",
@@ -129,5 +183,7 @@ STORE = click.option(
     "--store", metavar="URI", envvar="LCHP_STORE", callback=_not_empty,
     help="Where machines of a cluster leave trained stages for each other: a mounted folder, s3://BUCKET/FOLDER, ...",
 )  # fmt: skip
+JSON = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 CONFIGURED = with_options(FILE, DATA, SET)
+STUDIED = with_options(CONFIGURED, SEEDS)
 COMPUTED = with_options(CACHE, DEVICE, WORKERS)

@@ -65,13 +65,15 @@ COMMANDS = {
     "study plan": ["study.yaml"],
     "study status": ["study.yaml"],
     "study table": ["study.yaml"],
+    "study show": ["study.yaml"],
+    "config show": ["study.yaml"],
     "trial run": ["trial.yaml"],
     "data check": ["trial.yaml"],
     "data show": ["trial.yaml"],
     "reproduce": ["0123456789abcdef0123456789abcdef"],
     "ui": [],
 }
-OF_FILES = [command for command in COMMANDS if command not in {"reproduce", "ui"}]
+OF_FILES = [command for command in COMMANDS if command not in {"reproduce", "ui", "study show"}]
 COMPUTING = ["study run", "trial run", "reproduce"]
 
 SETS = {
@@ -181,6 +183,30 @@ STUDY_SETS = {
     "resources.cpus=0": "must be more than 0",
     "resources.cpu=1": "did you mean `cpus`?",
     "question=[a]": "must be text",
+    "vary.delta=": "must be a number",
+    "vary.delta=[]": "vary.delta: the list is empty",
+    "vary.delta=[2]": "must be at least 0 and at most 1",
+    "vary.dleta=[1]": "did you mean `delta`?",
+    "vary.refinement.rat=[1]": "refinement.rat = 1: unknown key: did you mean `rate`?",
+    "vary.seed=[1]": "list the seeds under `seeds`",
+    "vary.=[1]": "write it as dotted.key=value",
+    "search.space.tau.low=0": "search.trials: is missing: add it",
+}
+SEEDS = {
+    "": "'' is no seed and no range: write 0..4 or 0,2,5",
+    "x": "'x' is no seed and no range",
+    "-1": "'-1' is no seed and no range",
+    "1.5": "'1.5' is no seed and no range",
+    "0..": "'0..' is no seed and no range",
+    "0...4": "'0...4' is no seed and no range",
+    "0..1..2": "'0..1..2' is no seed and no range",
+    "4..0": "4..0 holds no seed: write 0..4",
+    "1,1": "the seed 1 is there twice: name it once",
+    "0..3,2": "the seed 2 is there twice: name it once",
+    "0..99999": "there are more than 10000 seeds: give fewer",
+    "0..99999999999999999999": "the seed 99999999999999999999 is too large",
+    "2147483648": "the seed 2147483648 is too large: write at most 2147483647",
+    "[0, 1]": "'[0' is no seed and no range",
 }
 
 
@@ -201,8 +227,14 @@ def refused() -> Iterator[tuple[list[str], str]]:
             yield [*name.split(), *COMMANDS[name], "--set", text], words
     for text, words in STUDY_SETS.items():
         yield ["study", "plan", "study.yaml", "--set", text], words
+    for text, words in SEEDS.items():
+        yield ["study", "plan", "study.yaml", "--seeds", text], words
+    yield ["study", "plan", "study.yaml", "--seeds", "1", "--seeds", "2"], "--seeds is given 2 times"
+    yield ["study", "plan", "study.yaml", "--seeds", "1", "--set", "seeds=[2]"], "the seeds are given by --seeds, too"
+    yield ["study", "plan", "grids.yaml", "--set", "vary.delta=[0.3]"], "`vary` is a list of grids (grids.yaml:3): give"
     yield from _bad_options()
     yield from _bad_commands()
+    yield from _bad_questions()
 
 
 def _bad_files(name: str) -> Iterator[tuple[list[str], str]]:
@@ -304,6 +336,25 @@ def _bad_commands() -> Iterator[tuple[list[str], str]]:
     yield ["study", "plan", "study.yaml", "--json=yes"], "--json"
 
 
+def _bad_questions() -> Iterator[tuple[list[str], str]]:
+    for key, words in {
+        "crop": "crop: unknown key: did you mean `view.crop`?",
+        "view.crp": "did you mean `view.crop`?",
+        "": "unknown key: `lchp config keys` lists them all",
+        "x\ny": "unknown key",
+        LONG: "unknown key",
+    }.items():
+        yield ["config", "keys", key], words
+    yield ["config", "keys", "tau", "--markdown"], "--markdown prints every key"
+    yield ["config", "keys", "--markdown", "--json"], "--markdown prints every key"
+    yield ["config", "schema", "x"], "unexpected extra argument"
+    yield ["study", "list", "x"], "unexpected extra argument"
+    yield ["study", "plan", "quikstart"], "or `quickstart`, which comes with lchp"
+    yield ["study", "show", "quickstart.yml"], "cannot be read (No such file or directory)"
+    yield ["study", "show", "folder"], "folder: is a folder: give the path of a YAML file"
+    yield ["trial", "run", "quickstart"], "this file is a study, not a trial"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import os
@@ -316,6 +367,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in {
         "study.yaml": STUDY,
         "trial.yaml": TRIAL,
+        "grids.yaml": "name: grids\npreset: quickstart\nvary: [{delta: [0.4]}, {tau: [0.5]}]\n",
         "empty.yaml": "",
         "list.yaml": "- a\n",
         "broken.yaml": "a: [1\n",
@@ -360,10 +412,31 @@ def test_help_of_every_command_is_shown_whatever_else_is_given(folder: Path) -> 
         assert (told.code, told.err, told.out[:11]) == (0, "", "Usage: lchp"), line
 
 
-def test_plan_of_a_study_without_its_data_imports_nothing_heavy(folder: Path) -> None:
+def test_what_needs_no_data_imports_nothing_heavy(folder: Path) -> None:
     lines = [["study", "plan", "study.yaml"], ["study", "plan", "study.yaml", "--set", "dataset=cub", "--json"]]
+    lines += [["study", "list"], ["study", "show", "quickstart"], ["study", "plan", "table3-delta"]]
+    lines += [["config", "show", "study.yaml"], ["config", "show", "trial.yaml", "--json"], ["config", "schema"]]
+    lines += [["config", "keys"], ["config", "keys", "view"], ["config", "keys", "--json"]]
     for told in answers(folder, lines):
         assert (told.code, told.err) == (0, "")
+
+
+def test_sweeps_of_the_command_line_are_those_of_a_file(folder: Path) -> None:
+    line = ["study", "plan", "study.yaml", "--json"]
+    sets = ["--set", "vary.delta=[0.3, 0.5]", "--set", "vary.refinement.epochs=[1, 2]"]
+    space = "search.space.refinement.rate"
+    searched = ["config", "show", "search-quickstart", "--json", "--set", f"{space}={{low: 1e-4, high: 1e-3}}"]
+    lines = [[*line, *sets, "--seeds", "0..1, 5"], [*searched, "--set", f"{space}.low=2e-4"]]
+    told, of_space = answers(folder, lines)
+    assert (told.code, told.err) == (0, "")
+    plan = json.loads(told.out)
+    found = {(one["values"]["delta"], one["values"]["refinement.epochs"], one["seed"]) for one in plan["trial_list"]}
+    assert found == {(delta, epochs, seed) for delta in (0.3, 0.5) for epochs in (1, 2) for seed in (0, 1, 5)}
+    assert json.loads(of_space.out)["search.space"]["value"]["refinement.rate"] == {
+        "low": 2e-4,
+        "high": 1e-3,
+        "log": False,
+    }
 
 
 def process(folder: Path, command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:

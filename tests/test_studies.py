@@ -24,6 +24,7 @@ from lchp.method.backbones import NETWORKS, Network
 from lchp.method.networks import make_regressor
 from lchp.method.vit import find_transformer, make_transformer
 from lchp.reporting.paper import PARAMETERS, load_paper
+from lchp.shipped import SCHEMA, SCHEMA_LINE
 from lchp.study.run.results import table_specs
 from lchp.study.spec.load import Study, load_study
 from lchp.study.spec.values import config_value
@@ -174,7 +175,8 @@ def test_shipped_study_begins_with_question_cost_and_expected(name: str) -> None
     assert all(line.startswith("# ") for line in header)
     for word in ("Question", "Cost", "Expected"):
         assert [line for line in header if line.startswith(f"# {word}:") and line != f"# {word}:"], word
-    assert header[0].startswith("# Question:")
+    assert header[0] == f"{SCHEMA_LINE}{SCHEMA.name}"
+    assert header[1].startswith("# Question:")
 
 
 @every_study

@@ -30,6 +30,7 @@ GivenPath = Annotated[Path, BeforeValidator(_not_empty)]
 """A path that a person gives. Each such field of a trial has a line in ``lchp.training.given_paths.PATHS``."""
 
 
+_KIND = "how the files are laid out; `synthetic`: none, creatures of eight classes are drawn"
 SYNTHETIC_CLASSES = 8
 """How many ``lchp.data.synthetic`` draws, said here for those who do without its NumPy and Pillow."""
 
@@ -37,7 +38,7 @@ SYNTHETIC_CLASSES = 8
 class SyntheticDataset(Config):
     """Procedurally drawn creatures of eight classes, drawn once into the cache folder, no download."""
 
-    kind: Literal["synthetic"] = "synthetic"
+    kind: Literal["synthetic"] = Field("synthetic", description=_KIND)
     train_per_class: int = Field(375, ge=1, le=100_000, description="training images a class (375: 3,000 in all)")
     test_per_class: int = Field(63, ge=1, le=100_000, description="test images a class (63: 504 in all)")
     size: int = Field(72, ge=24, le=512, description="side of the drawn canvas in pixels")
@@ -59,7 +60,7 @@ else:
 class FilesDataset(Config):
     """A dataset whose files lie on this machine, of any kind of ``lchp.data.kinds`` that is not drawn."""
 
-    kind: KindOfFiles
+    kind: KindOfFiles = Field(description=_KIND)
     path: GivenPath | None = Field(
         None, description="where it lies: its folder, the archive of it, or a table's CSV file"
     )

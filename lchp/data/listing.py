@@ -17,6 +17,10 @@ LITTER = ("__macosx", "thumbs.db", "desktop.ini")
 """Names in lower case that systems leave behind without hiding them by a dot."""
 
 
+KINDS_OF_COLLECTIONS = ("csv", "coco", "voc", "yolo", "folders")
+"""How people have pictures of their own, in the order in which they are looked for: see ``lchp.data.collections``."""
+
+
 def is_litter(name: str) -> bool:
     """Whether a file or folder is hidden (``._cat.JPEG``, ``.ipynb_checkpoints``), or left behind by a system."""
     return name.startswith(".") or name.lower() in LITTER

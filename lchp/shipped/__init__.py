@@ -11,6 +11,10 @@ from pathlib import Path
 _FOLDER = Path(__file__).resolve().parent
 STUDIES = (_FOLDER / "studies").resolve()
 """The folder of the studies, ``<name>.yaml`` each."""
+SCHEMA = STUDIES / "study.schema.json"
+"""The JSON Schema of a study's file, as `lchp config schema` prints it."""
+SCHEMA_LINE = "# yaml-language-server: $schema="
+"""How the line at the head of a study begins that names its schema to editors."""
 PAPER = (_FOLDER / "paper").resolve()
 """The folder of the paper's numbers, ``<table>.csv`` each."""
 

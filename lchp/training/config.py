@@ -83,8 +83,10 @@ class ConfidenceConfig(Config):
 class OptimizerConfig(Config):
     """Stochastic gradient descent (paper 4.3)."""
 
-    momentum: float = Field(0.9, ge=0, lt=1, description="paper 4.3: 0.9")
-    weight_decay: float = Field(1e-5, ge=0, le=1_000, description="paper 4.3: 1e-5")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of stochastic gradient descent (paper 4.3: 0.9)")
+    weight_decay: float = Field(
+        1e-5, ge=0, le=1_000, description="weight decay of stochastic gradient descent (paper 4.3: 1e-5)"
+    )
 
 
 class DescentConfig(Config):
@@ -121,7 +123,12 @@ class DescentConfig(Config):
 class InitializationConfig(DescentConfig):
     """The initialization stage beyond delta, alpha and beta (paper 3.1, 4.3)."""
 
-    epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 10 (ImageNet)")
+    epochs: int = Field(
+        40,
+        ge=1,
+        le=100_000,
+        description="epochs of the stage (paper 4.3: 40 for CUB and Tiny-ImageNet, 10 for ImageNet)",
+    )
     batch_size: int = Field(32, ge=2, le=MOST_IMAGES, description="images a step (paper 4.3: 32)")
     classifier_rate: float = Field(
         2e-3, gt=0, le=LARGEST_RATE, description="initial learning rate of the classifier (paper 4.3: 2e-3)"
@@ -163,7 +170,12 @@ class InitializationConfig(DescentConfig):
 class RefinementConfig(DescentConfig):
     """The refinement stage beyond tau and the augmentation (paper 3.2, 4.3)."""
 
-    epochs: int = Field(40, ge=1, le=100_000, description="paper 4.3: 40 (CUB, Tiny-ImageNet), 5 (ImageNet)")
+    epochs: int = Field(
+        40,
+        ge=1,
+        le=100_000,
+        description="epochs of the stage (paper 4.3: 40 for CUB and Tiny-ImageNet, 5 for ImageNet)",
+    )
     batch_size: int = Field(32, ge=2, le=MOST_IMAGES, description="images a step (paper 4.3: 32)")
     rate: float = Field(2e-3, gt=0, le=LARGEST_RATE, description="learning rate (paper 4.3: 2e-3; ImageNet 2e-4)")
     alpha: float = Field(1.0, gt=0, le=1e6, description="factor on Eq. 6, which has none (method notes 11)")

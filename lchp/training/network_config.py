@@ -31,10 +31,11 @@ class WeightsFile(Config):
 class WeightsConfig(Config):
     """Initial weights: `imagenet` (torchvision's download), a local file, `none`; the regressor also `classifier`."""
 
-    classifier: Literal["imagenet", "none"] | WeightsFile = "imagenet"
+    classifier: Literal["imagenet", "none"] | WeightsFile = Field("imagenet", description="of the classifier's trunk")
     regressor: Literal["imagenet", "none", "classifier"] | WeightsFile = Field(
         "imagenet",
-        description="`classifier` starts the blocks it shares with the classifier from those (method notes 19)",
+        description="of the regressor's trunk; `classifier` starts the blocks it shares with the classifier from those "
+        "(method notes 19)",
     )
 
 

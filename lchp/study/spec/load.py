@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from lchp.data.config import DatasetConfig, SplitConfig
-from lchp.data.kinds import KINDS
 from lchp.errors import Refusal
 from lchp.reporting.claims import Claim
 from lchp.study.spec.claims import read_claims
-from lchp.study.spec.complaints import TRUTH, check, unknown_key
-from lchp.study.spec.parse import shortened
+from lchp.study.spec.complaints import check
+from lchp.study.spec.layers import layers
 from lchp.study.spec.presence import missing_files, require_files
-from lchp.study.spec.schema import Failures, Resources, StudyKeys, Table, TrialKeys
+from lchp.study.spec.schema import RESERVED, Failures, Resources, StudyKeys, Table, TrialKeys
 from lchp.study.spec.search import Search
-from lchp.study.spec.source import Source, options, read
+from lchp.study.spec.source import Source, read
 from lchp.study.spec.space import searched
 from lchp.study.spec.tables import check_tables
 from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
@@ -29,11 +27,7 @@ from lchp.study.spec.vary import expand, ineffective, unread_tau, unread_variati
 from lchp.training.config import TrialConfig
 from lchp.training.given_paths import DATA_PATH
 from lchp.training.identity import normal_form, trial_form
-from lchp.training.presets import PRESETS
 from lchp.vocabulary import REFERENCES
-
-RESERVED = {"paper": "the paper's numbers", "reference": "the results that come with the project"}
-"""Folders of the output that no study may take, and what they hold."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +125,7 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
-    return _study(_layers(read(path), sets, data), sets, must_exist)
+    return _study(layers(read(path), sets, data).laid, sets, must_exist)
 
 
 def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
@@ -209,7 +203,7 @@ def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
     Raises:
         Refusal: as :func:`load_study`.
     """
-    source = _layers(read(path), sets, data)
+    source = layers(read(path), sets, data).laid
     if "name" in source.values:
         raise Refusal(
             f"{source.place(('name',))}: this file is a study, not a trial: run it with `lchp study run {path}`"
@@ -235,7 +229,7 @@ def load_dataset(path: Path, sets: Sequence[str] = (), data: Path | None = None)
     Raises:
         Refusal: as :func:`load_study`.
     """
-    source = _layers(read(path), sets, data)
+    source = layers(read(path), sets, data).laid
     config = _study(source, sets, False).base if "name" in source.values else _trial(source, False)
     return _present(config, source)
 
@@ -246,7 +240,7 @@ def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = Non
     Raises:
         Refusal: as :func:`load_study`.
     """
-    source = _layers(Source({"dataset": {"kind": kind}}, {}, f"--kind {kind}"), sets, data)
+    source = layers(Source({"dataset": {"kind": kind}}, {}, f"--kind {kind}"), sets, data).laid
     config, mistakes = check(TrialConfig, source)
     if config is None:
         raise Refusal("\n".join(mistakes))
@@ -256,34 +250,3 @@ def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = Non
 def _present(config: TrialConfig, source: Source) -> tuple[DatasetConfig, SplitConfig]:
     require_files(config, source, [DATA_PATH])
     return config.dataset, config.split
-
-
-def _layers(file: Source, sets: Sequence[str], data: Path | None) -> Source:
-    """Options over the file over its preset. An option that gives ``vary`` as a whole replaces the file's."""
-    given = options(sets)
-    if ("vary",) in given.places:
-        kept = {at: place for at, place in file.places.items() if at[0] != "vary"}
-        file = Source({key: value for key, value in file.values.items() if key != "vary"}, kept, file.whole)
-    source = given.over(file)
-    preset = source.values.get("preset")
-    if preset is None:
-        below = Source({}, {}, file.whole)
-    elif isinstance(preset, str) and preset in PRESETS:
-        below = Source(PRESETS[preset], {}, f"preset {preset}")
-    else:
-        shown = shortened(preset if isinstance(preset, str) else json.dumps(preset))
-        hint = unknown_key(str(preset), tuple(PRESETS)).replace("unknown key", "unknown preset")
-        hint += f"; {TRUTH}" if isinstance(preset, bool) else ""
-        raise Refusal(f"{source.place(('preset',))}: preset = {shown}: {hint}")
-    laid = Source(source.over(below).values, source.places, file.whole)
-    return laid if data is None else _with_data(laid, data)
-
-
-def _with_data(source: Source, data: Path) -> Source:
-    """The path of the data laid over ``source``, whose dataset must be one that has files."""
-    place = f"--data {data}"
-    dataset = source.values.get("dataset", {"kind": TrialConfig().dataset.kind})
-    kind = KINDS.get(str(dataset.get("kind"))) if isinstance(dataset, dict) else None
-    if kind is not None and kind.drawn:
-        raise Refusal(f"{place}: the {kind.name} dataset is drawn: leave the option out, or set dataset.kind")
-    return source.put(("dataset", "path"), str(data), place)

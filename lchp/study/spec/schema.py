@@ -19,13 +19,21 @@ else:
     Reference = Literal[tuple(REFERENCES)]
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""What a study may be called."""
+RESERVED = {"paper": "the paper's numbers", "reference": "the results that come with the project"}
+"""Folders of the output that no study may take, and what they hold."""
+
+
 class Table(Config):
     """A table that the study ends in."""
 
     name: str = Field("table", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="file name without its ending")
     by: tuple[str, ...] | None = Field(None, description="varied keys that make the rows; unset: all")
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = Field((GT_KNOWN,), description="columns")
-    split: Literal["test", "val"] | None = Field(None, description="unset: test, or val in a search")
+    split: Literal["test", "val"] | None = Field(
+        None, description="whose images are measured; unset: test, or val in a search"
+    )
     fixed: dict[str, Any] | None = Field(
         None, description="values of varied keys outside `by` that a trial must have; unset: the study's own values"
     )
@@ -76,7 +84,7 @@ class Failures(Config):
 class StudyKeys(Config):
     """The keys of a study file that are not a trial's own."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="folder and experiment name")
+    name: str = Field(pattern=NAME, description="folder and experiment name")
     question: str | None = Field(None, description="what the study asks, in one line")
     preset: str | None = Field(None, description="the recipe that the file's keys are laid over")
     vary: Any = Field(None, description="a grid (dotted key to list of values), or a list of grids")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lchp.shipped import STUDIES, study_names
+from lchp.shipped import SCHEMA, SCHEMA_LINE, STUDIES, study_names
 from lchp.study.spec.source import read, text_of
 
 
@@ -32,10 +32,12 @@ def _of_head(word: str, text: str) -> str:
 
 
 def shown_study(file: Path) -> str:
-    """The text of a study's file.
+    """The text of a study's file; where it comes with the package, its head names the schema by its whole path.
 
     Raises:
         Refusal: it cannot be read, or is no YAML.
     """
     read(file)
-    return text_of(file)
+    text = text_of(file)
+    own = f"{SCHEMA_LINE}{SCHEMA.name}\n"
+    return f"{SCHEMA_LINE}{SCHEMA}\n{text.removeprefix(own)}" if text.startswith(own) else text

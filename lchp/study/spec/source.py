@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import json
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,10 @@ from lchp.study.spec.parse import MOST_LEVELS, Location, parse, shortened
 
 _MOST_BYTES = 1_000_000
 """A grid of 10,000 values takes a tenth of it."""
+
+
+_OF_A_RANGE = ("low", "high", "log", "per", "values")
+"""What may follow a key of ``search.space``; no key of a trial holds such a word."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def options(sets: Sequence[str]) -> Source:
     source = Source({}, {}, "--set")
     for option in sets:
         key, equals, text = option.partition("=")
-        parts = tuple(part.strip() for part in key.split("."))
+        parts = _parts(key)
         place = f"--set {shortened(option)}"
         if not equals or not all(parts):
             raise Refusal(f"{place}: write it as dotted.key=value")
@@ -140,8 +146,36 @@ def options(sets: Sequence[str]) -> Source:
     return source
 
 
+def _parts(key: str) -> tuple[str, ...]:
+    """A dotted key as the keys that lead to it. Those below ``vary`` and ``search.space`` are dotted themselves:
+    ``vary.refinement.rate`` is ``refinement.rate`` in ``vary``.
+    """
+    parts = tuple(part.strip() for part in key.split("."))
+    for around in (("vary",), ("search", "space")):
+        inner = parts[len(around) :]
+        if parts[: len(around)] == around and inner and all(inner):
+            end = next((at for at, part in enumerate(inner) if part in _OF_A_RANGE), len(inner))
+            return (*around, *([".".join(inner[:end])] if end else []), *inner[end:])
+    return parts
+
+
 def nested(parts: Sequence[str], value: Any) -> dict[str, Any]:
     """``value`` under the dotted key ``parts``: ``("a", "b")`` gives ``{"a": {"b": value}}``."""
     for part in reversed(parts):
         value = {part: value}
     return dict(value)
+
+
+def flow(value: Any) -> str:
+    """A plain value as YAML on one line, which :func:`read` reads back."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(flow, value))}]"
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+
+
+_PLAIN = re.compile(r"[A-Za-z./][\w.+/-]*")
+_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n", ".inf", ".nan")
+"""What YAML reads as something else than text."""

@@ -110,119 +110,120 @@ def test_load_study_every_mistake_is_one_line_with_its_place(tmp_path: Path) -> 
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("tau: 0.9\n", "name: is missing"),
-        ("name: a/b\n", "study.yaml:1: name = a/b"),
-        ("name: ..\n", "study.yaml:1: name = .."),
-        ("name: s\npreset: cubs\n", "study.yaml:2: preset = cubs: unknown preset: did you mean `cub`?"),
-        ("name: s\nseed: 1\n", "study.yaml:2: seed: a study takes a list"),
-        ("name: s\nreferences: [supervized]\n", "study.yaml:2: references.0 = supervized: must be 'few_shot' or"),
-        (
-            "name: s\nreferences: [few_shot, few_shot]\n",
-            "study.yaml:2: references = ['few_shot', 'few_shot']: one is there twice",
-        ),
-        ("name: s\nvary: {references: [few_shot]}\n", "study.yaml:2: vary.references: is not varied: all trials of a"),
-        ("name: s\nseeds: [1, 1]\n", "study.yaml:2: seeds = [1, 1]"),
-        ("name: s\nseeds: []\n", "study.yaml:2: seeds"),
-        ("name: s\ndataset: cup\n", "study.yaml:2: dataset"),
-        (
-            "name: s\nview: {crop: 300}\ndataset: synthetic\nvary:\n  view.resize: [400,\n    200]\n",
-            "study.yaml:6: view.crop 300",
-        ),
-        ("name: s\nvary: {delta: [0.5, 5]}\n", "study.yaml:2: delta = 5: must be at least 0 and at most 1"),
-        ("name: s\nvary:\n  delta: []\n", "study.yaml:3: vary.delta: the list is empty"),
-        ("name: s\nvary: 3\n", "study.yaml:2: vary: must map"),
-        ("name: s\nvary: []\n", "study.yaml:2: vary: is empty"),
-        ("name: s\nvary:\n- delta: 0.5\n- 7\n", "study.yaml:4: vary: must map"),
-        ("name: s\nvary: {seed: [1]}\n", "study.yaml:2: vary.seed: is not varied"),
-        ("name: s\nvary: {dleta: [1]}\n", "study.yaml:2: dleta = 1: unknown key: did you mean `delta`?"),
-        (
-            "name: s\nvary: {refinement.rat: [1]}\n",
-            "study.yaml:2: refinement.rat = 1: unknown key: did you mean `rate`?",
-        ),
-        (
-            "name: s\naugmentation: flop\n",
-            "study.yaml:2: augmentation = flop: must be a subset of scale, translation, flip",
-        ),
-        ("name: s\ntables: [{by: [tau]}]\n", "study.yaml:2: tables.0.by: `tau` does not vary"),
-        ("name: s\ntables:\n- name: results\n", "study.yaml:3: tables.0.name = results: is the name of another file"),
-        ("name: s\ntables: [{name: Losses}]\n", "study.yaml:2: tables.0.name = Losses: is the name of another file"),
-        ("name: paper\n", "study.yaml:1: name = paper: the folder of that name holds the paper's numbers"),
-        ("name: Reference\n", "name = Reference: the folder of that name holds the results that come with the project"),
-        (
-            "name: s\nvary: {delta: [0.5]}\ntables:\n- by: [delta]\n  paper: table3_dleta\n",
-            "study.yaml:5: tables.0.paper = table3_dleta: unknown table: did you mean `table3_delta`?",
-        ),
-        (
-            "name: s\nvary: {tau: [0.9]}\ntables:\n- paper: table3_delta\n",
-            "study.yaml:4: tables.0.paper = table3_delta: table3_delta has rows by delta, the table by tau",
-        ),
-        ("name: s\nseeds: []\n", "study.yaml:2: seeds = []: is empty: give at least one value"),
-        ("name: a/b\n", "name = a/b: must be letters, digits"),
-        ("name: s\ndataset: {kind: cub, path: ''}\n", "study.yaml:2: dataset.path = : the path is empty: give one"),
-        (
-            "name: s\nweights: {regressor: {file: ''}}\n",
-            "study.yaml:2: weights.regressor.file = : the path is empty: give one",
-        ),
-        (
-            "name: s\nweights: {classifier: {file: a, sha256: AB}}\n",
-            "study.yaml:2: weights.classifier.sha256 = AB: must be 64 hexadecimal digits",
-        ),
-        (
-            "name: s\naugmentation: no\n",
-            "study.yaml:2: augmentation = false: must be text (strong augmentations, a subset joined by '+'); YAML",
-        ),
-        ("name: s\nview: {evaluation: on}\n", "must be 'whole' or 'centre_crop'; YAML reads yes, no, on and off as"),
-        ("name: s\npreset: off\n", "study.yaml:2: preset = false: unknown preset: known are"),
-        ("name: s\npreset: off\n", "YAML reads yes, no, on and off as true and false: put such a word into quotes"),
-        (
-            "name: s\ninitialization: {attention_maps: 100000000}\n",
-            "study.yaml:2: initialization.attention_maps = 100000000: must be at least 1 and at most 1024",
-        ),
-        (
-            "name: s\nevaluation: {batch_size: 99999999999999999999}\n",
-            "study.yaml:2: the number 99999999999999999999 is too large",
-        ),
-        ("name: s\nsearch: {trials: 10001, space: {tau: [0.5]}}\n", "search.trials = 10001: must be at least 1 and at"),
-        ("name: s\nresources: {cpus: 1e9}\n", "resources.cpus = 1000000000.0: must be more than 0 and at most 4096"),
-        ("name: s\n" + "x" * 500 + ": 1\n", "study.yaml:2: " + "x" * 77 + "... = 1: unknown key"),
-        ("name: s\ntables: [{}, {}]\n", "study.yaml:2: tables: two have one name"),
-        (
-            "name: s\nresources: {gpus: 1.5}\n",
-            "study.yaml:2: resources.gpus = 1.5: must be a share of one GPU, at most 1",
-        ),
-        ("name: s\nresources: {time_limit: 0}\n", "study.yaml:2: resources.time_limit = 0: must be more than 0"),
-        ("name: s\nfailures:\n  retries: -1\n", "study.yaml:3: failures.retries = -1: must be at least 0"),
-        ("name: s\nfailures: {stop_after: 0}\n", "study.yaml:2: failures.stop_after = 0: must be at least 1"),
-        (
-            "name: s\nfailures: {silence: 3}\n",
-            "study.yaml:2: failures.silence = 3: unknown key: did you mean `silent`?",
-        ),
-        (
-            "name: s\nvary:\n  delta: [0.5]\n  view:\n  - {resize: 40, crop: 48}\n",
-            "study.yaml:5: view.crop 48 is larger than view.resize 40: make it smaller",
-        ),
-        (
-            "name: s\nvary: {delta: [0.5, 0.6]}\ntables:\n- by: [delta, delta]\n",
-            "study.yaml:4: tables.0.by: `delta` is there 2 times: name it once",
-        ),
-        (
-            "name: s\nvary: {delta: [1], tau: [0.1]}\ntables:\n- by: [delta]\n  fixed:\n    tau: 0.1\n    delta: 1\n",
-            "study.yaml:7: tables.0.fixed.delta: `delta` makes the rows: leave it out of `by`, or out here",
-        ),
-        (
-            "name: s\nvary: {delta: [0.5, 0.6]}\ntables:\n- fixed: {delta: 0.5}\n",
-            "study.yaml:4: tables.0.fixed.delta: `delta` makes the rows: leave it out here, or give `by` without it",
-        ),
-        (
-            "name: s\nvary: {delta: [0.5, 0.6], tau: [0.1, 0.2]}\ntables:\n- by: [delta]\n  fixed: {tau: '0.1'}\n",
-            'tables.0: no trial has tau = "0.1": say under `fixed` which ones the rows show (tau is 0.1, 0.2)',
-        ),
-        ("name: s\ntables: [{metrics: [gt_know]}]\n", "study.yaml:2: tables.0.metrics.0 = gt_know: must be 'gt_known'"),
-    ],
-)
+MISTAKES = [
+    ("tau: 0.9\n", "name: is missing"),
+    ("name: a/b\n", "study.yaml:1: name = a/b"),
+    ("name: ..\n", "study.yaml:1: name = .."),
+    ("name: s\npreset: cubs\n", "study.yaml:2: preset = cubs: unknown preset: did you mean `cub`?"),
+    ("name: s\nseed: 1\n", "study.yaml:2: seed: a study takes a list"),
+    ("name: s\nreferences: [supervized]\n", "study.yaml:2: references.0 = supervized: must be 'few_shot' or"),
+    (
+        "name: s\nreferences: [few_shot, few_shot]\n",
+        "study.yaml:2: references = ['few_shot', 'few_shot']: one is there twice",
+    ),
+    ("name: s\nvary: {references: [few_shot]}\n", "study.yaml:2: vary.references: is not varied: all trials of a"),
+    ("name: s\nseeds: [1, 1]\n", "study.yaml:2: seeds = [1, 1]"),
+    ("name: s\nseeds: []\n", "study.yaml:2: seeds"),
+    ("name: s\ndataset: cup\n", "study.yaml:2: dataset"),
+    (
+        "name: s\nview: {crop: 300}\ndataset: synthetic\nvary:\n  view.resize: [400,\n    200]\n",
+        "study.yaml:6: view.crop 300",
+    ),
+    ("name: s\nvary: {delta: [0.5, 5]}\n", "study.yaml:2: delta = 5: must be at least 0 and at most 1"),
+    ("name: s\nvary:\n  delta: []\n", "study.yaml:3: vary.delta: the list is empty"),
+    ("name: s\nvary: 3\n", "study.yaml:2: vary: must map"),
+    ("name: s\nvary: []\n", "study.yaml:2: vary: is empty"),
+    ("name: s\nvary:\n- delta: 0.5\n- 7\n", "study.yaml:4: vary: must map"),
+    ("name: s\nvary: {seed: [1]}\n", "study.yaml:2: vary.seed: is not varied"),
+    ("name: s\nvary: {dleta: [1]}\n", "study.yaml:2: dleta = 1: unknown key: did you mean `delta`?"),
+    (
+        "name: s\nvary: {refinement.rat: [1]}\n",
+        "study.yaml:2: refinement.rat = 1: unknown key: did you mean `rate`?",
+    ),
+    (
+        "name: s\naugmentation: flop\n",
+        "study.yaml:2: augmentation = flop: must be a subset of scale, translation, flip",
+    ),
+    ("name: s\ntables: [{by: [tau]}]\n", "study.yaml:2: tables.0.by: `tau` does not vary"),
+    ("name: s\ntables:\n- name: results\n", "study.yaml:3: tables.0.name = results: is the name of another file"),
+    ("name: s\ntables: [{name: Losses}]\n", "study.yaml:2: tables.0.name = Losses: is the name of another file"),
+    ("name: paper\n", "study.yaml:1: name = paper: the folder of that name holds the paper's numbers"),
+    ("name: Reference\n", "name = Reference: the folder of that name holds the results that come with the project"),
+    (
+        "name: s\nvary: {delta: [0.5]}\ntables:\n- by: [delta]\n  paper: table3_dleta\n",
+        "study.yaml:5: tables.0.paper = table3_dleta: unknown table: did you mean `table3_delta`?",
+    ),
+    (
+        "name: s\nvary: {tau: [0.9]}\ntables:\n- paper: table3_delta\n",
+        "study.yaml:4: tables.0.paper = table3_delta: table3_delta has rows by delta, the table by tau",
+    ),
+    ("name: s\nseeds: []\n", "study.yaml:2: seeds = []: is empty: give at least one value"),
+    ("name: a/b\n", "name = a/b: must be letters, digits"),
+    ("name: s\ndataset: {kind: cub, path: ''}\n", "study.yaml:2: dataset.path = : the path is empty: give one"),
+    (
+        "name: s\nweights: {regressor: {file: ''}}\n",
+        "study.yaml:2: weights.regressor.file = : the path is empty: give one",
+    ),
+    (
+        "name: s\nweights: {classifier: {file: a, sha256: AB}}\n",
+        "study.yaml:2: weights.classifier.sha256 = AB: must be 64 hexadecimal digits",
+    ),
+    (
+        "name: s\naugmentation: no\n",
+        "study.yaml:2: augmentation = false: must be text (strong augmentations, a subset joined by '+'); YAML",
+    ),
+    ("name: s\nview: {evaluation: on}\n", "must be 'whole' or 'centre_crop'; YAML reads yes, no, on and off as"),
+    ("name: s\npreset: off\n", "study.yaml:2: preset = false: unknown preset: known are"),
+    ("name: s\npreset: off\n", "YAML reads yes, no, on and off as true and false: put such a word into quotes"),
+    (
+        "name: s\ninitialization: {attention_maps: 100000000}\n",
+        "study.yaml:2: initialization.attention_maps = 100000000: must be at least 1 and at most 1024",
+    ),
+    (
+        "name: s\nevaluation: {batch_size: 99999999999999999999}\n",
+        "study.yaml:2: the number 99999999999999999999 is too large",
+    ),
+    ("name: s\nsearch: {trials: 10001, space: {tau: [0.5]}}\n", "search.trials = 10001: must be at least 1 and at"),
+    ("name: s\nresources: {cpus: 1e9}\n", "resources.cpus = 1000000000.0: must be more than 0 and at most 4096"),
+    ("name: s\n" + "x" * 500 + ": 1\n", "study.yaml:2: " + "x" * 77 + "... = 1: unknown key"),
+    ("name: s\ntables: [{}, {}]\n", "study.yaml:2: tables: two have one name"),
+    (
+        "name: s\nresources: {gpus: 1.5}\n",
+        "study.yaml:2: resources.gpus = 1.5: must be a share of one GPU, at most 1",
+    ),
+    ("name: s\nresources: {time_limit: 0}\n", "study.yaml:2: resources.time_limit = 0: must be more than 0"),
+    ("name: s\nfailures:\n  retries: -1\n", "study.yaml:3: failures.retries = -1: must be at least 0"),
+    ("name: s\nfailures: {stop_after: 0}\n", "study.yaml:2: failures.stop_after = 0: must be at least 1"),
+    (
+        "name: s\nfailures: {silence: 3}\n",
+        "study.yaml:2: failures.silence = 3: unknown key: did you mean `silent`?",
+    ),
+    (
+        "name: s\nvary:\n  delta: [0.5]\n  view:\n  - {resize: 40, crop: 48}\n",
+        "study.yaml:5: view.crop 48 is larger than view.resize 40: make it smaller",
+    ),
+    (
+        "name: s\nvary: {delta: [0.5, 0.6]}\ntables:\n- by: [delta, delta]\n",
+        "study.yaml:4: tables.0.by: `delta` is there 2 times: name it once",
+    ),
+    (
+        "name: s\nvary: {delta: [1], tau: [0.1]}\ntables:\n- by: [delta]\n  fixed:\n    tau: 0.1\n    delta: 1\n",
+        "study.yaml:7: tables.0.fixed.delta: `delta` makes the rows: leave it out of `by`, or out here",
+    ),
+    (
+        "name: s\nvary: {delta: [0.5, 0.6]}\ntables:\n- fixed: {delta: 0.5}\n",
+        "study.yaml:4: tables.0.fixed.delta: `delta` makes the rows: leave it out here, or give `by` without it",
+    ),
+    (
+        "name: s\nvary: {delta: [0.5, 0.6], tau: [0.1, 0.2]}\ntables:\n- by: [delta]\n  fixed: {tau: '0.1'}\n",
+        'tables.0: no trial has tau = "0.1": say under `fixed` which ones the rows show (tau is 0.1, 0.2)',
+    ),
+    ("name: s\ntables: [{metrics: [gt_know]}]\n", "study.yaml:2: tables.0.metrics.0 = gt_know: must be 'gt_known'"),
+]
+"""Files that are refused, and words of what is told."""
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES)
 def test_load_study_mistake_is_refused(tmp_path: Path, text: str, message: str) -> None:
     assert message in refusal(tmp_path, text)
 

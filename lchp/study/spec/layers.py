@@ -1,0 +1,95 @@
+"""What is laid over what: ``--data`` over ``--set`` over the file over its preset; and which of them set a key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lchp.data.kinds import KINDS
+from lchp.errors import Refusal
+from lchp.study.spec.complaints import TRUTH, unknown_key
+from lchp.study.spec.parse import Location, shortened
+from lchp.study.spec.source import Source, options
+from lchp.training.config import TrialConfig
+from lchp.training.presets import PRESETS
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a configuration, the uppermost first."""
+
+    options: Source
+    file: Source
+    preset: Source
+
+    @property
+    def laid(self) -> Source:
+        """All of them, laid over one another; only what a person wrote has places."""
+        source = self.options.over(self.file)
+        return Source(source.over(self.preset).values, source.places, self.file.whole)
+
+    def origin(self, location: Location, value: Any) -> str | None:
+        """Who set the key at ``location``, which has the plain ``value``: an option, a line of the file, the preset;
+        None where nobody did.
+        """
+        for layer in (self.options, self.file, self.preset):
+            if _sets(layer.values, location, value):
+                return layer.whole if layer is self.preset else layer.place(location)
+        return None
+
+
+def _sets(values: Any, location: Location, value: Any) -> bool:
+    if location[0] == "dataset" and isinstance(values.get("dataset"), str):
+        values = {"dataset": {"kind": values["dataset"]}}
+    for part in location:
+        if not isinstance(values, Mapping) or part not in values:
+            return False
+        values = values[part]
+    # What a layer says of another kind of dataset than the one that is laid over it counts no more.
+    return location[0] != "dataset" or values == value
+
+
+def layers(file: Source, sets: Sequence[str], data: Path | None) -> Layers:
+    """The layers of a file's values. An option that gives ``vary`` as a whole replaces the file's.
+
+    Raises:
+        Refusal: an option that is none, or an unknown preset.
+    """
+    given = options(sets)
+    if ("vary",) in given.places:
+        kept = {at: place for at, place in file.places.items() if at[0] != "vary"}
+        file = Source({key: value for key, value in file.values.items() if key != "vary"}, kept, file.whole)
+    elif "vary" in given.values and isinstance(file.values.get("vary"), list):
+        place = next(place for at, place in given.places.items() if at[0] == "vary")
+        raise Refusal(
+            f"{place}: `vary` is a list of grids ({file.place(('vary',))}): give it as a whole: "
+            "--set 'vary={delta: [...]}'"
+        )
+    found = Layers(given, file, _preset(given.over(file)))
+    return found if data is None else _with_data(found, data)
+
+
+def _preset(source: Source) -> Source:
+    """The values of the preset that ``source`` names."""
+    preset = source.values.get("preset")
+    if preset is None:
+        return Source({}, {}, source.whole)
+    if isinstance(preset, str) and preset in PRESETS:
+        return Source(PRESETS[preset], {}, f"preset {preset}")
+    shown = shortened(preset if isinstance(preset, str) else json.dumps(preset))
+    hint = unknown_key(str(preset), tuple(PRESETS)).replace("unknown key", "unknown preset")
+    hint += f"; {TRUTH}" if isinstance(preset, bool) else ""
+    raise Refusal(f"{source.place(('preset',))}: preset = {shown}: {hint}")
+
+
+def _with_data(found: Layers, data: Path) -> Layers:
+    """The path of the data laid over all, whose dataset must be one that has files."""
+    place = f"--data {data}"
+    dataset = found.laid.values.get("dataset", {"kind": TrialConfig().dataset.kind})
+    kind = KINDS.get(str(dataset.get("kind"))) if isinstance(dataset, dict) else None
+    if kind is not None and kind.drawn:
+        raise Refusal(f"{place}: the {kind.name} dataset is drawn: leave the option out, or set dataset.kind")
+    return Layers(found.options.put(("dataset", "path"), str(data), place), found.file, found.preset)
