@@ -240,11 +240,11 @@ class Author:
     def test(self) -> Any:
         """The test images."""
         split, view = self.engine.material.test, self.config.view
-        records, truth = split.source.records, split.true_boxes or {}
+        records, truth = split.source.records, split.true_boxes
         dataset = reference.TestFiles(
             [split.source.root / record.path for record in records],
             split.source.labels.tolist(),
-            np.stack([truth[record.path][0] for record in records]).astype(np.float32),
+            np.stack([truth[place][0] for place in range(len(records))]).astype(np.float32),
             view.resize,
             view.crop,
             view.evaluation == "whole",

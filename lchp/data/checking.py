@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from lchp.data.config import DatasetConfig, SplitConfig
-from lchp.data.digest import read_image_files
 from lchp.data.findings import SHOWN, inspect, named
-from lchp.data.headers import Header, header
+from lchp.data.headers import Header, Headers, header
+from lchp.data.image_files import read_image_files
 from lchp.data.loader import decode
 from lchp.data.progress import progress
-from lchp.data.records import Dataset, ImageRecord, Splits, TrueBoxes
+from lchp.data.records import Boxes, Dataset, ImageRecord, Records, Splits
 from lchp.data.splits import split
 from lchp.data.true_boxes import read_truth
 from lchp.method.boxes import whole_view
@@ -55,7 +56,6 @@ def check(config: DatasetConfig, dataset: Dataset, cache: Path, splits: SplitCon
     Whatever is wrong with an open dataset is a line of the report. Raises ValueError where an image has gone meanwhile.
     """
     report = CheckReport()
-    records = (*dataset.train, *dataset.test)
     report.facts.append(f"dataset {dataset.name} at {dataset.source}: {len(dataset.classes)} classes")
     drawn = _splits(dataset, splits, report)
     _count(dataset, drawn, report)
@@ -63,7 +63,7 @@ def check(config: DatasetConfig, dataset: Dataset, cache: Path, splits: SplitCon
     hashes = read_image_files(dataset, cache).hashes
     truth = None
     try:
-        truth = read_truth(config, dataset, records, headers, cache)
+        truth = read_truth(config, dataset, headers, cache)
     except ValueError as error:
         report.problems.append(str(error))
     found = inspect(config, dataset, drawn, hashes, truth)
@@ -80,12 +80,12 @@ def _splits(dataset: Dataset, config: SplitConfig, report: CheckReport) -> Split
         return split(dataset, config)
     except ValueError as error:
         report.problems.append(str(error))
-        return Splits(dataset.train, (), dataset.test)
+        return Splits(dataset.train, dataset.train[:0], dataset.test)
 
 
 def _count(dataset: Dataset, splits: Splits, report: CheckReport) -> None:
     for name, records in named(splits):
-        counts = Counter(record.label for record in records)
+        counts = Counter(records.labels.tolist())
         a_class = [counts[label] for label in range(len(dataset.classes))]
         report.facts.append(f"{name}: {len(records)} images, {min(a_class)} to {max(a_class)} a class")
         empty = [dataset.classes[label] for label, count in enumerate(a_class) if count == 0]
@@ -93,47 +93,45 @@ def _count(dataset: Dataset, splits: Splits, report: CheckReport) -> None:
             report.facts.append(f"test: no image of {len(empty)} classes: {', '.join(empty[:5])}")
 
 
-def _headers(dataset: Dataset, report: CheckReport) -> dict[str, Header]:
+def _headers(dataset: Dataset, report: CheckReport) -> Headers:
     """The headers of all images that decode."""
-    headers: dict[str, Header] = {}
     modes: Counter[str] = Counter()
-    records = (*dataset.train, *dataset.test)
+    records = dataset.images
+    headers = np.zeros((len(records), 3), np.int32)
     with ThreadPoolExecutor(THREADS) as pool:
-        for record, found in progress(_decoded(pool, dataset.root, records), "decoding", len(records)):
+        for row, found in enumerate(progress(_decoded(pool, dataset.root, records), "decoding", len(records))):
             if isinstance(found, ValueError):
                 report.problems.append(str(found))
             else:
-                headers[record.path], mode = found
+                size, mode = found
+                headers[row] = size.width, size.height, size.orientation
                 modes[mode] += 1
     stored = ", ".join(f"{count} {mode}" for mode, count in modes.most_common())
-    report.facts.append(f"images that decode: {len(headers)} of {len(records)} (stored as {stored or 'nothing'})")
+    report.facts.append(f"images that decode: {modes.total()} of {len(records)} (stored as {stored or 'nothing'})")
     return headers
 
 
 Found = tuple[Header, str] | ValueError
 
 
-def _decoded(
-    pool: ThreadPoolExecutor, root: Path, records: Sequence[ImageRecord]
-) -> Iterator[tuple[ImageRecord, Found]]:
-    def one(record: ImageRecord) -> tuple[ImageRecord, Found]:
+def _decoded(pool: ThreadPoolExecutor, root: Path, records: Records) -> Iterator[Found]:
+    def one(record: ImageRecord) -> Found:
         file = root / record.path
         try:
             decode(file)
             with Image.open(file) as image:
                 mode = image.mode
-            return record, (header(file), mode)
+            return header(file), mode
         except ValueError as error:
-            return record, error
+            return error
 
     for start in range(0, len(records), CHUNK):
         yield from pool.map(one, records[start : start + CHUNK])
 
 
-def _add_floors(splits: Splits, boxes: TrueBoxes, report: CheckReport) -> None:
-    known = {path: torch.from_numpy(of_image) for path, of_image in boxes.items()}
+def _add_floors(splits: Splits, boxes: Boxes, report: CheckReport) -> None:
     train, test = (
-        [known[record.path] for record in part if record.path in known] for part in (splits.train, splits.test)
+        [torch.from_numpy(known) for known in boxes.at(part.rows).split()] for part in (splits.train, splits.test)
     )
     if not test:
         return

@@ -6,11 +6,10 @@ numbered in the order of classes.txt. Boxes (bounding_boxes.txt) are x, y, width
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from lchp.data.listing import lines
-from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
+from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes, Records
 
 ORIGIN = "CUB-200-2011's archive"
 
@@ -37,10 +36,10 @@ def read(root: Path, /) -> Dataset:
                 "write 1 (train) or 0 (test)"
             )
         records[is_training].append(ImageRecord(f"images/{name}", index[label]))
-    return Dataset("cub", root, tuple(class_names.values()), tuple(records["1"]), tuple(records["0"]), root)
+    return Dataset.of("cub", root, tuple(class_names.values()), records["1"], records["0"], root)
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], _cache: Path | None = None, /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Records, _cache: Path | None = None, /) -> PixelBoxes | None:
     """The true boxes in pixels, one an image, ends exclusive (x + width); None where bounding_boxes.txt is missing."""
     file = dataset.root / "bounding_boxes.txt"
     if not file.exists():

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from lchp.data.config import DatasetConfig
+from lchp.data.digest import Hashes
 from lchp.data.kinds import KINDS
 from lchp.data.listing import is_litter, named_in
-from lchp.data.records import Dataset, ImageRecord, PixelBox, Splits
+from lchp.data.records import Dataset, ImageRecord, Records, Splits
 from lchp.data.true_boxes import NO_AREA, BadBox, Truth
 from lchp.vocabulary import TEST, TRAIN, VAL
 
@@ -68,10 +71,8 @@ def _summary(what: str, places: list[str]) -> str:
     return f"{what}: {places[0]}{more}"
 
 
-def inspect(
-    config: DatasetConfig, dataset: Dataset, splits: Splits, hashes: Mapping[str, str], truth: Truth | None
-) -> Findings:
-    """Inspect an open dataset. ``hashes`` are those of its image files, by path; ``truth`` its true boxes, if any."""
+def inspect(config: DatasetConfig, dataset: Dataset, splits: Splits, hashes: Hashes, truth: Truth | None) -> Findings:
+    """Inspect an open dataset. ``hashes`` are those of its image files; ``truth`` its true boxes, if any."""
     found = Findings()
     _left_out(dataset, found)
     _classes(dataset, found)
@@ -79,20 +80,20 @@ def inspect(
     if truth is None:
         found.facts.append("true boxes: none, so there are no localization metrics")
         return found
-    count = sum(map(len, truth.pixels.values()))
-    found.facts.append(f"true boxes: {count} of {len(truth.pixels)} images; {_overhanging(truth)} overhang")
+    count, images = len(truth.pixels.corners), int(np.count_nonzero(truth.pixels.counts))
+    found.facts.append(f"true boxes: {count} of {images} images; {truth.overhanging} overhang")
     _bad_boxes(config, dataset, truth, found)
     _turned(dataset, truth, found)
     for name, records in named(splits):
         _fractions(dataset, name, records, truth, found)
-        without = sum(record.path not in truth.sound for record in records)
+        without = int(np.count_nonzero(truth.sound.counts[records.rows] == 0))
         if without:
             lines = found.facts if name == TRAIN else found.warnings
             lines.append(f"{name}: {without} of {len(records)} images have no true box")
     return found
 
 
-def named(splits: Splits) -> tuple[tuple[str, tuple[ImageRecord, ...]], ...]:
+def named(splits: Splits) -> tuple[tuple[str, Records], ...]:
     """The splits by name."""
     return (TRAIN, splits.train), (VAL, splits.val), (TEST, splits.test)
 
@@ -120,17 +121,20 @@ def _listed(paths: list[str]) -> str:
     return f"{len(paths)} ({', '.join(paths[:_NAMED])}{more})"
 
 
-def _duplicates(splits: Splits, hashes: Mapping[str, str], found: Findings) -> None:
-    repeated = {sha256 for sha256, count in Counter(hashes.values()).items() if count > 1}
-    if not repeated:
-        return
-    places: dict[str, list[tuple[str, ImageRecord]]] = defaultdict(list)
+def _duplicates(splits: Splits, hashes: Hashes, found: Findings) -> None:
+    # The first 8 of 32 bytes set apart what differs; whatever they do not is compared in whole below.
+    starts = np.ascontiguousarray(hashes[:, :8]).view(np.uint64)[:, 0]
+    values, counts = np.unique(starts, return_counts=True)
+    is_repeated = np.isin(starts, values[counts > 1])
+    places: dict[bytes, list[tuple[str, ImageRecord]]] = defaultdict(list)
     for name, records in named(splits):
-        for record in records:
-            if hashes[record.path] in repeated:
-                places[hashes[record.path]].append((name, record))
+        rows = records.rows[is_repeated[records.rows]]
+        for row, record in zip(rows.tolist(), records.at(rows), strict=True):
+            places[hashes[row].tobytes()].append((name, record))
     within = 0
     for same in places.values():
+        if len(same) == 1:
+            continue
         where = ", ".join(f"{record.path} ({name})" for name, record in same) + ": keep one"
         if len({name for name, _ in same}) > 1:
             found.problems[IN_SEVERAL_SPLITS].append(where)
@@ -142,18 +146,7 @@ def _duplicates(splits: Splits, hashes: Mapping[str, str], found: Findings) -> N
         found.facts.append(f"repeated images within a class and split: {within}")
 
 
-def _overhanging(truth: Truth) -> int:
-    """Boxes that leave their image, those that are none apart."""
-    bad = {(bad.path, bad.box) for bad in truth.bad}
-    return sum(
-        _leaves(box, header.width, header.height) and (path, box) not in bad
-        for path, of_image in truth.pixels.items()
-        if (header := truth.headers.get(path)) is not None
-        for box in of_image
-    )
-
-
-def _leaves(box: PixelBox, width: int, height: int) -> bool:
+def _leaves(box: Sequence[float], width: int, height: int) -> bool:
     return box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height
 
 
@@ -179,9 +172,7 @@ def _places(dataset: Dataset, paths: list[str]) -> list[str]:
 
 
 def _remedy(bad: BadBox, dataset: Dataset, truth: Truth) -> str:
-    if bad.path not in truth.headers:
-        return ": correct or remove it"
-    if truth.headers[bad.path].orientation > 1 and bad.path not in dataset.turned:
+    if truth.headers[bad.row, 2] > 1 and bad.path not in dataset.turned:
         return f" as it is stored; {_TURN}"
     if bad.fault == NO_AREA and dataset.source.is_file():
         return ": give two corners (x2 and y2 are no width and height), or remove it"
@@ -196,35 +187,35 @@ _TURN = (
 
 def _turned(dataset: Dataset, truth: Truth, found: Findings) -> None:
     """Images that viewers turn as their EXIF says: were their boxes drawn on what the viewer showed?"""
-    tagged = [
-        path
-        for path in truth.pixels
-        if path in truth.headers and truth.headers[path].orientation > 1 and path not in dataset.turned
-    ]
+    rows = np.flatnonzero((truth.headers[:, 2] > 1) & (truth.pixels.counts > 0))
+    tagged = {
+        row: path
+        for row, path in zip(rows.tolist(), dataset.images.at(rows).paths, strict=True)
+        if path not in dataset.turned
+    }
     if not tagged:
         return
-    found.warnings.append(f"images with true boxes and an EXIF orientation other than 1: {_listed(tagged)}: {_TURN}")
-    for path in tagged:
-        header = truth.headers[path]
-        sizes = (header.width, header.height), (header.height, header.width)
-        boxes = truth.pixels[path]
-        stored, turned = (any(_leaves(box, *size) for box in boxes) for size in sizes)
-        if header.orientation > 4 and stored and not turned:
-            found.problems[TURNED].append(f"{path}, stored as {header.width} x {header.height}: {_TURN}")
+    named_first = _listed([*tagged.values()])
+    found.warnings.append(f"images with true boxes and an EXIF orientation other than 1: {named_first}: {_TURN}")
+    for row, path in tagged.items():
+        width, height, orientation = truth.headers[row].tolist()
+        boxes = truth.pixels[row].tolist()
+        stored, turned = (any(_leaves(box, *size) for box in boxes) for size in ((width, height), (height, width)))
+        if orientation > 4 and stored and not turned:
+            found.problems[TURNED].append(f"{path}, stored as {width} x {height}: {_TURN}")
 
 
-def _fractions(dataset: Dataset, name: str, records: tuple[ImageRecord, ...], truth: Truth, found: Findings) -> None:
+def _fractions(dataset: Dataset, name: str, records: Records, truth: Truth, found: Findings) -> None:
     """Boxes within a pixel of the corner, in images that are larger."""
-    boxes = [
-        (record.path, box)
-        for record in records
-        if (header := truth.headers.get(record.path)) is not None and min(header.width, header.height) > _SMALLEST_IMAGE
-        for box in truth.pixels.get(record.path, ())
-    ]
-    small = [(path, box) for path, box in boxes if max(box) <= _LARGEST_FRACTION]
-    if not small:
+    large = records.rows[truth.headers[records.rows, :2].min(1) > _SMALLEST_IMAGE]
+    boxes = truth.pixels.at(large)
+    within = np.flatnonzero(boxes.corners.max(1, initial=-np.inf) <= _LARGEST_FRACTION)
+    if not len(within):
         return
-    if len(small) < len(boxes):
+    paths = dataset.images.at(large[boxes.owners[within]]).paths
+    small = list(zip(paths, boxes.corners[within].tolist(), strict=True))
+    is_all = len(small) == len(boxes.corners)
+    if not is_all:
         # A real box may cover the first pixel; its corners are then whole numbers.
         small = [(path, box) for path, box in small if not all(value.is_integer() for value in box)]
     remedy = "multiply x by the width and y by the height of its image"
@@ -235,7 +226,7 @@ def _fractions(dataset: Dataset, name: str, records: tuple[ImageRecord, ...], tr
         f"{place}{path}: ({', '.join(f'{value:g}' for value in box)}) ({name}): {remedy}"
         for place, (path, box) in zip(places, small, strict=True)
     ]
-    if len(small) == len(boxes):
+    if is_all:
         found.refusals[FRACTIONS] += lines
     elif lines:
         found.problems[FRACTIONS] += lines

@@ -31,7 +31,7 @@ def read_given_boxes(file: Path, dataset: Dataset) -> dict[str, npt.NDArray[np.f
     Raises:
         ValueError: a training image has no line, or an image two; a line is no box. Names file, line and remedy.
     """
-    images = {record.path for record in (*dataset.train, *dataset.test)}
+    images = set(dataset.images.paths)
     found: dict[str, npt.NDArray[np.float64]] = {}
     lines: dict[str, int] = {}
     for line, path, box in _rows(file):
@@ -49,7 +49,7 @@ def read_given_boxes(file: Path, dataset: Dataset) -> dict[str, npt.NDArray[np.f
                 "give pixels of the stored image, x1 < x2 and y1 < y2"
             )
         found[path] = np.array(part, dtype=np.float64)
-    without = [record.path for record in dataset.train if record.path not in found]
+    without = [path for path in dataset.train.paths if path not in found]
     if without:
         raise ValueError(
             f"{file}: {len(without)} of the {len(dataset.train)} training images have no box (first {without[0]}): "

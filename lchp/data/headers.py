@@ -7,9 +7,14 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lchp.data.records import PixelBox
+
+Headers = npt.NDArray[np.int32]
+"""Width, height and EXIF orientation of every image of a dataset, (n, 3); zeros where there is no header."""
 
 
 @dataclass(frozen=True, slots=True)

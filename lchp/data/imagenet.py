@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from lchp.data.identities import state_of
 from lchp.data.listing import Folder, lines, scan
 from lchp.data.progress import progress
-from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
+from lchp.data.records import Boxes, Dataset, ImageRecord, PixelBox, Records
 from lchp.data.remembered import remembered_boxes
 
 DATA = "Data/CLS-LOC"
@@ -35,9 +38,9 @@ def read(root: Path, /) -> Dataset:
     wnids = top.folders
     left_out += [f"{DATA}/train/{name}" for name in (*top.images, *top.others)]
     index = {wnid: number for number, wnid in enumerate(wnids)}
-    train: list[ImageRecord] = []
-    for wnid, label in index.items():
-        train += [ImageRecord(path, label) for path in _images(root, f"train/{wnid}", left_out)]
+    train = (
+        ImageRecord(path, label) for wnid, label in index.items() for path in _images(root, f"train/{wnid}", left_out)
+    )
     val = _scan(root, "val")
     left_out += [f"{DATA}/val/{name}" for name in val.others]
     labels = {f"{DATA}/val/{name}": wnid for name, wnid in _val_labels(root, val.images).items()}
@@ -49,25 +52,24 @@ def read(root: Path, /) -> Dataset:
             f"{root / unknown}: its class {labels[unknown]} has no folder in {root / DATA / 'train'}: "
             "add the folder or remove the image"
         )
-    test = tuple(ImageRecord(path, index[wnid]) for path, wnid in labels.items())
-    return Dataset("imagenet", root, _class_names(root, wnids), tuple(train), test, root, tuple(left_out))
+    test = (ImageRecord(path, index[wnid]) for path, wnid in labels.items())
+    dataset = Dataset.of("imagenet", root, _class_names(root, wnids), train, test, root)
+    return replace(dataset, left_out=tuple(left_out))  # which grew while the images were listed
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None, /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Records, cache: Path | None = None, /) -> Boxes | None:
     """The true boxes of ``records`` in pixels: objects of the image's own class. None where there are no annotations.
 
-    Images without an annotation (about half of the training images) are absent. Parsing takes minutes: ``cache``
-    remembers the boxes as long as no annotation changes.
+    About half of the training images have no annotation. Parsing takes minutes: ``cache`` remembers the boxes as long
+    as no annotation changes.
     """
     if not (dataset.root / ANNOTATIONS).is_dir():
         return None
-    records = tuple(records)
 
-    def parse() -> list[list[PixelBox]]:
-        return [_boxes(dataset, record) for record in progress(records, "reading annotations")]
+    def parse() -> Boxes:
+        return Boxes.of(_boxes(dataset, record) for record in progress(records, "reading annotations", len(records)))
 
-    found = parse() if cache is None else remembered_boxes(cache, _state(dataset, records), len(records), parse)
-    return {record.path: boxes for record, boxes in zip(records, found, strict=True) if boxes}
+    return parse() if cache is None else remembered_boxes(cache, _state(dataset, records), len(records), parse)
 
 
 def _boxes(dataset: Dataset, record: ImageRecord) -> list[PixelBox]:
@@ -77,20 +79,33 @@ def _boxes(dataset: Dataset, record: ImageRecord) -> list[PixelBox]:
     return [_box(file, item) for item in _objects(file) if _wnid(file, item) == wnid] if file.is_file() else []
 
 
-def _state(dataset: Dataset, records: Sequence[ImageRecord]) -> str:
+def _state(dataset: Dataset, records: Records) -> str:
     """What changes whenever the boxes of ``records`` may have: a digest of their classes and of the names, lengths and
-    times of their annotations. None of these is opened.
+    times of their annotations. None of these is opened, and of those that are not there nothing is asked.
     """
     digest = hashlib.sha256(f"{BOXES_VERSION}\n{dataset.root.resolve()}\n".encode())
-    prefix = f"{dataset.root}/"
-    for record in progress(records, "looking for annotations"):
-        file = _annotation_path(dataset.root, record.path)
-        try:
-            state = state_of(prefix + file)  # a million times, and a Path takes longer than the file system
-        except (FileNotFoundError, NotADirectoryError):
-            state = "none"
-        digest.update(f"{record.path}\0{_wnid_of(dataset, record)}\0{file}\0{state}\n".encode())
+    wnids = [name.split(" ")[0] for name in dataset.classes]
+    names = lru_cache(maxsize=1)(lambda folder: _names(dataset.root / folder))
+    flat = names(f"{ANNOTATIONS}/val")
+    prefix, below = f"{dataset.root}/", len(f"{DATA}/")
+    for path, label in records:
+        # As _annotation_path, a million times without asking the file system.
+        folder, _, name = path[below : path.rindex(".")].rpartition("/")
+        name += ".xml"
+        if folder.startswith("val/") and name in flat:
+            folder = "val"
+        file, state = f"{ANNOTATIONS}/{folder}/{name}", "none"
+        if name in names(f"{ANNOTATIONS}/{folder}"):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                size, modified, changed = state_of(prefix + file)
+                state = f"{size} {modified} {changed}"
+        digest.update(f"{path}\0{wnids[label]}\0{file}\0{state}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def _names(folder: Path) -> frozenset[str]:
+    """The names in a folder; none where there is no such folder."""
+    return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()  # noqa: PTH208 - a million names
 
 
 def _wnid_of(dataset: Dataset, record: ImageRecord) -> str:

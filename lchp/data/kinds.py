@@ -6,13 +6,13 @@ asked for: the command line and the plan read these records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from lchp.data.records import Dataset, ImageRecord, PixelBoxes
+    from lchp.data.records import Boxes, Dataset, PixelBoxes, Records
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,9 @@ class Reader(Protocol):
         that its files parse and agree. ValueError names file, line and remedy.
         """
 
-    def read_boxes(
-        self, dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None, /
-    ) -> PixelBoxes | None:
-        """The true boxes of ``records`` (those of others may be there, too); None where there is no box file at all.
+    def read_boxes(self, dataset: Dataset, records: Records, cache: Path | None = None, /) -> PixelBoxes | Boxes | None:
+        """The true boxes of ``records``, by path (those of others may be there, too) or by their places; None where
+        there is no box file at all.
 
         In pixels of the stored image, ends exclusive, as written: ``lchp.data.true_boxes`` judges them. A reader to
         which they are dear may remember them in ``cache``.

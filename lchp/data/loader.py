@@ -15,7 +15,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +28,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lchp.data.identities import file_identity, identity_of, unreadable
+from lchp.data.identities import identity_of, states_of, unreadable
 from lchp.data.once import build_once
 from lchp.data.progress import progress
-from lchp.data.records import ImageRecord
+from lchp.data.records import Records
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -48,14 +48,12 @@ class ImageSource:
     the size), so that a changed image is read again.
     """
 
-    def __init__(
-        self, root: Path, records: Sequence[ImageRecord], size: int, cache: Path, budget_bytes: int, identity: str
-    ) -> None:
+    def __init__(self, root: Path, records: Records, size: int, cache: Path, budget_bytes: int, identity: str) -> None:
         self.root = root
-        self.records = tuple(records)
+        self.records = records
         self.size = size
         self.identity = identity
-        self.labels = torch.tensor([record.label for record in self.records], dtype=torch.int64)
+        self.labels = torch.from_numpy(records.labels.astype(np.int64))
         self.is_cached = 0 < self.nbytes <= budget_bytes
         self._folder = cache / "resized"
 
@@ -147,8 +145,7 @@ class ImageSource:
                 for index, image in zip(chunk, pool.map(self._decoded, chunk), strict=True):
                     pixels[index] = image.numpy()
         pixels.flush()
-        identities = {record.path: file_identity(self.root / record.path) for record in self.records}
-        if identity_of(self.records, identities) != self.identity:
+        if identity_of(self.records, states_of(self.root, self.records)) != self.identity:
             raise ValueError(f"{self.root}: an image changed while the images were read: start again")
 
 

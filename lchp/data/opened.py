@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from lchp.data.config import DatasetConfig, SplitConfig
-from lchp.data.digest import Digest, ImageFiles, boxes_digest, dataset_digest, read_image_files
+from lchp.data.digest import Digest, boxes_digest
 from lchp.data.findings import inspect, named
-from lchp.data.headers import Header, header
+from lchp.data.headers import Headers, header
 from lchp.data.identities import identity_of
+from lchp.data.image_files import ImageFiles, read_image_files
 from lchp.data.reading import open_dataset
-from lchp.data.records import Dataset, Splits, TrueBoxes
+from lchp.data.records import Boxes, Dataset, Splits
 from lchp.data.splits import split
 from lchp.data.true_boxes import Truth, read_truth
 
@@ -26,23 +23,11 @@ class OpenedDataset:
 
     dataset: Dataset
     digest: Digest
-    true_boxes: TrueBoxes | None
+    headers: Headers
+    true_boxes: Boxes | None
+    """Those of all images, by their rows, as corners in [0, 1]; None where the dataset has no box file at all."""
     boxes_digest: str | None
-    """One sha256 over the true boxes; None where the dataset has no box file at all."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        if self.true_boxes:
-            # An array an image would take ImageNet's half a million boxes a minute to pickle.
-            counts = {path: len(boxes) for path, boxes in self.true_boxes.items()}
-            state["true_boxes"] = counts, np.concatenate(list(self.true_boxes.values()))
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if state["true_boxes"]:
-            counts, boxes = state["true_boxes"]
-            state["true_boxes"] = dict(zip(counts, np.split(boxes, np.cumsum(list(counts.values()))[:-1]), strict=True))
-        vars(self).update(state)
+    """One sha256 over the true boxes; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +38,6 @@ class SplitDataset:
     splits: Splits
     identities: dict[str, str]
     """Which files a split's images are (:func:`lchp.data.identities.identity_of`), by its name."""
-    sizes: dict[str, tuple[int, int]]
-    """Width and height in pixels of the images that are measured or have true boxes, by path."""
     findings: tuple[str, ...]
     """What the user should know of the data before trusting a score, one line each."""
 
@@ -68,8 +51,6 @@ class ReadDataset:
     config: DatasetConfig
     opened: OpenedDataset
     files: ImageFiles
-    headers: Mapping[str, Header]
-    """Of every image."""
     truth: Truth | None
 
     @classmethod
@@ -81,15 +62,13 @@ class ReadDataset:
         """
         dataset = open_dataset(config, cache)
         files = read_image_files(dataset, cache)
-        records = (*dataset.train, *dataset.test)
-        without = [record.path for record in records if record.path not in files.headers]
-        # They are asked again, which tells why they have none, or that they have become readable since.
-        headers = {**files.headers, **{path: header(dataset.root / path) for path in without}}
-        truth = read_truth(config, dataset, records, headers, cache)
+        # What was listed is let go, what is mapped takes its place.
+        dataset = dataset.over(files.images.all_paths)
+        headers = _complete(files.headers, dataset)
+        truth = read_truth(config, dataset, headers, cache)
         boxes = None if truth is None else truth.sound
-        digest = dataset_digest(dataset, files.hashes)
-        opened = OpenedDataset(dataset, digest, boxes, None if boxes is None else boxes_digest(boxes))
-        return cls(config, opened, files, headers, truth)
+        of_boxes = None if boxes is None else boxes_digest(dataset.images, boxes)
+        return cls(config, OpenedDataset(dataset, files.digest, headers, boxes, of_boxes), files, truth)
 
     def split(self, config: SplitConfig) -> SplitDataset:
         """The dataset with the splits that ``config`` draws, no file read again.
@@ -100,12 +79,19 @@ class ReadDataset:
         splits = split(self.opened.dataset, config)
         findings = inspect(self.config, self.opened.dataset, splits, self.files.hashes, self.truth)
         findings.require_meaning()
-        measured = (record.path for record in (*splits.val, *splits.test))
-        shown = dict.fromkeys((*(self.opened.true_boxes or ()), *measured))
-        return SplitDataset(
-            self.opened,
-            splits,
-            {name: identity_of(records, self.files.identities) for name, records in named(splits)},
-            {path: (self.headers[path].width, self.headers[path].height) for path in shown},
-            findings.for_a_run(),
-        )
+        identities = {name: identity_of(records, self.files.states[records.rows]) for name, records in named(splits)}
+        return SplitDataset(self.opened, splits, identities, findings.for_a_run())
+
+
+def _complete(headers: Headers, dataset: Dataset) -> Headers:
+    """Images without a header are asked again, which tells why they have none, or that they have become readable
+    since. ValueError names the first that has none.
+    """
+    without = (headers[:, 0] == 0).nonzero()[0]
+    if not len(without):
+        return headers
+    headers = headers.copy()
+    for row, path in zip(without.tolist(), dataset.images.at(without).paths, strict=True):
+        found = header(dataset.root / path)
+        headers[row] = found.width, found.height, found.orientation
+    return headers

@@ -15,12 +15,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from lchp.data.archives import SUFFIXES, extracted, is_archive
+from lchp.data.columns import Texts
 from lchp.data.config import DatasetConfig, FilesDataset, SyntheticDataset
 from lchp.data.kinds import KINDS, Kind
 from lchp.data.listing import named_in, near
 from lchp.data.once import build_once, made_once
-from lchp.data.records import Dataset, ImageRecord, PixelBoxes, by_path
+from lchp.data.records import Boxes, Dataset, PixelBoxes, Records, boxes_of
 from lchp.vocabulary import TEST, TRAIN
 
 
@@ -36,25 +39,29 @@ def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:
         dataset = kind.reader().read(source)
         if kind.drawn:
             dataset = replace(dataset, name=kind.name)
-        dataset = replace(dataset, train=by_path(dataset.train), test=by_path(dataset.test))
         _require_sound(dataset, kind)
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"{error}{_in_cache(source)}") from error
     return dataset
 
 
-def read_pixel_boxes(
-    config: DatasetConfig, dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None
-) -> PixelBoxes | None:
-    """The true boxes of ``records`` as written, in pixels with exclusive ends, neither clipped nor checked. Those that
-    are dear to read are remembered in ``cache``, where one is given.
+def read_boxes(config: DatasetConfig, dataset: Dataset, records: Records, cache: Path | None = None) -> Boxes | None:
+    """The true boxes of ``records``, by their places, as written: in pixels with exclusive ends, neither clipped nor
+    checked. Those that are dear to read are remembered in ``cache``, where one is given.
 
     None where the dataset has no box file at all. Tiny-ImageNet's inclusive ends are already moved by one, and a
     table's boxes on turned pictures are those of the stored pixels.
     """
-    records = tuple(records)
-    boxes = KINDS[config.kind].reader().read_boxes(dataset, records, cache)
-    return None if boxes is None else {record.path: boxes[record.path] for record in records if record.path in boxes}
+    found = KINDS[config.kind].reader().read_boxes(dataset, records, cache)
+    return boxes_of(records, found) if isinstance(found, dict) else found
+
+
+def read_pixel_boxes(
+    config: DatasetConfig, dataset: Dataset, records: Records, cache: Path | None = None
+) -> PixelBoxes | None:
+    """As :func:`read_boxes`, by path, of those images that have any."""
+    found = read_boxes(config, dataset, records, cache)
+    return None if found is None else found.by_path(records)
 
 
 _LINE_BREAKING = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -81,16 +88,16 @@ def _require_sound(dataset: Dataset, kind: Kind) -> None:
     broken = next((name for name in dataset.classes if _LINE_BREAKING.search(name)), None)
     if broken is not None:
         raise ValueError(f"{_named(classes, broken)}: the class {broken!r} cannot be written in one line: rename it")
-    records = (*dataset.train, *dataset.test)
-    assert all(0 <= record.label < len(dataset.classes) for record in records), "a reader gives the index of a class"
-    paths = [record.path for record in records]
+    labels, paths = dataset.images.labels, dataset.images.all_paths
+    assert ((labels >= 0) & (labels < len(dataset.classes))).all(), "a reader gives the index of a class"
     unsound = next((path for path in paths if not _is_plain(path)), None)
     if unsound is not None:
         raise ValueError(
             f"{_named(images, unsound)}: the image {unsound!r} leaves the dataset's folder, or is no plain path: "
             "give a path relative to it, without '.', '..' and control characters"
         )
-    _require_once(paths, "image", images)
+    if _may_repeat(paths):
+        _require_once(paths, "image", images)
     _require_encodable(paths, images)
     if images.is_file():
         _require_files(dataset.root, paths, images)
@@ -119,15 +126,23 @@ def _require_once(names: Sequence[str], what: str, file: Path) -> None:
         raise ValueError(f"{_named(file, twice)}: the {what} {twice} is there twice: keep one")
 
 
-def _require_encodable(paths: Sequence[str], file: Path) -> None:
-    try:
-        "\n".join(paths).encode()
-    except UnicodeEncodeError as error:
-        path = "\n".join(paths)[: error.start].count("\n")
-        raise ValueError(f"{file}: the name of image {paths[path]!r} is not UTF-8: rename the file") from error
+def _may_repeat(paths: Texts) -> bool:
+    """Whether two paths may be equal: their hashes, of which a million take little room, are."""
+    hashes = np.sort(np.fromiter(map(hash, paths), np.int64, len(paths)))
+    return bool((hashes[1:] == hashes[:-1]).any())
 
 
-def _require_files(root: Path, paths: Sequence[str], file: Path) -> None:
+def _require_encodable(paths: Texts, file: Path) -> None:
+    if paths.is_ascii:
+        return
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{file}: the name of image {path!r} is not UTF-8: rename the file") from error
+
+
+def _require_files(root: Path, paths: Iterable[str], file: Path) -> None:
     """See that what a list names is there. Folders have been read, so that what they gave is."""
     prefix = f"{root}/"
     for path in paths:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from lchp.data.once import build_once
-from lchp.data.records import PixelBox
-
-Boxes = list[list[PixelBox]]
-"""The boxes of each of some images, in pixels as written."""
+from lchp.data.records import Boxes
 
 
 def remembered_boxes(cache: Path, key: str, count: int, parse: Callable[[], Boxes]) -> Boxes:
-    """What ``parse`` gives, of ``count`` images; it is asked once for a ``key``, which is to change with every file
-    that it reads. A file of the cache that was damaged is made again.
+    """What ``parse`` gives, of ``count`` images, in pixels as written; it is asked once for a ``key``, which is to
+    change with every file that it reads. A file of the cache that was damaged is made again.
 
     Raises:
         ValueError: as ``parse``, after which nothing is remembered, and as :func:`lchp.data.once.build_once`.
@@ -27,15 +23,12 @@ def remembered_boxes(cache: Path, key: str, count: int, parse: Callable[[], Boxe
     target = cache / "boxes" / f"{key}.npz"
     build_once(target, lambda part: _write(part, parse()), lambda file: _fault(file, count))
     counts, boxes = _read(target, count)
-    corners = [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist()]
-    ends = np.concatenate(([0], np.cumsum(counts))).tolist()
-    return [corners[start:end] for start, end in pairwise(ends)]
+    return Boxes(np.concatenate(([0], np.cumsum(counts))), boxes)
 
 
 def _write(part: Path, found: Boxes) -> None:
-    corners = np.array([box for boxes in found for box in boxes], np.float64).reshape(-1, 4)
     with part.open("wb") as file:
-        np.savez(file, counts=np.array([len(boxes) for boxes in found], np.int64), boxes=corners)
+        np.savez(file, counts=found.counts, boxes=found.corners)
 
 
 def _read(file: Path, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

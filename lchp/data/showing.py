@@ -22,14 +22,14 @@ def show(config: DatasetConfig, dataset: Dataset, out: Path, count: int = 16, se
 
     Boxes are drawn as written, before clipping. Raises ValueError where a box file, or a chosen image, cannot be read.
     """
-    records = [(record, split) for split in (TRAIN, TEST) for record in getattr(dataset, split)]
-    order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))[:count]
-    chosen = [records[place] for place in order.tolist()]
-    boxes = read_pixel_boxes(config, dataset, [record for record, _ in chosen]) or {}
+    order = torch.randperm(len(dataset.images), generator=torch.Generator().manual_seed(seed))[:count]
+    chosen = dataset.images.at(order.numpy())
+    boxes = read_pixel_boxes(config, dataset, chosen) or {}
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
     figure = Figure(figsize=(2.6 * columns, 2.8 * rows), layout="constrained")
-    for place, (record, split) in enumerate(chosen, 1):
+    for place, (record, row) in enumerate(zip(chosen, order.tolist(), strict=True), 1):
+        split = TRAIN if row < len(dataset.train) else TEST
         axes = figure.add_subplot(rows, columns, place)
         axes.imshow(decode(dataset.root / record.path).permute(1, 2, 0).numpy())
         axes.set_title(f"{dataset.classes[record.label]} ({split})", fontsize=7, parse_math=False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-
 import numpy as np
+import numpy.typing as npt
 
 from lchp.data.config import SplitConfig
-from lchp.data.records import Dataset, ImageRecord, Splits, by_path
+from lchp.data.records import Dataset, Splits
 from lchp.errors import first_of
 
 
@@ -20,7 +19,8 @@ def split(dataset: Dataset, config: SplitConfig) -> Splits:
     """
     if dataset.held_out:
         return _own(dataset)
-    counts = Counter(record.label for record in dataset.train)
+    labels = dataset.train.labels
+    counts = np.bincount(labels, minlength=len(dataset.classes)).tolist()
     few = [label for label in range(len(dataset.classes)) if counts[label] <= config.val_per_class]
     if few:
         named = ", ".join(f"{dataset.classes[label]} ({counts[label]})" for label in few[:5])
@@ -30,32 +30,30 @@ def split(dataset: Dataset, config: SplitConfig) -> Splits:
             f"{config.val_per_class} every class needs at least {config.val_per_class + 1}. "
             "Add images, remove the class, or lower split.val_per_class"
         )
-    by_class: dict[int, list[ImageRecord]] = defaultdict(list)
-    for record in by_path(dataset.train):
-        by_class[record.label].append(record)
+    of_classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     generator = _Draw(config.seed)
-    held_out: set[str] = set()
-    for label in range(len(dataset.classes)):
-        order = generator.permutation(counts[label])[: config.val_per_class]
-        held_out.update(by_class[label][place].path for place in order)
-    train = tuple(record for record in by_path(dataset.train) if record.path not in held_out)
-    val = tuple(record for record in by_path(dataset.train) if record.path in held_out)
-    return Splits(train, val, by_path(dataset.test))
+    held_out = np.zeros(len(labels), np.bool_)
+    for places in of_classes:
+        held_out[places[generator.permutation(len(places))[: config.val_per_class]]] = True
+    return _parted(dataset, held_out)
 
 
 def _own(dataset: Dataset) -> Splits:
-    train, val = (
-        tuple(record for record in by_path(dataset.train) if (record.path in dataset.held_out) == held_out)
-        for held_out in (False, True)
-    )
-    left = {record.label for record in train}
+    splits = _parted(dataset, dataset.is_held_out)
+    left = set(splits.train.labels.tolist())
     without = [name for label, name in enumerate(dataset.classes) if label not in left]
     if without:
         raise ValueError(
             f"dataset {dataset.name}: no training image is left in class {first_of(without, 5)}, because the split of "
             "the others is val or test: give every class one of split train at least"
         )
-    return Splits(train, val, by_path(dataset.test))
+    return splits
+
+
+def _parted(dataset: Dataset, held_out: npt.NDArray[np.bool_]) -> Splits:
+    """The training images parted by whether each is held out, (n,)."""
+    rows = dataset.train.rows
+    return Splits(dataset.train.at(rows[~held_out]), dataset.train.at(rows[held_out]), dataset.test)
 
 
 class _Draw:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lchp.data.files import read_utf8
 from lchp.data.listing import lines
-from lchp.data.records import Dataset, ImageRecord, PixelBoxes
+from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Records
 from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, Row, boxes_of_rows, refusal, refuse_other_boxes
 from lchp.vocabulary import TEST, TRAIN, VAL
 
@@ -52,7 +52,7 @@ def read(file: Path, /) -> Dataset:
     )
     held_out = frozenset(row.path for row in rows.values() if row.split == VAL)
     turned = frozenset(row.path for row in rows.values() if row.orientation)
-    return Dataset(file.stem, file.parent, classes, train, test, file, turned=turned, held_out=held_out)
+    return Dataset.of(file.stem, file.parent, classes, train, test, file, turned=turned, held_out=held_out)
 
 
 def _classes(file: Path, rows: Sequence[Row]) -> tuple[tuple[str, ...], dict[str, int]]:
@@ -76,7 +76,7 @@ def _classes(file: Path, rows: Sequence[Row]) -> tuple[tuple[str, ...], dict[str
     return tuple(names), index
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], cache: Path | None = None, /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Records, cache: Path | None = None, /) -> PixelBoxes | None:
     """The true boxes of every image of ``records`` that has any, in stored pixels; None without columns of boxes.
 
     Those of masks, which take a decoding each, are remembered in ``cache``.
@@ -85,7 +85,7 @@ def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], cache: Path | N
     columns, rows = _rows(file)
     if not {*CORNERS, MASK} & set(columns):
         return None
-    wanted = {record.path for record in records}
+    wanted = set(records.paths)
     return boxes_of_rows(file, [row for row in rows if row.path in wanted], cache)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lchp.data.headers import Header, header
 from lchp.data.identities import state_of
-from lchp.data.records import PixelBox, PixelBoxes
+from lchp.data.records import Boxes, PixelBox, PixelBoxes
 from lchp.data.remembered import remembered_boxes
 
 CORNERS = ("x1", "y1", "x2", "y2")
@@ -113,21 +113,25 @@ def _of_masks(file: Path, rows: Sequence[Row], cache: Path | None) -> dict[int, 
     states = []
     for row in rows:
         try:
-            states.append(f"{row.line} {row.path} {row.mask} {state_of(file.parent / row.mask)}")
+            states.append(f"{row.line} {row.path} {row.mask} {_state(file.parent / row.mask)}")
         except OSError as error:
             raise refusal(
                 file, row.line, MASK, row.mask, f"cannot be read ({error.strerror}): put it back, or correct the cell"
             ) from error
 
-    def parse() -> list[list[PixelBox]]:
-        return [[_around(file, row)] for row in rows]
+    def parse() -> Boxes:
+        return Boxes.of([_around(file, row)] for row in rows)
 
     if cache is None:
         found = parse()
     else:
         key = hashlib.sha256("\n".join([str(file.resolve()), *states]).encode(errors="surrogateescape")).hexdigest()
         found = remembered_boxes(cache, f"masks-{key[:16]}", len(rows), parse)
-    return {row.line: box for row, (box,) in zip(rows, found, strict=True)}
+    return {row.line: (x1, y1, x2, y2) for row, ((x1, y1, x2, y2),) in zip(rows, found.lists(), strict=True)}
+
+
+def _state(file: Path) -> str:
+    return " ".join(map(str, state_of(str(file))))
 
 
 def _around(file: Path, row: Row) -> PixelBox:

@@ -8,11 +8,10 @@ ends, so that 0, 0, 63, 63 is the whole image; ends are moved by one here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from lchp.data.listing import Folder, lines, scan
-from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes
+from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes, Records
 
 ORIGIN = "Tiny-ImageNet's archive"
 WNIDS = "wnids.txt"
@@ -47,10 +46,10 @@ def read(root: Path, /) -> Dataset:
     listed = {record.path for record in test}
     paths = (f"val/images/{name}" for name in (*at_hand.images, *at_hand.others))
     left_out += [path for path in paths if path not in listed]
-    return Dataset("tiny-imagenet", root, _class_names(root, wnids), tuple(train), tuple(test), root, tuple(left_out))
+    return Dataset.of("tiny-imagenet", root, _class_names(root, wnids), train, test, root, left_out=tuple(left_out))
 
 
-def read_boxes(dataset: Dataset, records: Iterable[ImageRecord], _cache: Path | None = None, /) -> PixelBoxes | None:
+def read_boxes(dataset: Dataset, records: Records, _cache: Path | None = None, /) -> PixelBoxes | None:
     """The true boxes in pixels, one an image, ends exclusive; None where no box file is left at all."""
     root = dataset.root
     boxes: PixelBoxes = {}

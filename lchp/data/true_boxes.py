@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from lchp.data.config import DatasetConfig
-from lchp.data.headers import Header
-from lchp.data.reading import read_pixel_boxes
-from lchp.data.records import Dataset, ImageRecord, PixelBox, PixelBoxes, TrueBoxes
+from lchp.data.headers import Headers
+from lchp.data.reading import read_boxes
+from lchp.data.records import Boxes, Dataset, PixelBox
 
 NO_AREA = "has no area"
 
 
 @dataclass(frozen=True)
 class BadBox:
-    """A true box that is none."""
+    """A true box that is none, of the image in ``row`` of the dataset."""
 
+    row: int
     path: str
     box: PixelBox
     fault: str
@@ -32,49 +33,54 @@ class BadBox:
 
 @dataclass(frozen=True)
 class Truth:
-    """The true boxes of some records: as written (``pixels``), as parts of their images (``sound``: float64 corners in
-    [0, 1], shape (k, 4), overhanging ones clipped), and those that are none. Images without a sound box are absent
-    from ``sound``.
+    """The true boxes of all images of a dataset, by their rows: as written (``pixels``), as parts of their images
+    (``sound``: corners in [0, 1], overhanging ones clipped), and those that are none.
     """
 
-    pixels: PixelBoxes
-    headers: Mapping[str, Header]
-    sound: TrueBoxes
+    pixels: Boxes
+    headers: Headers
+    is_sound: npt.NDArray[np.bool_]
+    """Of every box in ``pixels``, (k,)."""
+    sound: Boxes
     bad: tuple[BadBox, ...]
 
+    @property
+    def overhanging(self) -> int:
+        """How many boxes leave their image, those that are none apart."""
+        corners, sizes = self.pixels.corners, self.headers[self.pixels.owners, :2]
+        leaves = ((corners[:, :2] < 0) | (corners[:, 2:] > sizes)).any(1)
+        return int(np.count_nonzero(leaves & self.is_sound))
 
-def read_truth(
-    config: DatasetConfig,
-    dataset: Dataset,
-    records: Iterable[ImageRecord],
-    headers: Mapping[str, Header],
-    cache: Path | None = None,
-) -> Truth | None:
-    """The true boxes of ``records``; None where the dataset has no box file at all.
 
-    ``cache`` may remember them as written. ``headers`` are those of the images that can be read: others' boxes are
-    passed over. Raises ValueError for a box file that cannot be read.
+def read_truth(config: DatasetConfig, dataset: Dataset, headers: Headers, cache: Path | None = None) -> Truth | None:
+    """The true boxes of all images; None where the dataset has no box file at all.
+
+    ``cache`` may remember them as written. Boxes of images whose header could not be read are passed over. Raises
+    ValueError for a box file that cannot be read.
     """
-    pixels = read_pixel_boxes(config, dataset, records, cache)
+    pixels = read_boxes(config, dataset, dataset.images, cache)
     if pixels is None:
         return None
-    sound: TrueBoxes = {}
-    bad: list[BadBox] = []
-    for path, of_image in pixels.items():
-        if path not in headers:
-            continue
-        width, height = headers[path].width, headers[path].height
-        inside = []
-        for box in of_image:
-            part = clipped(box, width, height)
-            # A part that has an area is all that most boxes are asked for: ImageNet has half a million.
-            if part[0] < part[2] and part[1] < part[3] and all(map(math.isfinite, box)):
-                inside.append(part)
-            else:
-                bad.append(BadBox(path, box, fault(box, width, height)))
-        if inside:
-            sound[path] = np.array(inside, dtype=np.float64)
-    return Truth(pixels, headers, sound, tuple(bad))
+    owners = pixels.owners
+    sizes = headers[owners, :2].astype(np.float64)
+    readable = sizes[:, 0] > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parts = np.clip(pixels.corners / np.tile(sizes, 2), 0.0, 1.0)
+    is_sound = (parts[:, 0] < parts[:, 2]) & (parts[:, 1] < parts[:, 3]) & np.isfinite(pixels.corners).all(1)
+    bad = _bad(dataset, pixels, headers, readable & ~is_sound)
+    is_sound &= readable
+    return Truth(pixels, headers, is_sound, Boxes(pixels.ends, parts).only(is_sound), bad)
+
+
+def _bad(dataset: Dataset, pixels: Boxes, headers: Headers, which: npt.NDArray[np.bool_]) -> tuple[BadBox, ...]:
+    found, owners = [], pixels.owners
+    for place in np.flatnonzero(which).tolist():
+        row = int(owners[place])
+        x1, y1, x2, y2 = pixels.corners[place].tolist()
+        width, height, _ = headers[row].tolist()
+        box = x1, y1, x2, y2
+        found.append(BadBox(row, dataset.images[row].path, box, fault(box, width, height)))
+    return tuple(found)
 
 
 def fault(box: PixelBox, width: int, height: int) -> str:

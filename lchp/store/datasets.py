@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from lchp.data.digest import Digest, changed, total_of
-from lchp.data.files import write_text
+from lchp.data.files import replacing
 from lchp.store.checks import Damaged, read_text, rows_of
 from lchp.store.folder import StageFolder
 
@@ -24,15 +25,44 @@ def list_file(store: Path, total: str) -> Path:
 
 
 def keep_list(store: Path, digest: Digest) -> Path:
-    """Write the list of a dataset into a store, unless it is there; gives its file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(digest.files.items())
+    """Write the list of a dataset into a store, unless it is there; gives its file. One that this process has
+    seen to be whole is looked at again where it has changed.
+    """
     file = list_file(store, digest.total)
-    if not file.is_file() or file.read_bytes() != text.getvalue().encode():
-        write_text(file, text.getvalue())
+    if file.is_file() and (_state(file) == _seen.get(file) or _holds(file, digest)):
+        _seen[file] = _state(file)
+        return file
+    with replacing(file) as part, part.open("wb") as opened:
+        opened.writelines(_text(digest))
     return file
+
+
+_seen: dict[Path, tuple[int, int]] = {}
+"""The lists that this process has seen to be whole, as they were then."""
+
+
+def _state(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _holds(file: Path, digest: Digest) -> bool:
+    with file.open("rb") as opened:
+        return all(opened.read(len(part)) == part for part in _text(digest)) and not opened.read(1)
+
+
+def _text(digest: Digest) -> Iterator[bytes]:
+    """The list, in parts: of ImageNet it is 150 MB."""
+    lines = iter(digest.lines)
+    head: list[tuple[str, ...]] = [_COLUMNS]
+    while rows := head or list(islice(lines, _ROWS)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        yield text.getvalue().encode()
+        head = []
+
+
+_ROWS = 10_000
 
 
 def read_list(file: Path) -> dict[str, str] | None:

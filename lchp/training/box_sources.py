@@ -70,9 +70,9 @@ def fixed_boxes(config: TrialConfig, material: Material) -> FixedBoxes | None:
     sources = {split.name: split.source for split in (material.train_split, *material.measured)}
     return FixedBoxes(
         {
-            name: torch.stack([torch.from_numpy(given[record.path]) for record in source.records])
+            name: torch.stack([torch.from_numpy(given[path]) for path in source.records.paths])
             for name, source in sources.items()
-            if all(record.path in given for record in source.records)
+            if all(path in given for path in source.records.paths)
         }
     )
 

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -207,13 +208,10 @@ def in_whole_image(found: Tensor, view: ViewConfig) -> Tensor:
 
 def true_boxes_of(split: Split) -> tuple[Tensor, list[Tensor]]:
     """The places (n,) int64 of the images of a split that have true boxes, ascending, and the boxes (k, 4) of each."""
-    known = split.true_boxes or {}
-    found = {
-        index: torch.from_numpy(known[record.path])
-        for index, record in enumerate(split.source.records)
-        if record.path in known
-    }
-    return torch.tensor(list(found), dtype=torch.int64), list(found.values())
+    if split.true_boxes is None:
+        return torch.empty(0, dtype=torch.int64), []
+    places = np.flatnonzero(split.true_boxes.counts)
+    return torch.from_numpy(places), [torch.from_numpy(boxes) for boxes in split.true_boxes.split()]
 
 
 def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor | None) -> Measured:
@@ -240,8 +238,7 @@ def measure_boxes(method: str, found: Tensor, split: Split, logits: Tensor | Non
     if truth:
         scores |= metrics.box_bias(found[places], truth)
     measured = Measured({Score(method, split.name, name).key: value for name, value in scores.items()})
-    sizes = torch.tensor([2 * split.sizes[record.path] for record in split.source.records], dtype=torch.float64)
-    pixels = (found.double() * sizes).tolist()
+    pixels = (found.double() * torch.from_numpy(np.tile(split.sizes, 2).astype(np.float64))).tolist()
     for index, (record, corners) in enumerate(zip(split.source.records, pixels, strict=True)):
         hits = (known.get(index, ""), *right[index])
         measured.rows.append((record.path, record.label, split.name, method, *corners, *hits))

@@ -4,16 +4,19 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lchp.data.digest import Digest
 from lchp.data.fingerprint import fingerprint
 from lchp.data.opened import ReadDataset, SplitDataset
-from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Splits, TrueBoxes
+from lchp.data.records import Boxes, Dataset, PixelBoxes, Records, Splits
 from lchp.store.folder import StageFolder
 from lchp.store.milestones import Milestones
 from lchp.store.shared import SharedFolder
@@ -56,16 +59,16 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Split:
-    """A split to measure on: its images and, where known, its true boxes in the whole image.
+    """A split to measure on: its images and, where known, their true boxes in the whole image, of some none (about half
+    of ImageNet's training images).
 
-    Some of its images may have none (about half of ImageNet's training images): ``true_boxes`` lacks them. ``sizes``
-    gives width and height in pixels of the stored image, by path, for what is written for people.
+    ``sizes`` (n, 2) are width and height in pixels of the stored images, for what is written for people.
     """
 
     name: str
     source: ImageSource
-    true_boxes: TrueBoxes | None
-    sizes: Mapping[str, tuple[int, int]]
+    true_boxes: Boxes | None
+    sizes: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ class Material:
         return self.data.opened.digest
 
     @property
-    def true_boxes(self) -> TrueBoxes | None:
-        """The true boxes of every image that has any; None where the dataset has no box file at all."""
+    def true_boxes(self) -> Boxes | None:
+        """The true boxes of all images, by their rows; None where the dataset has no box file at all."""
         return self.data.opened.true_boxes
 
     @property
@@ -149,15 +152,15 @@ class Material:
         assert self.key(config) == self.key(self.config), "material of another dataset, split or weights"
         return self if config.view == self.config.view else replace(self, config=config)
 
-    def pixel_boxes(self, records: Iterable[ImageRecord]) -> PixelBoxes | None:
+    def pixel_boxes(self, *splits: Records) -> PixelBoxes | None:
         """The true boxes of some images in pixels, clipped to their image; None where the dataset has none at all."""
         if self.true_boxes is None:
             return None
         boxes: PixelBoxes = {}
-        for record in records:
-            width, height = self.data.sizes[record.path]
-            corners = self.true_boxes[record.path].tolist() if record.path in self.true_boxes else []
-            boxes[record.path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in corners]
+        records = self.dataset.images.at(np.concatenate([split.rows for split in splits]))
+        sizes, corners = self.data.opened.headers[records.rows].tolist(), self.true_boxes.at(records.rows).lists()
+        for path, (width, height, _), known in zip(records.paths, sizes, corners, strict=True):
+            boxes[path] = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in known]
         return boxes
 
     @property
@@ -217,7 +220,7 @@ class Material:
     @cached_property
     def train_split(self) -> Split:
         """The training images with their true boxes: for the floors and Table 4's left half, never for training."""
-        return Split(TRAIN, self.train, self.true_boxes, self.data.sizes)
+        return self._measured(TRAIN, self.train)
 
     @cached_property
     def val(self) -> Split | None:
@@ -235,7 +238,11 @@ class Material:
         return [self.test] if self.val is None else [self.val, self.test]
 
     def _split(self, name: str) -> Split:
-        return Split(name, self.source(name, self.config.view.resize), self.true_boxes, self.data.sizes)
+        return self._measured(name, self.source(name, self.config.view.resize))
+
+    def _measured(self, name: str, source: ImageSource) -> Split:
+        rows, boxes = source.records.rows, self.true_boxes
+        return Split(name, source, None if boxes is None else boxes.at(rows), self.data.opened.headers[rows, :2])
 
     def source(self, name: str, size: int) -> ImageSource:
         """The images of the split of that name, resized to ``size`` pixels a side."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from PIL import Image
 
-from lchp.data import digest
 from lchp.data.config import FilesDataset
-from lchp.data.digest import Digest, boxes_digest, changed, dataset_digest, read_image_files
-from lchp.data.headers import Header
+from lchp.data.digest import Digest, boxes_digest, changed, total_of
+from lchp.data.image_files import read_image_files
 from lchp.data.reading import open_dataset
-from lchp.data.records import Dataset
+from lchp.data.records import Boxes, Dataset, ImageRecord, Records
 from tests.data.layouts import draw_cub
 
 FIRST = "images/001.Bird_0/Bird_0_train_0.jpg"
@@ -28,11 +24,7 @@ def birds(folder: Path) -> Dataset:
 
 
 def digest_of(dataset: Dataset, cache: Path) -> Digest:
-    return dataset_digest(dataset, image_hashes(dataset, cache))
-
-
-def image_hashes(dataset: Dataset, cache: Path) -> dict[str, str]:
-    return read_image_files(dataset, cache).hashes
+    return read_image_files(dataset, cache).digest
 
 
 def test_digest_changed_image_is_named_even_with_length_and_time_kept(tmp_path: Path) -> None:
@@ -75,118 +67,34 @@ def test_digest_depends_neither_on_place_nor_on_boxes_nor_on_times(tmp_path: Pat
     shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copyfile)
     (tmp_path / "moved/bounding_boxes.txt").unlink()
     after = digest_of(birds(tmp_path / "moved"), tmp_path / "other cache")
-    assert after == before
+    assert after.total == before.total
     assert changed(before.files, after.files) == []
 
 
-def test_image_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
+def test_digest_is_that_of_its_lines_whatever_the_order_of_the_paths(tmp_path: Path) -> None:
+    """Those of CUB mix the splits: what is test comes before what is train."""
     dataset = birds(draw_cub(tmp_path / "set"))
-    hashes = image_hashes(dataset, tmp_path)
-    assert len(hashes) == 14
-    for path, sha256 in hashes.items():
-        assert sha256 == hashlib.sha256((dataset.root / path).read_bytes()).hexdigest()
-
-
-def test_image_hashes_unchanged_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = birds(draw_cub(tmp_path / "set"))
-    read: list[str] = []
-    monkeypatch.setattr(digest, "_read", lambda file: read.append(file.name) or (f"hash of {file.name}",))
-    first = image_hashes(dataset, tmp_path)
-    assert len(read) == 14
-    assert image_hashes(dataset, tmp_path) == first
-    assert len(read) == 14
-    (dataset.root / FIRST).write_bytes(b"other")
-    image_hashes(dataset, tmp_path)
-    assert read[14:] == [Path(FIRST).name]
-
-
-def test_image_hashes_interrupted_reading_keeps_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = birds(draw_cub(tmp_path / "set"))
-    monkeypatch.setattr(digest, "CHUNK", 2)
-    monkeypatch.setattr(digest, "CHUNKS_BETWEEN_WRITES", 2)
-    read: list[str] = []
-
-    def fail_at_tenth(file: Path) -> tuple[str]:
-        read.append(file.name)
-        if len(read) >= 10:
-            raise OSError("interrupted")
-        return (file.name,)
-
-    monkeypatch.setattr(digest, "_read", fail_at_tenth)
-    with pytest.raises(OSError, match="interrupted"):
-        image_hashes(dataset, tmp_path)
-    monkeypatch.setattr(digest, "_read", lambda file: read.append(file.name) or (file.name,))
-    read.clear()
-    assert image_hashes(dataset, tmp_path) == {path: Path(path).name for path in image_hashes(dataset, tmp_path)}
-    assert len(read) == 14 - 8
-
-
-def test_image_hashes_missing_image_is_named(tmp_path: Path) -> None:
-    dataset = birds(draw_cub(tmp_path / "set"))
-    (dataset.root / FIRST).unlink()
-    with pytest.raises(ValueError, match=r"Bird_0_train_0\.jpg: the image cannot be read .*put it back"):
-        image_hashes(dataset, tmp_path)
+    found = digest_of(dataset, tmp_path)
+    hashes = {path: hashlib.sha256((dataset.root / path).read_bytes()).hexdigest() for path in dataset.images.paths}
+    expected = {
+        record.path: hashlib.sha256(f"{hashes[record.path]} {split} {record.label}".encode()).hexdigest()
+        for split, records in (("train", dataset.train), ("test", dataset.test))
+        for record in records
+    }
+    assert found.files == expected
+    assert found.total == total_of(expected)
+    text = "".join(f"{path}\0{expected[path]}\n" for path in sorted(expected))
+    assert found.total == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_boxes_digest_depends_on_values_and_not_on_order() -> None:
-    one, two = torch.tensor([[0.0, 0, 0.5, 1]]).double(), torch.tensor([[0.1, 0, 0.5, 1]]).double()
-    assert boxes_digest({"a": one, "b": two}) == boxes_digest({"b": two, "a": one})
-    assert boxes_digest({"a": one, "b": two}) != boxes_digest({"a": two, "b": one})
-    assert boxes_digest({"a": one}) != boxes_digest({"a": one + 1e-12})
+    one, two = [0.0, 0.0, 0.5, 1.0], [0.1, 0.0, 0.5, 1.0]
 
+    def digested(*of_images: tuple[str, list[float]]) -> str:
+        records = Records.of(ImageRecord(path, 0) for path, _ in of_images)
+        return boxes_digest(records, Boxes.of([box] for _, box in of_images))
 
-def test_image_files_give_sizes_and_orientations_and_are_read_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = birds(draw_cub(tmp_path / "set"))
-    turned, small = (dataset.root / record.path for record in dataset.test[:2])
-    tag = Image.Exif()
-    tag[0x0112] = 6
-    Image.new("RGB", (50, 30)).save(turned, "JPEG", exif=tag)
-    Image.new("RGB", (9, 7)).save(small, "PNG")
-    files = read_image_files(dataset, tmp_path)
-    assert [files.headers[record.path] for record in dataset.test[:3]] == [
-        Header(50, 30, 6), Header(9, 7), Header(80, 64),
-    ]  # fmt: skip
-    monkeypatch.setattr(digest, "_read", lambda file: pytest.fail(f"{file} is read again"))
-    assert read_image_files(dataset, tmp_path) == files
-
-
-def test_image_files_without_a_header_have_a_hash_alone(tmp_path: Path) -> None:
-    dataset = birds(draw_cub(tmp_path / "set"))
-    (dataset.root / FIRST).write_bytes(b"no image")
-    for _ in range(2):
-        files = read_image_files(dataset, tmp_path)
-        assert files.hashes[FIRST] == hashlib.sha256(b"no image").hexdigest()
-        assert FIRST not in files.headers
-        assert len(files.headers) == 13
-
-
-@pytest.mark.parametrize("content", ["", "half", "[1]", '{"version": 2}', '{"images/a.jpg": ["1 2 3", "abc"]}'])
-def test_image_files_damaged_or_old_memory_is_made_again(
-    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The last is how version 1 remembered, without sizes."""
-    dataset = birds(draw_cub(tmp_path / "set"))
-    expected = read_image_files(dataset, tmp_path)
-    (store,) = (tmp_path / "digests").glob("*.json")
-    whole = store.read_text(encoding="utf-8")
-    store.write_text(whole[: len(whole) // 2] if content == "half" else content, encoding="utf-8")
-    assert read_image_files(dataset, tmp_path) == expected
-    assert store.read_text(encoding="utf-8") == whole
-    said = capsys.readouterr().err
-    if content in ("", "half"):
-        assert f"{store} is cut or damaged" in said
-        assert "the images are read again" in said
-    else:
-        assert said == ""
-
-
-def test_image_files_on_a_full_disk_name_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    dataset = birds(draw_cub(tmp_path / "set"))
-    monkeypatch.setattr(digest, "write_text", full)
-    with pytest.raises(ValueError, match=r"digests/\w+\.json cannot be written \(No space left .*: make room, or give"):
-        read_image_files(dataset, tmp_path)
+    assert digested(("a", one), ("b", two)) == digested(("b", two), ("a", one))
+    assert digested(("a", one), ("b", two)) != digested(("a", two), ("b", one))
+    assert digested(("a", one)) != digested(("a", [*one[:3], 1 + 1e-12]))
+    assert digested(("a", one)) == hashlib.sha256(f"a\0{[one]}\n".encode()).hexdigest()

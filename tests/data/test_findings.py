@@ -10,8 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from lchp.data.config import DatasetConfig, FilesDataset, SplitConfig
-from lchp.data.digest import read_image_files
 from lchp.data.findings import Findings, inspect
+from lchp.data.image_files import read_image_files
 from lchp.data.reading import open_dataset
 from lchp.data.splits import split
 from lchp.data.true_boxes import read_truth
@@ -26,7 +26,7 @@ def found_in(kind: str, path: Path, val: int = 0) -> Findings:
     dataset = open_dataset(config, path.parent)
     splits = split(dataset, SplitConfig(val_per_class=val))
     files = read_image_files(dataset, path.parent / "cache")
-    truth = read_truth(config, dataset, (*splits.train, *splits.val, *splits.test), files.headers)
+    truth = read_truth(config, dataset, files.headers)
     return inspect(config, dataset, splits, files.hashes, truth)
 
 

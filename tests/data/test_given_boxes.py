@@ -18,7 +18,7 @@ LINES = ("a.png,8,0,80,32", "b.png,-3,10.5,40,90")
 def dataset(tmp_path: Path) -> Dataset:
     for name in ("a.png", "b.png", "c.png"):
         Image.new("RGB", (80, 64)).save(tmp_path / name)
-    return Dataset(
+    return Dataset.of(
         "own", tmp_path, ("x",), (ImageRecord("a.png", 0), ImageRecord("b.png", 0)), (ImageRecord("c.png", 0),)
     )
 

@@ -11,11 +11,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lchp.data.imagenet import read, read_boxes
+from lchp.data import imagenet
+from lchp.data.imagenet import read
+from lchp.data.records import Dataset, PixelBoxes, Records
 from tests.data.layouts import draw_imagenet, write_annotation
 
 VAL = "Annotations/CLS-LOC/val/ILSVRC2012_val_00000005.xml"
 VAL_IMAGE = "Data/CLS-LOC/val/ILSVRC2012_val_00000005.JPEG"
+
+
+def read_boxes(dataset: Dataset, records: Records, cache: Path | None = None) -> PixelBoxes | None:
+    found = imagenet.read_boxes(dataset, records, cache)
+    return None if found is None else found.by_path(records)
 
 
 def drawn(folder: Path) -> Path:
@@ -229,7 +236,7 @@ def test_imagenet_boxes_that_are_remembered_are_the_same_and_parse_nothing(
     (root / VAL).write_text((root / VAL).read_text().replace(">30<", ">0.1<"))
     (root / "Annotations/CLS-LOC/train/n00000010/n00000010_0.xml").unlink()
     dataset = read(root)
-    records = (*dataset.train, *dataset.test)
+    records = dataset.images
     expected = read_boxes(dataset, records)
     parsed = counted(monkeypatch)
     assert read_boxes(dataset, records, tmp_path / "cache") == expected

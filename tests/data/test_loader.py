@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from lchp.data.headers import Header, header
-from lchp.data.identities import file_identity, identity_of
+from lchp.data.identities import identity_of, states_of
 from lchp.data.loader import ImageSource, decode, resized
-from lchp.data.records import ImageRecord
+from lchp.data.records import ImageRecord, Records
 
 WIDTH, HEIGHT = 60, 40
 
@@ -236,20 +236,19 @@ def test_resized_halving_a_smooth_image_agrees_with_pillow() -> None:
     assert (small.double() - torch.from_numpy(expected.astype(float))).abs().max() <= 1
 
 
-def drawn_source(folder: Path, count: int = 11) -> tuple[Path, list[ImageRecord]]:
+def drawn_source(folder: Path, count: int = 11) -> tuple[Path, Records]:
     random = np.random.default_rng(0)
     records = []
     for number in range(count):
         pixels = random.integers(0, 256, (20 + number, 30, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
         records.append(ImageRecord(f"{number}.png", number % 3))
-    return folder, records
+    return folder, Records.of(records)
 
 
-def opened(root: Path, records: list[ImageRecord], size: int, cache: Path, budget: int) -> ImageSource:
+def opened(root: Path, records: Records, size: int, cache: Path, budget: int) -> ImageSource:
     """A source whose images are decoded where they are cached."""
-    identities = {record.path: file_identity(root / record.path) for record in records}
-    source = ImageSource(root, records, size, cache, budget, identity_of(records, identities))
+    source = ImageSource(root, records, size, cache, budget, identity_of(records, states_of(root, records)))
     source.open()
     return source
 
@@ -359,8 +358,8 @@ def test_source_cache_on_a_full_disk_is_refused_and_leaves_nothing(
 
 def test_source_image_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     root, records = drawn_source(tmp_path)
-    identities = {record.path: file_identity(root / record.path) for record in records}
-    source = ImageSource(root, records, 16, tmp_path / "cache", 10**9, identity_of(records, identities))
+    identity = identity_of(records, states_of(root, records))
+    source = ImageSource(root, records, 16, tmp_path / "cache", 10**9, identity)
     Image.new("RGB", (30, 20), (9, 8, 7)).save(root / "3.png")
     with pytest.raises(ValueError, match="an image changed while the images were read: start again"):
         source.open()

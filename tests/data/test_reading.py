@@ -15,8 +15,8 @@ from PIL import Image
 
 from lchp.data.config import DatasetConfig, FilesDataset, SyntheticDataset
 from lchp.data.headers import header
-from lchp.data.reading import open_dataset
-from lchp.data.records import Dataset, ImageRecord, TrueBoxes
+from lchp.data.reading import open_dataset, read_pixel_boxes
+from lchp.data.records import Dataset
 from lchp.data.true_boxes import read_truth
 from tests.data.layouts import draw_cub, draw_imagenet, draw_table, draw_tiny_imagenet
 
@@ -27,14 +27,14 @@ def configured(kind: str, path: Path | None) -> DatasetConfig:
     return FilesDataset.model_validate({"kind": kind, "path": path})
 
 
-def all_boxes(config: DatasetConfig, dataset: Dataset) -> TrueBoxes | None:
-    return boxes_of(config, dataset, (*dataset.train, *dataset.test))
-
-
-def boxes_of(config: DatasetConfig, dataset: Dataset, records: tuple[ImageRecord, ...]) -> TrueBoxes | None:
-    headers = {record.path: header(dataset.root / record.path) for record in records}
-    truth = read_truth(config, dataset, records, headers)
-    return None if truth is None else truth.sound
+def all_boxes(config: DatasetConfig, dataset: Dataset) -> dict[str, np.ndarray] | None:
+    """The sound true boxes of every image that has any, by path."""
+    sizes = [header(dataset.root / path) for path in dataset.images.paths]
+    headers = np.array([(size.width, size.height, size.orientation) for size in sizes], np.int32)
+    truth = read_truth(config, dataset, headers)
+    if truth is None:
+        return None
+    return {path: np.array(boxes) for path, boxes in truth.sound.by_path(dataset.images).items()}
 
 
 def delete_boxes(kind: str, path: Path) -> None:
@@ -354,7 +354,7 @@ def test_true_boxes_tiny_imagenet_single_pixel_has_area(tmp_path: Path) -> None:
 def test_true_boxes_are_given_for_the_asked_records_alone(tmp_path: Path) -> None:
     config = configured("table", draw_table(tmp_path / "set"))
     dataset = open_dataset(config, tmp_path)
-    boxes = boxes_of(config, dataset, dataset.test[:2])
+    boxes = read_pixel_boxes(config, dataset, dataset.test[:2])
     assert boxes is not None
     assert list(boxes) == [record.path for record in dataset.test[:2]]
 

@@ -19,7 +19,7 @@ def dataset(a_class: int = 12, classes: int = 4, reverse: bool = False) -> Datas
     if reverse:
         train.reverse()
         test.reverse()
-    return Dataset("drawn", Path("nowhere"), tuple("abcdefgh"[:classes]), tuple(train), tuple(test))
+    return Dataset.of("drawn", Path("nowhere"), tuple("abcdefgh"[:classes]), train, test)
 
 
 def test_split_val_holds_the_asked_count_of_every_class(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ NOW = {**FILES, "a.png": "2" * 64}
 
 
 def digest(files: dict[str, str]) -> Digest:
-    return Digest(total_of(files), files)
+    return Digest(total_of(files), files.items())
 
 
 @pytest.fixture

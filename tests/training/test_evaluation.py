@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lchp.data.config import ViewConfig
 from lchp.data.loader import ImageSource
-from lchp.data.records import ImageRecord
+from lchp.data.records import ImageRecord, Records, boxes_of
 from lchp.method.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from lchp.store.per_image import COLUMNS
 from lchp.training.config import TrialConfig
@@ -127,12 +127,14 @@ def test_bias_equals_its_recomputation_from_per_image_and_the_true_boxes(birds: 
     config, runtime, _ = birds
     scores = json.loads((folders(config, runtime)[1] / "scores.json").read_text(encoding="utf-8"))
     material = Material.prepare(config, runtime)
+    truth = material.pixel_boxes(material.splits.test)
+    assert truth is not None
     rows = [row for row in rows_of(birds) if (row["method"], row["split"]) == ("lchp_i", "test")]
     ratios, offsets = [], []
     for row in rows:
-        width, height = material.data.sizes[row["path"]]
+        width, height = 80, 64
         x1, y1, x2, y2 = np.array([float(row[key]) for key in ("x1", "y1", "x2", "y2")]) / np.tile([width, height], 2)
-        ((left, top, right, bottom),) = material.true_boxes[row["path"]]  # type: ignore[index]
+        ((left, top, right, bottom),) = np.array(truth[row["path"]]) / np.tile([width, height], 2)
         ratios.append(np.log((x2 - x1) * (y2 - y1) / ((right - left) * (bottom - top))))
         offset = (x1 + x2 - left - right) / 2, (y1 + y2 - top - bottom) / 2
         offsets.append(np.hypot(*offset) / np.hypot(right - left, bottom - top))
@@ -237,13 +239,13 @@ def source(folder: Path, count: int) -> ImageSource:
     """The drawn birds' first images, 32 px a side, in no cache."""
     root = draw_cub(folder, classes=2, train=count, test=1)
     names = sorted(path.relative_to(root).as_posix() for path in root.glob("images/*/*.jpg"))[:count]
-    return ImageSource(root, [ImageRecord(name, 0) for name in names], 32, folder / "cache", 0, "")
+    return ImageSource(root, Records.of(ImageRecord(name, 0) for name in names), 32, folder / "cache", 0, "")
 
 
 def split_of(name: str, images: ImageSource, truth: dict[str, Tensor] | None) -> Split:
     """A split of drawn birds, all of 80 x 64 pixels."""
-    boxes = None if truth is None else {path: of_image.double().numpy() for path, of_image in truth.items()}
-    return Split(name, images, boxes, {record.path: (80, 64) for record in images.records})
+    boxes = None if truth is None else boxes_of(images.records, {path: of.tolist() for path, of in truth.items()})
+    return Split(name, images, boxes, np.tile(np.array([80, 64], np.int32), (len(images), 1)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

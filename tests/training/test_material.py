@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import shutil
@@ -12,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lchp.data import digest, once
+from lchp.data import image_files, once
+from lchp.data.columns import read_columns, write_columns
 from lchp.data.config import SplitConfig, ViewConfig
 from lchp.method.networks import make_classifier
 from lchp.training.config import TrialConfig
@@ -182,24 +182,21 @@ def spoil(image: Path) -> None:
 
 def test_prepare_the_second_time_reads_no_image(table: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Material.prepare(of(table), runtime)
-    monkeypatch.setattr(digest, "_read", lambda file: pytest.fail(f"{file} is read again"))
+    monkeypatch.setattr(image_files, "_read", lambda file: pytest.fail(f"{file} is read again"))
     monkeypatch.setattr(Image, "open", lambda file: pytest.fail(f"{file} is opened again"))
     second = Material.prepare(of(table), runtime)
-    assert second.data.sizes == first.data.sizes
-    assert second.digest == first.digest
+    assert np.array_equal(second.data.opened.headers, first.data.opened.headers)
+    assert second.digest.total == first.digest.total
 
 
-def test_sizes_are_those_of_the_images_that_are_measured_or_have_boxes(table: Path, runtime: Runtime) -> None:
+def test_sizes_are_those_of_the_images_of_each_split(table: Path, runtime: Runtime) -> None:
     material = Material.prepare(of(table), runtime)
-    every = (*material.splits.train, *material.splits.val, *material.splits.test)
-    assert set(material.data.sizes) == {record.path for record in every}
-    for path, size in material.data.sizes.items():
-        with Image.open(table.parent / path) as image:
-            assert size == image.size
-    lines = [line.split(",")[:3] for line in table.read_text(encoding="utf-8").splitlines()]
-    table.write_text("\n".join(map(",".join, lines)) + "\n", encoding="utf-8")
-    without = Material.prepare(of(table), runtime)
-    assert set(without.data.sizes) == {record.path for record in (*without.splits.val, *without.splits.test)}
+    assert material.val is not None
+    for split in (material.train_split, material.val, material.test):
+        assert len(split.sizes) == len(split.source)
+        for path, size in zip(split.source.records.paths, split.sizes.tolist(), strict=True):
+            with Image.open(table.parent / path) as image:
+                assert tuple(size) == image.size
 
 
 def test_prepare_names_an_image_without_a_header(table: Path, runtime: Runtime) -> None:
@@ -213,7 +210,7 @@ def test_prepare_from_a_filled_cache_writes_nothing(
 ) -> None:
     Material.prepare(of(table), runtime).open_images()
     monkeypatch.setattr(once, "_locked", lambda target: pytest.fail(f"{target} is locked"))
-    monkeypatch.setattr(digest, "write_text", lambda file, text: pytest.fail(f"{file} is written"))
+    monkeypatch.setattr(image_files, "write_columns", lambda file, *_: pytest.fail(f"{file} is written"))
     Material.prepare(of(table), runtime).open_images()
 
 
@@ -223,12 +220,14 @@ def test_prepare_takes_a_header_that_was_not_readable_when_it_was_remembered(
     """Another version of Pillow may have read the image without knowing its format."""
     runtime = replace(runtime, cache=tmp_path / "cache")
     image = "pictures/0_test_0.png"
-    expected = Material.prepare(of(table), runtime).data.sizes
-    (remembered,) = (runtime.cache / "digests").glob("*.json")
-    held = json.loads(remembered.read_text(encoding="utf-8"))
-    held["images"][image] = held["images"][image][:2]
-    remembered.write_text(json.dumps(held), encoding="utf-8")
-    assert Material.prepare(of(table), runtime).data.sizes == expected
+    expected = Material.prepare(of(table), runtime)
+    (remembered,) = (runtime.cache / "digests").glob("*.columns")
+    about, columns = read_columns(remembered)
+    headers = columns["headers"].copy()
+    headers[list(expected.dataset.images.paths).index(image)] = 0
+    write_columns(remembered, about, {**columns, "headers": headers})
+    found = Material.prepare(of(table), runtime)
+    assert np.array_equal(found.data.opened.headers, expected.data.opened.headers)
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -252,15 +251,9 @@ def test_pickled_material_is_small_and_gives_the_same_folders_images_and_boxes(
     for mine, theirs in zip(material.measured, copy.measured, strict=True):
         assert torch.equal(mine.source.batch(order[:2]), theirs.source.batch(order[:2]))
     assert material.true_boxes is not None
-    assert copy.true_boxes.keys() == material.true_boxes.keys()
-    assert all(np.array_equal(copy.true_boxes[path], boxes) for path, boxes in material.true_boxes.items())
+    assert np.array_equal(copy.true_boxes.ends, material.true_boxes.ends)
+    assert np.array_equal(copy.true_boxes.corners, material.true_boxes.corners)
     assert copy.serving(config, runtime) is copy
-
-
-def test_pickled_material_without_boxes_keeps_none(table: Path, runtime: Runtime) -> None:
-    opened = Material.prepare(of(table), runtime).data.opened
-    for boxes in (None, {}):
-        assert pickle.loads(pickle.dumps(replace(opened, true_boxes=boxes))).true_boxes == boxes
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lchp
+from lchp.data.records import boxes_of
 from lchp.method import augmentation
 from lchp.store.folder import StageFolder
 from lchp.training.config import TrialConfig
@@ -81,8 +82,8 @@ def test_shown_images_and_largest_boxes_leave_out_what_has_no_true_box(runtime: 
     material = material_of(tiny(), runtime)
     paths = [record.path for record in material.train.records]
     small, large = [0.1, 0.1, 0.3, 0.3], [0.2, 0.2, 0.9, 0.8]
-    known = {paths[3]: np.array([large]), paths[7]: np.array([small, large, small])}
-    split = Split("train", material.train, known, material.data.sizes)
+    known = boxes_of(material.train.records, {paths[3]: [large], paths[7]: [small, large, small]})
+    split = Split("train", material.train, known, material.train_split.sizes)
     assert true_boxes_of(split)[0].tolist() == [3, 7]
     boxes = largest_boxes(split)
     assert boxes.shape == (len(paths), 4)
@@ -108,7 +109,7 @@ def test_step_descends_from_equation_2_on_true_boxes(runtime: Runtime) -> None:
         stage.regressor.head.weight.normal_(std=0.01, generator=torch.Generator().manual_seed(0))
     places = torch.arange(6)
     images = material.train.batch(places)
-    truth = np.stack([material.true_boxes[record.path][0] for record in material.train.records[:6]])  # type: ignore[index]
+    truth = torch.stack(true_boxes_of(material.train_split)[1][:6])[:, 0].numpy()
     with torch.no_grad():
         predicted = stage.regressor(augmentation.normalise(images)).double().numpy()
     loss = stage._step(images, material.train.labels[places], places)

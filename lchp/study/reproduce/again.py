@@ -89,7 +89,7 @@ def reproduce(
             stored,
             result.folder,
             _is_exact(config, there, here),
-            material.pixel_boxes((*material.splits.val, *material.splits.test)),
+            material.pixel_boxes(material.splits.val, material.splits.test),
         )
         echo(found.text())
         _log(uri, stored, config, (result.folder, found), found.disagreements)

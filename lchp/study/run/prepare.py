@@ -57,8 +57,8 @@ def require_readable(trials: Sequence[tuple[TrialConfig, Material]]) -> None:
 def _require_true_boxes(materials: Iterable[Material]) -> None:
     """References learn from true boxes."""
     for material in materials:
-        boxes = material.true_boxes or {}
-        if not any(record.path in boxes for record in material.splits.train):
+        boxes = material.true_boxes
+        if boxes is None or not boxes.counts[material.splits.train.rows].any():
             raise Refusal(
                 "references: need true boxes of training images, and the "
                 f"{material.config.dataset.kind} data have none: add them to the data, or leave `references` out"
@@ -197,11 +197,11 @@ def _require_objective(study: Study, material: Material) -> None:
         )
     if not study.search.objective.needs_boxes:
         return
-    boxes = material.true_boxes or {}
-    without = [record.path for record in material.splits.val if record.path not in boxes]
-    if without:
+    boxes, val = material.true_boxes, material.splits.val
+    without = val if boxes is None else val.at(val.rows[boxes.counts[val.rows] == 0])
+    if len(without):
         raise Refusal(
             f"search.objective.metric = {metric}: needs true boxes on val, which {len(without)} of "
-            f"its {len(material.splits.val)} images do not have ({without[0]}): add them to the data, or choose by "
+            f"its {len(val)} images do not have ({without[0].path}): add them to the data, or choose by "
             f"{TOP1_CLS}, {AGREEMENT} or {CROP_CLS}"
         )
