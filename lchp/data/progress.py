@@ -1,19 +1,37 @@
-"""The progress bar of long reads: on standard error, shown only where the reading takes longer than two seconds."""
+"""The progress of long reads, on standard error: a bar on a terminal, a line now and then anywhere else; nothing where
+the reading takes less than two seconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 
+_DELAY, _BETWEEN = 2.0, 30.0
+"""Seconds until the first sign, and between two lines."""
+
 
 def progress(items: Iterable[Item], doing: str, total: int | None = None, images: int = 1) -> Iterable[Item]:
-    """``items`` as they are, with a bar that says what is being done and how many of ``total`` items are left, each of
-    so many ``images``.
+    """``items`` as they are, telling what is being done and how many of ``total`` items are left, each of so many
+    ``images``.
     """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return _in_lines(items, doing, images)
     # A scale of 1 would be tqdm's 3.01k for 3,008.
     scale = images if images > 1 else False
-    return tqdm(items, desc=doing, total=total, unit=" images", unit_scale=scale, delay=2, leave=False)
+    return tqdm(items, desc=doing, total=total, unit=" images", unit_scale=scale, delay=_DELAY, leave=False)
+
+
+def _in_lines(items: Iterable[Item], doing: str, images: int) -> Iterator[Item]:
+    due = time.monotonic() + _DELAY
+    for done, item in enumerate(items):
+        if time.monotonic() >= due:
+            print(f"{doing}: {done * images} done", file=sys.stderr, flush=True)
+            due = time.monotonic() + _BETWEEN
+        yield item

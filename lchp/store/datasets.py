@@ -1,4 +1,5 @@
-"""The images that stages were trained on: a list for each dataset, once in a store, ``<store>/datasets/<digest>.csv``.
+"""The images that stages were trained on: a list for each dataset, once in a store, ``<store>/datasets/<digest>.csv``,
+and the names of its classes beside it.
 
 Of ImageNet it has 150 MB; the folder of a stage holds the digest alone. Before version 0.3 each held a list.
 """
@@ -7,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from lchp.data.digest import Digest, changed, total_of
-from lchp.data.files import replacing
+from lchp.data.files import read_json, replacing, write_json
 from lchp.store.checks import Damaged, read_text, rows_of
 from lchp.store.folder import StageFolder
 
@@ -74,14 +75,40 @@ def read_list(file: Path) -> dict[str, str] | None:
     return files if total_of(files) == file.stem else None
 
 
+def dataset_of(stage: StageFolder) -> str:
+    """The ``Digest.total`` of the images that a stage was trained on. Damaged where its files do not say."""
+    own = stage.own_list()
+    return total_of(own) if own is not None else stage.dataset_digest()
+
+
+def _classes_file(store: Path, total: str) -> Path:
+    return store / "datasets" / f"{total}.classes.json"
+
+
+def keep_classes(store: Path, total: str, classes: Sequence[str]) -> None:
+    """Write the names of a dataset's classes, by index, into a store, unless they are there. The digest does not depend
+    on them: those that were read last count.
+    """
+    if read_classes(store, total) != tuple(classes):
+        write_json(_classes_file(store, total), list(classes))
+
+
+def read_classes(store: Path, total: str) -> tuple[str, ...] | None:
+    """The names of the classes of the dataset with this ``Digest.total``; None where they are not kept, or damaged."""
+    try:
+        names = read_json(_classes_file(store, total))
+    except ValueError:
+        return None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
 def changed_images(stage: StageFolder, digest: Digest, listed: Callable[[str], Mapping[str, str] | None]) -> list[str]:
     """What differs between the images that a stage was trained on and those of ``digest``, as
     :func:`lchp.data.digest.changed`; one line without names where no list tells.
 
     ``listed`` gives the list of a ``Digest.total``, or None where there is none any more.
     """
-    own = stage.own_list()
-    before = total_of(own) if own is not None else stage.dataset_digest()
+    own, before = stage.own_list(), dataset_of(stage)
     if before == digest.total:
         return []
     files = own if own is not None else listed(before)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
+import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -143,6 +144,24 @@ class StageFolder:
             if file.name != _LOCK:
                 file.rename(aside / file.name)
         return aside
+
+    def remove(self) -> None:
+        """Removes the folder with all that lies in it. What says that the stage is done goes first: after a kill in
+        between it is none.
+
+        Raises:
+            BlockingIOError: another process holds the folder.
+        """
+        with self.lock(wait=False):
+            for name in (MANIFEST, _SCORES):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path)
+
+    def files(self) -> list[Path]:
+        """Every file that belongs to the stage or trial, finished or not, those last that say that it is done."""
+        names = (*_KEPT, CHECKPOINT, PICTURE, MANIFEST)
+        there = [self.path / name for name in names if self._has(name)]
+        return sorted(there, key=lambda file: (file.name in (_SCORES, MANIFEST), file.name == MANIFEST, file.name))
 
     @contextmanager
     def lock(self, wait: bool = True) -> Iterator[None]:

@@ -1,42 +1,126 @@
-"""A trained trial as a model: a folder with its networks and its configuration, which answers images with boxes.
+"""A trained trial as a model: its networks, and of its configuration what their answers depend on.
 
-``mlflow.pyfunc.load_model`` loads it by way of :func:`_load_pyfunc`. Nothing of training is imported for that.
+In a folder it is what ``mlflow.pyfunc.load_model`` loads, by way of :func:`_load_pyfunc`; in one file, what
+``lchp export`` writes (``lchp.store.model_file``). Nothing of training is imported for either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lchp.data.files import write_json
+from lchp.data.files import read_json, write_json
 from lchp.store.checks import read_object
 from lchp.store.tensors import load_tensors, save_tensors
+from lchp.vocabulary import LCHP_R
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from lchp.store.localizer import Localizer
 
     Image = str | Path | np.ndarray
 
 ANSWER = ("x1", "y1", "x2", "y2", "label", "probability")
-"""The columns of an answer: the box of LCHP-R in pixels of the image, the likeliest class and its probability."""
+"""The columns of an answer: the box in pixels of the image, the likeliest class and its probability."""
 
-_CONFIG, _NETWORKS = "config.json", "networks.pt"
+_CONFIG, _NETWORKS, _CLASSES = "config.json", "networks.pt", "classes.json"
+
+
+@dataclass(frozen=True)
+class Design:
+    """What of a trial's configuration the answers of its networks depend on, by the names that it has there."""
+
+    backbone: str
+    classifier: str
+    box_format: str
+    """Of the regressor's raw output: ``corners`` or ``centre_size``."""
+    attention_maps: int
+    bap_scale: float
+    resize: int
+    """Pixels: images are resized to squares of this side, their aspect is not kept."""
+    crop: int
+    """Pixels: the side of the view that the networks see."""
+    evaluation: str
+    """What of the resized image that is: ``whole`` or its ``centre_crop``."""
+    batch_size: int
+    precision: str
+    cpu_threads: int
+    channels_last: bool
+    deterministic: bool
+    regressor: dict[str, Any] = field(default_factory=dict)
+    """The regressor's head; empty before version 0.3."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Design:
+        """That of a trial's config.json."""
+        stage, view, compute = config["initialization"], config["view"], config["compute"]
+        return cls(
+            **{name: config[name] for name in ("backbone", "classifier", "box_format")},
+            **{name: stage[name] for name in ("attention_maps", "bap_scale")},
+            **{name: view[name] for name in ("resize", "crop", "evaluation")},
+            **{name: compute[name] for name in ("precision", "cpu_threads", "channels_last", "deterministic")},
+            batch_size=config["evaluation"]["batch_size"],
+            regressor=config.get("regressor", {}),
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """The networks of a finished trial, or of an initialization.
+
+    Attributes:
+        classes: their names by index; None where they were not kept.
+        regressor: the state dict of the network that gives boxes; ``classifier``: of the one that gives classes.
+        method: whose boxes they are, of ``lchp.vocabulary.METHODS``.
+        origin: what it comes from, for people.
+    """
+
+    design: Design
+    classes: tuple[str, ...] | None
+    regressor: Mapping[str, Tensor]
+    classifier: Mapping[str, Tensor]
+    method: str = LCHP_R
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, label: int) -> str:
+        """The name of a class; its index where the names are not known."""
+        return str(label) if self.classes is None else self.classes[label]
 
 
 def write_model(
-    config: Mapping[str, Any], regressor: Mapping[str, Any], classifier: Mapping[str, Any], out: Path
+    config: Mapping[str, Any],
+    regressor: Mapping[str, Any],
+    classifier: Mapping[str, Any],
+    classes: Sequence[str] | None,
+    out: Path,
 ) -> None:
-    """Write the model of a trial into the folder ``out``, which is made: its configuration, and the state dicts of its
-    final regressor and of the classifier whose classes it is measured by.
+    """Write the model of a trial into the folder ``out``, which is made: its configuration, the state dicts of its
+    final regressor and of the classifier whose classes it is measured by, and the names of the classes where they are
+    known.
     """
     out.mkdir(parents=True, exist_ok=True)
     save_tensors(out / _NETWORKS, {"regressor": dict(regressor), "classifier": dict(classifier)})
+    if classes is not None:
+        write_json(out / _CLASSES, list(classes))
     write_json(out / _CONFIG, config)
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is one that :func:`write_model` wrote, and not that of a stage."""
+    return (folder / _CONFIG).is_file() and (folder / _NETWORKS).is_file() and not (folder / "scores.json").exists()
+
+
+def read_model(folder: Path) -> Model:
+    """The model in a folder. Damaged or ValueError where a file of it is not what was written."""
+    config, weights = read_object(folder / _CONFIG), load_tensors(folder / _NETWORKS)
+    file = folder / _CLASSES
+    classes = tuple(read_json(file)) if file.is_file() else None
+    return Model(Design.of(config), classes, weights["regressor"], weights["classifier"])
 
 
 def judge_weights(initialization: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -47,36 +131,15 @@ def judge_weights(initialization: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-class Localizer:
-    """A model in a folder, on the CPU.
+class PyfuncModel:
+    """A model in a folder, on the CPU, as MLflow asks it.
 
     Its answers to all images of a split in their order are those of per_image.csv to the bit, on the processor on which
     the trial was trained; among other images they may differ in the last bits.
     """
 
-    def __init__(self, folder: Path) -> None:
-        import torch
-
-        from lchp.method.networks import BapClassifier, BoxRegressor, RegressorDesign
-
-        self.config = read_object(folder / _CONFIG)
-        weights = load_tensors(folder / _NETWORKS)
-        stage, design = self.config["initialization"], RegressorDesign(**self.config.get("regressor", {}))
-        classes = weights["classifier"]["head.weight"].shape[0]
-        with torch.device("meta"):
-            regressor = BoxRegressor(
-                self.config["backbone"], self.config["box_format"], design, self.config["view"]["crop"]
-            )
-            classifier = BapClassifier(self.config["classifier"], classes, stage["attention_maps"], stage["bap_scale"])
-        self._regressor = self._placed(regressor, weights["regressor"])
-        self._classifier = self._placed(classifier, weights["classifier"])
-
-    def _placed(self, network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-        import torch
-
-        network.load_state_dict(weights, assign=True)
-        layout = torch.channels_last if self.config["compute"]["channels_last"] else torch.contiguous_format
-        return network.eval().requires_grad_(False).to(memory_format=layout)
+    def __init__(self, localizer: Localizer) -> None:
+        self._localizer = localizer
 
     def predict(self, images: object, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """A box and a class for every image, a row each in the columns of ``ANSWER``.
@@ -90,46 +153,9 @@ class Localizer:
         """
         import pandas as pd
 
-        several = _several(images)
-        size = int(self.config["evaluation"]["batch_size"])
-        rows = [row for start in range(0, len(several), size) for row in self._answers(several[start : start + size])]
+        found = self._localizer.answers(_several(images))
+        rows = [(*one.box, one.label, one.confidence) for one in found]
         return pd.DataFrame(rows, columns=list(ANSWER)).astype({"label": "int64"})
-
-    def _answers(self, images: Sequence[Image]) -> Iterator[tuple[float, ...]]:
-        import torch
-
-        from lchp.data.evaluated import view_of, whole_of
-        from lchp.data.loader import resized
-        from lchp.method import boxes
-        from lchp.method.networks import as_corners
-
-        view, decoded = self.config["view"], [_pixels(image) for image in images]
-        frame = (view["resize"], view["crop"], view["evaluation"])
-        with torch.inference_mode(), self._as_trained():
-            views = view_of(torch.stack([resized(image, view["resize"]) for image in decoded]), *frame)
-            logits = self._classifier(views).logits.float()
-            raw = self._regressor(views).float()
-            found = whole_of(boxes.clip(as_corners(raw, self.config["box_format"])), *frame).double()
-            probabilities, labels = logits.softmax(1).max(1)
-        for image, box, label, probability in zip(
-            decoded, found.tolist(), labels.tolist(), probabilities.tolist(), strict=True
-        ):
-            height, width = image.shape[1:]
-            x1, y1, x2, y2 = box
-            yield x1 * width, y1 * height, x2 * width, y2 * height, label, probability
-
-    @contextmanager
-    def _as_trained(self) -> Iterator[None]:
-        """The precision and the number of threads of the trial, on which the last bits depend."""
-        import torch
-
-        threads, compute = torch.get_num_threads(), self.config["compute"]
-        torch.set_num_threads(compute["cpu_threads"])
-        try:
-            with torch.autocast("cpu", torch.bfloat16, compute["precision"] == "bf16", cache_enabled=False):
-                yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def _several(images: object) -> list[Image]:
@@ -146,21 +172,8 @@ def _several(images: object) -> list[Image]:
     raise ValueError(f"{type(images).__name__}: is no image: give paths, or RGB arrays (height, width, 3) of uint8")
 
 
-def _pixels(image: object) -> torch.Tensor:
-    """An image as uint8 (3, height, width)."""
-    import numpy as np
-    import torch
-
-    from lchp.data.loader import decode
-
-    if isinstance(image, str | Path):
-        return decode(Path(image))
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-    shape = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}".strip()
-    raise ValueError(f"{shape}: is no image: give a path, or an RGB array (height, width, 3) of uint8")
-
-
-def _load_pyfunc(path: str) -> Localizer:
+def _load_pyfunc(path: str) -> PyfuncModel:
     """What MLflow calls to load a model."""
-    return Localizer(Path(path))
+    from lchp.store.localizer import Localizer
+
+    return PyfuncModel(Localizer(read_model(Path(path))))

@@ -42,6 +42,11 @@ class StudyFolder:
         return self.path / "study.json"
 
     @property
+    def written(self) -> Path:
+        """The study as a person wrote it, where an archive has brought it."""
+        return self.path / "study.yaml"
+
+    @property
     def ledger(self) -> Path:
         """The trials, and how far each is."""
         return self.path / LEDGER

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lchp.store.datasets import keep_list
+from lchp.store.datasets import keep_classes, keep_list
 from lchp.store.exchange import keeps, leave
 from lchp.store.folder import StageFolder, StageResult
 from lchp.store.milestones import Milestones
@@ -118,6 +118,7 @@ def trial_epochs(
             return
         material.open_images()
         keep_list(runtime.store, material.digest)
+        keep_classes(runtime.store, material.digest.total, material.dataset.classes)
         with first.lock():
             if keeps(first, say):
                 yield from past(first.history())

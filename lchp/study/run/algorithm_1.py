@@ -15,7 +15,7 @@ from lchp.method.networks import BapClassifier
 from lchp.method.pseudo_boxes import PseudoBoxes, activation, pseudo_boxes
 from lchp.reporting.predictions import draw_panels
 from lchp.store.folder import StageFolder
-from lchp.study.run.comparison import found_run
+from lchp.study.run.found import found_run
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import evaluation_view
 from lchp.training.frozen import reading_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from lchp.data.config import DatasetConfig
 from lchp.data.opened import ReadDataset
 from lchp.errors import refusing
-from lchp.store.datasets import keep_list
+from lchp.store.datasets import keep_classes, keep_list
 from lchp.store.exchange import arrives
 from lchp.store.folder import StageFolder
 from lchp.store.shared import SharedFolder, StoreAway
@@ -66,7 +66,11 @@ class Materials:
         return list(dict.fromkeys([*of_data, *filter(None, slow)]))
 
     def lists(self) -> list[Path]:
-        """The lists of the images of every dataset, which are written into the store where they are missing."""
+        """The lists of the images of every dataset, which are written into the store where they are missing, and the
+        names of their classes with them.
+        """
+        for material in self.prepared.values():
+            keep_classes(self.runtime.store, material.digest.total, material.dataset.classes)
         digests = {material.digest.total: material.digest for material in self.prepared.values()}
         return [keep_list(self.runtime.store, digest) for digest in digests.values()]
 

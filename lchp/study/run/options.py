@@ -36,12 +36,22 @@ class Machine:
         """
         from lchp.training.material import Runtime  # what reads images, which a plan does without
 
-        there = self.device != "cpu" and _has_cuda()
-        if self.device == "cuda" and not there and cluster_address() is None:
-            # The driver shows a device, or none was looked for: this build of torch cannot use it.
-            raise Refusal("--device cuda: torch finds no usable CUDA device on this machine: use --device cpu")
-        device = ("cuda" if there else "cpu") if self.device == "auto" else self.device
+        is_elsewhere = self.device == "cuda" and cluster_address() is not None
+        device = self.device if is_elsewhere else chosen_device(self.device)
         return Runtime(store_of(output.absolute()), self.cache.absolute(), device, self.workers, shared=self.shared)
+
+
+def chosen_device(asked: str) -> str:
+    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        Refusal: CUDA is asked for, and this build of torch cannot use it.
+    """
+    there = asked != "cpu" and _has_cuda()
+    if asked == "cuda" and not there:
+        # The driver shows a device, or none was looked for: this build of torch cannot use it.
+        raise Refusal("--device cuda: torch finds no usable CUDA device on this machine: use --device cpu")
+    return ("cuda" if there else "cpu") if asked == "auto" else asked
 
 
 def _has_cuda() -> bool:

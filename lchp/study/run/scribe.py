@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lchp.reporting.evidence import read_evidence
+from lchp.store.datasets import dataset_of, read_classes
 from lchp.store.folder import StageFolder
 from lchp.store.model import judge_weights, write_model
 from lchp.study.run.cards import Card, Cards, State
@@ -174,7 +175,8 @@ class Scribe:
 
         def write(out: Path) -> None:
             judge = judge_weights(initialization.networks())
-            write_model(trial.config(), trial.networks()["regressor"], judge, out)
+            classes = read_classes(self.store, dataset_of(trial))
+            write_model(trial.config(), trial.networks()["regressor"], judge, classes, out)
 
         keep_model(self.uri, run_id, write, trial.environment()["versions"], trial.first_image())
 

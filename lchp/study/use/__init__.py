@@ -1,0 +1,1 @@
+"""What was trained, put to use: models of trials, and what they say of images."""

@@ -1,0 +1,52 @@
+"""Where pictures of predictions go, and their drawing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lchp.errors import Refusal
+from lchp.study.use.images import ImageFile
+
+if TYPE_CHECKING:
+    from lchp.study.use.predict import Prediction
+
+
+def places(images: Sequence[ImageFile], folder: Path) -> dict[str, Path]:
+    """The picture of each image, by its path: below ``folder`` where it lies in the folder that was named, as .jpg; one
+    whose place is taken has a number.
+
+    Raises:
+        Refusal: a picture would take the place of an image.
+    """
+    found: dict[str, Path] = {}
+    taken: set[str] = set()
+    given = {os.path.realpath(image.path) for image in images}
+    for image in images:
+        place, number = folder / image.place.with_suffix(".jpg"), 1
+        while str(place).lower() in taken:
+            number += 1
+            place = folder / image.place.with_name(f"{image.place.stem}-{number}.jpg")
+        taken.add(str(place).lower())
+        if os.path.realpath(place) in given:
+            raise Refusal(f"--draw {folder}: the picture {place} would take the place of an image: give another folder")
+        if place.is_dir():
+            raise Refusal(f"--draw {folder}: {place} is a folder, and a picture is to go there: give another folder")
+        found[image.path] = place
+    return found
+
+
+def drawing(
+    predictions: Iterable[Prediction], pictures: dict[str, Path], turn: bool, method: str
+) -> Iterator[Prediction]:
+    """The predictions as they are, each drawn when it is passed on."""
+    from lchp.reporting.drawn import draw_box
+    from lchp.study.use.predict import upright
+
+    for one in predictions:
+        pixels, _ = upright(Path(one.image.path), turn)
+        caption = f"{one.name} {one.found.confidence:.2f}"
+        draw_box(pixels.permute(1, 2, 0).numpy(), one.found.box, caption, method, pictures[one.image.path])
+        yield one
