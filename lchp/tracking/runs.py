@@ -323,3 +323,25 @@ def is_complete(uri: str, run_id: str, folder: Path, with_files: bool = True) ->
         return True
     sizes = {file.path: file.file_size for file in mlflow_client.list_artifacts(run_id)}
     return all(is_kept(file, sizes, str(run.info.artifact_uri)) for file in trial.records())
+
+
+def delete_runs(uri: str, experiment: str, own: str) -> int:
+    """Delete the run of a study, whose key is ``own``, with those below it, in the experiment of that name; gives how
+    many. MLflow keeps deleted runs for a while, and restores them.
+    """
+    mlflow_client = client(uri)
+    found = mlflow_client.get_experiment_by_name(experiment)
+    parent = find_run(uri, found.experiment_id, own) if found is not None else None
+    if found is None or parent is None:
+        return 0
+    below, token = list[str](), None
+    while True:
+        page = mlflow_client.search_runs([found.experiment_id], page_token=token)
+        below += [str(run.info.run_id) for run in page if _is_below(run.data.tags, own, parent)]
+        token = page.token
+        if not token:
+            break
+    # That of the study goes last: after a kill in between the same call finds the rest by it.
+    for run_id in [*(one for one in below if one != parent), parent]:
+        mlflow_client.delete_run(run_id)
+    return len({*below, parent})

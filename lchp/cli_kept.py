@@ -1,0 +1,179 @@
+"""The commands of what studies keep on disk."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from lchp.cli_options import DATA, JSON, OUTPUT, SEEDS, SET, TRACKING, OnceEachCommand, PathArgument, with_options
+from lchp.cli_voice import answer_alone, say, warn
+from lchp.errors import Refusal, refusing
+from lchp.shipped import study_file
+from lchp.store.study_folder import StudyFolder
+
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+_DRY = click.option("--dry-run", is_flag=True, help="Tell what would go, and remove nothing.")
+_ENDING = ".zip"
+
+
+def _sure(question: str, yes: bool) -> None:
+    """See that a person means it. Refusal where nobody can be asked, or the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refusal(f"{question}: nobody can be asked here: give --yes, or --dry-run to see what would go")
+    try:
+        sure = click.confirm(f"{question}?", err=True)
+    except click.Abort:
+        sure = False
+    if not sure:
+        raise Refusal("nothing was removed")
+
+
+@click.command(cls=OnceEachCommand)
+@OUTPUT
+@click.option("--keep-milestones", is_flag=True, help="Keep what longer trainings go on from.")
+@with_options(_DRY, _YES)
+@JSON
+def gc(output: Path, keep_milestones: bool, dry_run: bool, yes: bool, as_json: bool) -> int:
+    """Remove from --output what no study there needs any more, and say how many bytes.
+
+    \b
+    - stages of the store that no study has (those of `lchp trial run` among
+      them, and of trials that a changed study has no more)
+    - milestones, from which longer trainings go on, once every trial is finished
+    - lists of images of which no stage is left
+    - what was set aside as damaged, and what killed processes have left
+
+    Whatever goes is made again to the same bits by who needs it.
+    """
+    from lchp.study.kept.collect import remove, told, unneeded
+
+    with refusing():
+        if not output.is_dir():
+            raise Refusal(f"{output}: is no folder: give that of the studies with --output")
+        found = unneeded(output.absolute(), keep_milestones)
+    size = sum(one.size for one in found)
+    if as_json:
+        answer_alone()
+        listed = [{"path": str(one.path), "bytes": one.size, "why": one.why} for one in found]
+        click.echo(json.dumps({"bytes": size, "unneeded": listed}, indent=2))
+    else:
+        click.echo(told(found, output))
+    if found and not dry_run:
+        _sure(f"remove {len(found)} files and folders", yes)
+        freed = remove(found, warn)
+        say(f"removed: {freed:,} bytes")
+    return 0
+
+
+@click.command(cls=OnceEachCommand)
+@click.argument("place", type=PathArgument(), metavar="STUDY|FOLDER")
+@with_options(OUTPUT, TRACKING)
+@click.option(
+    "--runs", type=click.Choice(["keep", "delete"]), default="keep", show_default=True,
+    help="Of its runs in the MLflow store; what is deleted there can be restored until `mlflow gc`.",
+)  # fmt: skip
+@with_options(_DRY, _YES)
+def rm(place: Path, output: Path, tracking_uri: str | None, runs: str, dry_run: bool, yes: bool) -> int:
+    """Remove a study that was run: its folder, and the stages of the store that no other study has.
+
+    Its runs in MLflow stay, models and tables included, unless --runs delete. Milestones and other leftovers go with
+    `lchp study gc`.
+    """
+    from lchp.study.kept.removal import removal, remove_study, study_folder
+    from lchp.study.run.cards import Cards
+
+    with refusing():
+        what = removal(study_folder(place, output))
+        click.echo(("would remove: " if dry_run else "to remove: ") + str(what))
+        if dry_run:
+            return 0
+        _sure(f"remove {what.study.name}", yes)
+        own = Cards(what.study).own_key()
+        if runs == "delete" and own is not None:
+            _delete_runs(what.study.name, own, tracking_uri)
+    remove_study(what, warn)
+    say(f"removed: {what.study} ({what.own + what.trained:,} bytes)")
+    return 0
+
+
+def _delete_runs(study: str, own: str, tracking_uri: str | None) -> None:
+    from lchp.tracking.address import require_runs, resolved
+
+    uri = resolved(tracking_uri, Path.cwd())
+    require_runs(uri)
+
+    from lchp.tracking.runs import delete_runs
+    from lchp.tracking.store import open_store
+
+    say(f"deleted: {delete_runs(open_store(tracking_uri, Path.cwd()), study, own)} runs")
+
+
+@click.command(cls=OnceEachCommand)
+@click.argument("place", type=PathArgument(), metavar="STUDY|FOLDER|FILE")
+@click.argument("archive", type=PathArgument(), metavar="ARCHIVE")
+@with_options(DATA, SET, SEEDS, OUTPUT)
+def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
+    """Write a study that was run into one file, the ZIP archive ARCHIVE, with which another machine goes on.
+
+    It holds the study's folder (tables, figures, report, the records of its runs), its trained stages with networks
+    and checkpoints and, where the study's FILE is given, that. Not in it: data, pretrained weights, milestones, the
+    MLflow store (`lchp study sync` writes runs again), and paths of this machine. The same study gives the same bytes.
+    """
+    from lchp.data.files import require_replaceable
+    from lchp.study.kept.archive import write_archive, written_study
+    from lchp.study.run.ledger import read
+    from lchp.study.run.ownership import require_unchanged
+    from lchp.study.spec.load import load_study
+    from lchp.study.spec.source import options, text_of
+    from lchp.study.spec.source import read as read_source
+
+    with refusing():
+        if archive.suffix != _ENDING:
+            raise Refusal(f"{archive}: a study is written as a ZIP archive: give a name that ends in {_ENDING}")
+        require_replaceable(archive)
+        file = study_file(place)
+        if place.is_dir() or (not file.exists() and (output / place).is_dir()):
+            folder = (place if place.is_dir() else output / place).absolute()
+            kept = StudyFolder(folder).written
+            written = kept.read_text(encoding="utf-8") if kept.is_file() else None
+        else:
+            study = load_study(file, sets, data)
+            folder = (output / study.name).absolute()
+            require_unchanged(study, folder)
+            own = options(sets).over(read_source(file))
+            written = written_study(text_of(file), own.values, bool(sets))
+        read(folder)
+        size = write_archive(folder, written, archive)
+    say(f"archived: {archive} ({size:,} bytes)")
+    if written is None:
+        warn("without the study's FILE: to go on elsewhere that is needed beside the archive")
+    return 0
+
+
+@click.command("import", cls=OnceEachCommand)
+@click.argument("archive", type=PathArgument(), metavar="ARCHIVE")
+@OUTPUT
+def import_archive(archive: Path, output: Path) -> int:
+    """Put the study of ARCHIVE, which `lchp study archive` wrote, into --output.
+
+    Every byte is compared with its digest before anything is written; a stage that is there already stays. Then
+    `lchp report`, `compare`, `predict` and `draw` read it, `lchp study run` with its file goes on, and after
+    `lchp study sync` its runs are in the MLflow store, for `lchp reproduce`.
+    """
+    from lchp.study.kept.arrival import put_archive
+    from lchp.study.run.fitness import fit
+
+    with fit({"--output": output}), refusing():
+        arrived = put_archive(archive, output, warn)
+    known = f", {arrived.known} were there" if arrived.known else ""
+    say(f"imported: {arrived.folder} ({arrived.size:,} bytes, {arrived.stages} stages{known})")
+    written = StudyFolder(arrived.folder).written
+    if written.is_file():
+        say(f"it goes on with: lchp study run {written} --output {output}, and --data PATH")
+    say(f"its runs, for `lchp reproduce`: lchp study sync {arrived.folder}")
+    return 0

@@ -1,0 +1,173 @@
+"""A study as one file: a ZIP archive of its folder and of the stages of its trials, the same bytes for the same study.
+
+``archive.json``, its last entry, lists every other with size and digest. No path of a machine is in it: of one that a
+configuration gives, where data or weights lie, the last part alone is kept, and digests say which they were. Files that
+are none of a study's stay out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lchp.data.files import as_json, replacing
+from lchp.data.fingerprint import fingerprint
+from lchp.errors import Refusal
+from lchp.store.checks import read_object
+from lchp.store.folder import MANIFEST, StageFolder
+from lchp.store.study_folder import StudyFolder, store_of
+from lchp.study.kept.collect import STAGES, require_idle
+from lchp.study.kept.needs import places_of
+
+INDEX, FORMAT, SEAL = "archive.json", "lchp-study-1", "fingerprint"
+STUDY, STORE, LISTS = "study", "store", "datasets"
+"""What the names of entries begin with: the study's folder, its places in the store, and there lists of images."""
+_NO_TIME = (1980, 1, 1, 0, 0, 0)
+"""The earliest that a ZIP archive can say."""
+_CONFIG = "config.json"
+_LEFT_OUT = (".lock", "log.txt")
+"""Of a study's folder: what it said, and where, is this machine's."""
+_PACKED = (".csv", ".json", ".md", ".tex", ".html", ".svg", ".yaml", ".journal")
+_BLOCK = 1 << 20
+
+
+_PART = re.compile(r"[\w=+-][\w.=+ -]{0,199}")
+
+
+def is_placed(name: str) -> bool:
+    """Whether an entry lies where one of a study does: right in its folder, in a folder there, or in the store."""
+    root, *parts = name.split("/")
+    if not parts or not all(_PART.fullmatch(part) and ".." not in part for part in parts):
+        return False
+    if root == STORE:
+        return (len(parts) == 2 and parts[0] == LISTS) or (len(parts) == 3 and parts[0] in STAGES)
+    return root == STUDY and len(parts) <= 2
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file of the archive: as it lies there, or with other content."""
+
+    name: str
+    source: Path
+    content: bytes | None = None
+
+    def blocks(self) -> Iterator[bytes]:
+        if self.content is not None:
+            yield self.content
+            return
+        with self.source.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+
+
+def write_archive(study: Path, written: str | None, out: Path) -> int:
+    """Write the study in a folder into the archive ``out``; gives its bytes. ``written`` is its YAML, where that is
+    known.
+
+    Raises:
+        Refusal: the study is running, or a file of a finished stage is damaged.
+    """
+    require_idle([study])
+    with replacing(out) as part:
+        with zipfile.ZipFile(part, "w") as archive:
+            listed = {entry.name: _add(archive, entry) for entry in _entries(study, written)}
+            index = {"format": FORMAT, "study": study.name, "lchp": version("lchp"), "files": listed}
+            text = as_json({**index, SEAL: fingerprint(index)})
+            _add(archive, _Entry(INDEX, out, text.encode()))
+        return part.stat().st_size
+
+
+def _add(archive: zipfile.ZipFile, entry: _Entry) -> dict[str, Any]:
+    """Add a file; gives its size and digest."""
+    info = zipfile.ZipInfo(entry.name, _NO_TIME)
+    info.create_system, info.external_attr = 3, 0o644 << 16
+    info.compress_type = zipfile.ZIP_DEFLATED if entry.name.endswith(_PACKED) else zipfile.ZIP_STORED
+    info.file_size = entry.source.stat().st_size if entry.content is None else len(entry.content)
+    digest, size = hashlib.sha256(), 0
+    with archive.open(info, "w") as file:
+        for block in entry.blocks():
+            file.write(block)
+            digest.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _entries(study: Path, written: str | None) -> Iterator[_Entry]:
+    from lchp.store.datasets import dataset_of
+
+    store, lists = store_of(study.parent), set[str]()
+    yield from _of_study(study, written)
+    for place in sorted(places_of(study)):
+        stage = StageFolder(store / place)
+        if not stage.path.is_dir():
+            continue
+        if (fault := stage.fault()) is not None:
+            raise Refusal(f"{stage.path}: {fault}: `lchp study run` makes it again")
+        yield from _of_stage(stage, f"{STORE}/{place}")
+        if stage.done:
+            lists.add(dataset_of(stage))
+    for file in sorted((store / LISTS).glob("*")):
+        if file.name.partition(".")[0] in lists:
+            yield _Entry(f"{STORE}/{LISTS}/{file.name}", file)
+
+
+def _of_study(study: Path, written: str | None) -> Iterator[_Entry]:
+    files = StudyFolder(study)
+    for path in sorted(study.rglob("*")):
+        name = path.relative_to(study).as_posix()
+        hidden = any(part.startswith(".") or ".damaged-" in part for part in PurePosixPath(name).parts)
+        if hidden or name in _LEFT_OUT or not path.is_file() or path == files.written:
+            continue
+        if not is_placed(f"{STUDY}/{name}"):
+            continue
+        is_card = path.parent == files.runs and path.suffix == ".json"
+        yield _Entry(f"{STUDY}/{name}", path, _placeless(read_object(path)) if is_card else None)
+    if written is not None:
+        yield _Entry(f"{STUDY}/{files.written.name}", files.written, written.encode())
+
+
+def _of_stage(stage: StageFolder, place: str) -> Iterator[_Entry]:
+    """The files of a stage, its configuration without paths, which its manifest tells."""
+    manifest, config = stage.path / MANIFEST, stage.path / _CONFIG
+    content = _placeless(read_object(config)) if config.is_file() else b""
+    for file in stage.files():
+        if file == config:
+            yield _Entry(f"{place}/{file.name}", file, content)
+        elif file == manifest:
+            changed = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            listed = {**read_object(manifest), _CONFIG: changed}
+            yield _Entry(f"{place}/{file.name}", file, as_json(listed).encode())
+        else:
+            yield _Entry(f"{place}/{file.name}", file)
+
+
+def _placeless(plain: dict[str, Any]) -> bytes:
+    return as_json(without_places(plain)).encode()
+
+
+def without_places(value: Any) -> Any:
+    """Plain values, of absolute paths the last part alone."""
+    if isinstance(value, dict):
+        return {key: without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    if isinstance(value, str) and value.startswith("/") and "\n" not in value:
+        return PurePosixPath(value).name
+    return value
+
+
+def written_study(text: str, values: dict[str, Any], changed: bool) -> str:
+    """The YAML of a study for another machine: its own text, unless options changed it or it names a place."""
+    import yaml
+
+    if not changed and without_places(values) == values:
+        return text
+    return yaml.safe_dump(without_places(json.loads(json.dumps(values))), sort_keys=False, allow_unicode=True)

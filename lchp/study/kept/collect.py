@@ -1,0 +1,137 @@
+"""What no study needs any more: found, told, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lchp.data.files import left_parts
+from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
+from lchp.store.study_folder import StudyFolder, store_of
+from lchp.study.kept.needs import places_of, studies_in
+from lchp.study.kept.sizes import bytes_of, shown_size
+from lchp.study.run.ledger import ENDED, read
+from lchp.study.run.ownership import is_running
+from lchp.vocabulary import INITIALIZATION, OUT_OF_FOLD
+
+STAGES = ("trial", INITIALIZATION, "reference", OUT_OF_FOLD)
+"""The folders of a store that hold stages."""
+MILESTONES = "milestones"
+_ASIDE = "*.damaged-*"
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """A file or folder that nobody needs, why, and its bytes."""
+
+    path: Path
+    why: str
+    size: int
+
+
+def unneeded(output: Path, keep_milestones: bool = False) -> list[Unneeded]:
+    """What lies in ``output`` that no study there needs: stages that no study has, the states of finished trainings
+    that longer ones would go on from (unless ``keep_milestones``, or a trial is unfinished), lists of images that no
+    stage was trained on, what was set aside as damaged, and what killed processes have left.
+
+    Raises:
+        Refusal: a study is running, or the list of its trials is damaged.
+    """
+    studies, store = studies_in(output), store_of(output)
+    require_idle(studies)
+    needed = frozenset(place for study in studies for place in places_of(study))
+    found = [*_of_studies(studies), *_of_stages(store, needed), *_lists(store, needed)]
+    unfinished = any(entry.state not in ENDED for study in studies for entry in read(study))
+    for folder in sorted(store.glob(f"{MILESTONES}/*/")):
+        if keep_milestones or unfinished:
+            found += _of(sorted(folder.glob(_ASIDE)), "set aside as damaged")
+        else:
+            found += _of([folder], "for longer trainings alone: every trial is finished")
+    return found
+
+
+def require_idle(studies: Iterable[Path]) -> None:
+    """See that no study is running. Refusal names one that is."""
+    for study in studies:
+        if is_running(study):
+            raise Refusal(f"{study}: a process is running this study: wait for it, or stop it")
+
+
+def _of(paths: Iterable[Path], why: str) -> list[Unneeded]:
+    return [Unneeded(path, why, bytes_of(path)) for path in paths]
+
+
+def _of_studies(studies: Sequence[Path]) -> Iterator[Unneeded]:
+    for study in studies:
+        for folder in (study, StudyFolder(study).runs):
+            yield from _of(sorted(folder.glob(_ASIDE)), "set aside as damaged")
+            yield from _of(left_parts(folder), "left by a process that was killed")
+
+
+def _of_stages(store: Path, needed: frozenset[str]) -> Iterator[Unneeded]:
+    for folder in sorted(folder for kind in STAGES for folder in store.glob(f"{kind}/*/")):
+        if ".damaged-" in folder.name:
+            yield from _of([folder], "set aside as damaged")
+        elif f"{folder.parent.name}/{folder.name}" not in needed:
+            yield from _of([folder], "no study has it")
+        else:
+            yield from _of(sorted(folder.glob(".shared-*")) + left_parts(folder), "left by a process that was killed")
+
+
+def _lists(store: Path, needed: frozenset[str]) -> list[Unneeded]:
+    """The lists of datasets of which no needed stage is; none while one of them does not say which it is of."""
+    from lchp.store.datasets import dataset_of
+
+    kept = set[str]()
+    for place in needed:
+        stage = StageFolder(store / place)
+        if stage.path.is_dir():
+            try:
+                kept.add(dataset_of(stage))
+            except ValueError:
+                return []
+    files = sorted((store / "datasets").glob("*"))
+    return _of([file for file in files if file.name.partition(".")[0] not in kept], "no study has its images")
+
+
+def remove(several: Sequence[Unneeded], say: Callable[[str], None]) -> int:
+    """Remove what nobody needs; gives the bytes. A stage that a process holds is told of and left."""
+    freed = 0
+    for one in several:
+        try:
+            remove_place(one.path)
+        except BlockingIOError:
+            say(f"{one.path}: a process is at work on it: left")
+            continue
+        freed += one.size
+    return freed
+
+
+def remove_place(path: Path) -> None:
+    """Remove a file, or a folder of a store, which is held meanwhile.
+
+    Raises:
+        BlockingIOError: another process holds the folder.
+    """
+    if path.is_dir() and not path.is_symlink():
+        StageFolder(path).remove()
+    else:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # others lie beside it
+        path.parent.rmdir()
+
+
+def told(several: Sequence[Unneeded], output: Path) -> str:
+    """What nobody needs, for people: the largest first, and the sum."""
+    if not several:
+        return f"{output}: there is nothing that no study needs"
+    ordered = sorted(several, key=lambda one: -one.size)
+    lines = [f"{shown_size(one.size):>10}  {one.path}: {one.why}" for one in ordered[:_SHOWN]]
+    if len(ordered) > _SHOWN:
+        rest = sum(one.size for one in ordered[_SHOWN:])
+        lines.append(f"{shown_size(rest):>10}  {len(ordered) - _SHOWN} more")
+    return "\n".join([*lines, f"{shown_size(sum(one.size for one in several)):>10}  in all"])

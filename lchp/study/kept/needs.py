@@ -1,0 +1,60 @@
+"""Which stages of a store the studies beside it need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lchp.data.fingerprint import fingerprint
+from lchp.store.folder import StageFolder
+from lchp.store.study_folder import StudyFolder, store_of
+from lchp.study.run.cards import Card, Cards
+from lchp.study.run.found import initialization_beside
+from lchp.study.run.ledger import Entry, read
+from lchp.study.run.run_cards import DATASET_TAG, INITIALIZATION_TAG, WEIGHTS_TAG, is_trial
+from lchp.training.identity import out_of_fold_key, stored_config, with_digests
+from lchp.vocabulary import INITIALIZATION, OUT_OF_FOLD
+
+
+def studies_in(output: Path) -> list[Path]:
+    """The folders of the studies that were run into ``output``, by name."""
+    if not output.is_dir():
+        return []
+    return sorted(folder for folder in output.iterdir() if StudyFolder(folder).ledger.is_file())
+
+
+def places_of(study: Path) -> frozenset[str]:
+    """Where in the store the stages lie that a study's trials have, finished or not: trials, initializations,
+    references and the classifiers of ``out_of_fold``.
+
+    Raises:
+        Refusal: the list of its trials is damaged.
+    """
+    places = set[str]()
+    for entry in read(study):
+        places |= {entry.folder, *entry.references.values(), *_initialization(study, entry)}
+    for card in Cards(study).all(OUT_OF_FOLD.encode()):
+        if is_trial(card):
+            places |= _out_of_fold(card)
+    return frozenset(places)
+
+
+def _initialization(study: Path, entry: Entry) -> set[str]:
+    """That of a trial. Version 0.2 did not write it down, and it is found among those that are there."""
+    if entry.initialization is not None:
+        return {entry.initialization}
+    stage = StageFolder(store_of(study.parent) / entry.folder)
+    found = initialization_beside(stage) if stage.done else None
+    if found is not None:
+        return {f"{INITIALIZATION}/{found.path.name}"}
+    card = Cards(study).get(Path(entry.folder).name, lambda line: None)
+    tag = card.tags.get(INITIALIZATION_TAG) if card is not None else None
+    return {f"{INITIALIZATION}/{tag}"} if tag else set()
+
+
+def _out_of_fold(card: Card) -> set[str]:
+    """The classifiers that judge for a trial what they have not seen, where it has such."""
+    config = stored_config(card.params)
+    if not config.confidence.out_of_fold:
+        return set()
+    digests = {"images": card.tags[DATASET_TAG], "classifier": card.tags.get(f"{WEIGHTS_TAG}classifier")}
+    return {f"{OUT_OF_FOLD}/{fingerprint(with_digests(out_of_fold_key(config), digests))}"}

@@ -1,0 +1,85 @@
+"""A study removed: its folder, and the stages that no other study has."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lchp.errors import Refusal
+from lchp.store.study_folder import StudyFolder, store_of
+from lchp.study.kept.collect import remove_place, require_idle
+from lchp.study.kept.needs import places_of, studies_in
+from lchp.study.kept.sizes import bytes_of, shown_size
+from lchp.study.run.ownership import alone
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes with a study."""
+
+    study: Path
+    own: int
+    """Bytes of its folder."""
+    stages: tuple[Path, ...]
+    """The folders in the store that no other study has."""
+    trained: int
+    """Bytes of those."""
+    shared: int
+    """How many of its stages other studies have, which stay."""
+
+    def __str__(self) -> str:
+        stay = f"; {self.shared} stages stay, which other studies have" if self.shared else ""
+        return (
+            f"{self.study} with all that lies in it ({shown_size(self.own)}), and {len(self.stages)} stages of the "
+            f"store that no other study has ({shown_size(self.trained)}){stay}"
+        )
+
+
+def study_folder(place: Path, output: Path) -> Path:
+    """The folder of the study that is named, a folder or a name in ``output``.
+
+    Raises:
+        Refusal: no study was run there.
+    """
+    for folder in (place.absolute(), output.absolute() / place):
+        if StudyFolder(folder).ledger.is_file():
+            if folder.is_symlink():
+                raise Refusal(f"{folder}: is a link: name the folder itself")
+            return folder
+    names = ", ".join(folder.name for folder in studies_in(output)) or "there is none"
+    raise Refusal(f"{place}: is no folder of a study, nor the name of one in {output} ({names}): give one")
+
+
+def removal(study: Path) -> Removal:
+    """What goes with the study in a folder.
+
+    Raises:
+        Refusal: a study is running there, or the trials of one cannot be told.
+    """
+    studies = studies_in(study.parent)
+    require_idle(studies)
+    store, own = store_of(study.parent), places_of(study)
+    others = frozenset(place for other in studies if other != study for place in places_of(other))
+    stages = tuple(store / place for place in sorted(own - others) if (store / place).is_dir())
+    shared = sum((store / place).is_dir() for place in own & others)
+    return Removal(study, bytes_of(study), stages, sum(map(bytes_of, stages)), shared)
+
+
+def remove_study(what: Removal, say: Callable[[str], None]) -> None:
+    """Remove a study. After a kill in between the same command goes on: the list of its trials goes last."""
+    files = StudyFolder(what.study)
+    with alone(what.study):
+        for stage in what.stages:
+            try:
+                remove_place(stage)
+            except BlockingIOError:
+                say(f"{stage}: a process is at work on it: left")
+        last = (files.ledger, files.lock)
+        for path in what.study.iterdir():
+            if path not in last:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for path in last:
+            path.unlink(missing_ok=True)
+        what.study.rmdir()

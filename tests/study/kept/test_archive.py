@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lchp.cli import run as command
+from lchp.data.fingerprint import fingerprint
+from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
+from lchp.study.kept.archive import INDEX, SEAL, without_places, write_archive, written_study
+from lchp.study.kept.arrival import put_archive
+from lchp.study.kept.needs import places_of
+from lchp.study.run.ledger import read
+from tests.study.conftest import Trained
+
+ONE_LETTER = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+"""The SHA-256 of an x."""
+Entries = dict[str, bytes]
+
+
+@pytest.fixture(scope="session")
+def packed(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study of one trial in an archive."""
+    out = tmp_path_factory.mktemp("packed") / "tiny.zip"
+    write_archive(trained.output / "tiny", "name: tiny\n", out)
+    return out
+
+
+def silent(line: str) -> None:
+    raise AssertionError(line)
+
+
+def test_archive_again_has_the_same_bytes_wherever_the_study_lies(
+    packed: Path, trained: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.output, tmp_path / "elsewhere")
+    for file in (tmp_path / "elsewhere").rglob("*"):
+        os.utime(file, (0, 0))
+    write_archive(tmp_path / "elsewhere/tiny", "name: tiny\n", tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
+
+
+def test_archive_names_no_path_of_this_machine(packed: Path, trained: Trained) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        assert [name for name in archive.namelist() if name.startswith("/") or ".." in name] == []
+        texts = {name: archive.read(name) for name in archive.namelist()}
+    place = str(trained.output.parent).encode()
+    assert [name for name, text in texts.items() if place in text] == []
+
+
+def test_import_gives_the_study_and_whole_stages(packed: Path, trained: Trained, tmp_path: Path) -> None:
+    arrived = put_archive(packed, tmp_path / "out", silent)
+    assert (arrived.folder, arrived.stages, arrived.known) == (tmp_path / "out/tiny", 2, 0)
+    assert read(arrived.folder) == [trained.entry]
+    for place in places_of(arrived.folder):
+        stage = StageFolder(tmp_path / "out/.store" / place)
+        assert stage.whole
+        for name in ("networks.pt", "per_image.csv", "scores.json"):
+            assert (stage.path / name).read_bytes() == (trained.output / ".store" / place / name).read_bytes()
+    lists = {file.name for file in (trained.output / ".store/datasets").iterdir()}
+    assert {file.name for file in (tmp_path / "out/.store/datasets").iterdir()} == lists
+    assert (arrived.folder / "study.yaml").read_text(encoding="utf-8") == "name: tiny\n"
+    write_archive(arrived.folder, "name: tiny\n", tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
+
+
+def test_import_keeps_what_is_there_and_mends_what_is_damaged(packed: Path, trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.output / ".store", tmp_path / "out/.store")
+    assert put_archive(packed, tmp_path / "out", silent).known == 2
+    with pytest.raises(Refusal, match="holds a study of that name"):
+        put_archive(packed, tmp_path / "out", silent)
+    (tmp_path / "out/tiny/trials.json").unlink()
+    (tmp_path / "out/tiny/mine.txt").touch()
+    with pytest.raises(Refusal, match=r"mine\.txt: is none of the study's files"):
+        put_archive(packed, tmp_path / "out", silent)
+    (tmp_path / "out/tiny/mine.txt").unlink()
+    scores = tmp_path / "out/.store" / trained.entry.folder / "scores.json"
+    scores.write_text("{}", encoding="utf-8")
+    told: list[str] = []
+    arrived = put_archive(packed, tmp_path / "out", told.append)
+    assert (arrived.stages, arrived.known) == (1, 1)
+    assert "set aside as" in told[0]
+    assert StageFolder(scores.parent).whole
+
+
+def test_import_of_a_stage_under_way_goes_on_from_its_checkpoint(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.output, tmp_path / "out")
+    stage = StageFolder(tmp_path / "out/.store" / trained.entry.folder)
+    for file in stage.files():
+        file.unlink()
+    stage.save_checkpoint({"history": "[]"})
+    write_archive(tmp_path / "out/tiny", None, tmp_path / "tiny.zip")
+    put_archive(tmp_path / "tiny.zip", tmp_path / "there", silent)
+    assert StageFolder(tmp_path / "there/.store" / trained.entry.folder).checkpoint() == {"history": "[]"}
+
+
+def _sealed(entries: Entries, change: Callable[[dict[str, object]], None]) -> None:
+    """Change the index, whose seal is right afterwards."""
+    index = json.loads(entries[INDEX])
+    del index[SEAL]
+    change(index)
+    entries[INDEX] = json.dumps({**index, SEAL: fingerprint(index)}).encode()
+
+
+def _with_entry(name: str) -> Callable[[Entries], None]:
+    """An entry of that name, which the index lists."""
+
+    def change(entries: Entries) -> None:
+        entries[name] = b"x"
+        _sealed(entries, lambda index: index["files"].update({name: {"bytes": 1, "sha256": ONE_LETTER}}))  # type: ignore[attr-defined]
+
+    return change
+
+
+def _named(study: str) -> Callable[[Entries], None]:
+    return lambda entries: _sealed(entries, lambda index: index.update(study=study))
+
+
+def _one_byte(entries: Entries) -> None:
+    name = next(name for name in entries if name.endswith("networks.pt"))
+    entries[name] = entries[name][:-1] + b"\1"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_one_byte, "networks.pt is not what was written"),
+        (lambda entries: entries.pop("study/trials.json"), "its files are not those"),
+        (lambda entries: entries.update({"study/more.csv": b""}), "its files are not those"),
+        (lambda entries: entries.pop(INDEX), "it holds no archive.json"),
+        (lambda entries: entries.update({INDEX: b"[]"}), "does not say what it holds"),
+        (lambda entries: entries.update({INDEX: entries[INDEX].replace(b"tiny", b"tinx")}), "is not what was written"),
+        (_with_entry("../up.txt"), "leads out"),
+        (_with_entry("study/../../up.txt"), "leads out"),
+        (_with_entry("/etc/up.txt"), "leads out"),
+        (_with_entry("store/trial/../up.txt"), "leads out"),
+        (_with_entry("study\\..\\up.txt"), "leads out"),
+        (_with_entry("study/.lock"), "leads out"),
+        (_with_entry("store/other/a/b.txt"), "leads out"),
+        (_named("../tiny"), "leads out"),
+        (_named(".store"), "leads out"),
+    ],
+)
+def test_import_of_a_changed_archive_is_refused_and_writes_nothing(
+    packed: Path, tmp_path: Path, change: Callable[[Entries], None], told: str
+) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    change(entries)
+    file = tmp_path / "changed.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    with pytest.raises(Refusal, match=told):
+        put_archive(file, tmp_path / "out", silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["changed.zip"]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
+def test_import_of_a_cut_archive_is_refused(packed: Path, tmp_path: Path, part: float) -> None:
+    data = packed.read_bytes()
+    (tmp_path / "cut.zip").write_bytes(data[: int(part * len(data))])
+    with pytest.raises(Refusal, match=r"cut\.zip: is (no whole archive|cut)"):
+        put_archive(tmp_path / "cut.zip", tmp_path / "out", silent)
+
+
+def test_archive_of_a_damaged_stage_is_refused(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.output, tmp_path / "out")
+    (tmp_path / "out/.store" / trained.entry.folder / "history.json").unlink()
+    with pytest.raises(Refusal, match=r"history\.json is missing: `lchp study run` makes it again"):
+        write_archive(tmp_path / "out/tiny", None, tmp_path / "tiny.zip")
+    assert not (tmp_path / "tiny.zip").exists()
+
+
+def test_written_study_is_its_own_text_unless_it_names_a_place() -> None:
+    assert written_study("name: a # mine\n", {"name": "a"}, False) == "name: a # mine\n"
+    assert written_study("name: a # mine\n", {"name": "b"}, True) == "name: b\n"
+    values = {"dataset": {"path": "/data/birds/images.csv"}, "vary": {"weights.classifier.file": ["/a/b.pth", "c.pth"]}}
+    placeless = {"dataset": {"path": "images.csv"}, "vary": {"weights.classifier.file": ["b.pth", "c.pth"]}}
+    assert without_places(values) == placeless
+    assert "/data" not in written_study("", values, False)
+
+
+def test_archive_and_import_commands_say_how_to_go_on(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "tiny.zip", str(tmp_path / "out")
+    assert command(["study", "archive", str(trained.output / "tiny"), str(file)]) == 0
+    assert "without the study's FILE" in capsys.readouterr().err
+    assert command(["study", "import", str(file), "--output", out]) == 0
+    assert f"lchp study sync {out}/tiny" in capsys.readouterr().out
+    image = str(next(trained.images.rglob("*.png")))
+    assert command(["predict", "tiny", image, "--output", out]) == 0

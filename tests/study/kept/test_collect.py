@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lchp.cli import run as command
+from lchp.errors import Refusal
+from lchp.store.folder import StageFolder
+from lchp.study.kept.collect import unneeded
+from lchp.study.kept.needs import places_of
+from lchp.study.kept.occupied import space_of
+from lchp.study.kept.sizes import bytes_of
+from lchp.study.run.ledger import Ledger, read
+from lchp.study.run.ownership import alone
+from tests.study.conftest import Trained
+
+
+def test_space_of_tells_what_is_shared(output: Path, trained: Trained) -> None:
+    space = space_of(output)
+    tiny, other = sorted(space.studies, key=lambda one: one.name, reverse=True)
+    first = bytes_of(output / ".store" / str(trained.entry.initialization))
+    assert (tiny.shared, other.shared, tiny.stages, tiny.finished) == (first, first, 2, 1)
+    assert tiny.trained == first + bytes_of(output / ".store" / trained.entry.folder)
+    assert (tiny.own, space.milestones) == (bytes_of(output / "tiny"), bytes_of(output / ".store/milestones"))
+    assert space.store == bytes_of(output / ".store") > tiny.trained + space.milestones
+
+
+def test_unneeded_is_what_no_study_has(output: Path, trained: Trained) -> None:
+    store = output / ".store"
+    found = {str(one.path.relative_to(store)): one.why for one in unneeded(output)}
+    assert found.pop("trial/00000000000000bb") == "no study has it"
+    assert found.pop("trial/00000000000000cc.damaged-1") == "set aside as damaged"
+    assert found.pop(f"{trained.entry.folder}/.networks.4194305.pt") == "left by a process that was killed"
+    assert set(found.values()) == {"for longer trainings alone: every trial is finished"}
+    assert len(found) == len(list((store / "milestones").iterdir()))
+    assert not [one for one in unneeded(output, keep_milestones=True) if "milestones" in str(one.path)]
+    Ledger(output / "other", [replace(read(output / "other")[0], state="stopped")]).write()
+    assert not [one for one in unneeded(output) if "milestones" in str(one.path)]
+
+
+def test_gc_dry_run_tells_and_gc_removes_what_it_told(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_size for path in output.rglob("*") if path.is_file()}
+    assert command(["study", "gc", "--output", str(output), "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {path: path.stat().st_size for path in output.rglob("*") if path.is_file()} == before
+    assert command(["study", "gc", "--output", str(output)]) == 2
+    assert "give --yes" in capsys.readouterr().err
+    assert command(["study", "gc", "--output", str(output), "--yes"]) == 0
+    left = {path for path in output.rglob("*") if path.is_file()}
+    assert sum(size for path, size in before.items() if path not in left) == told["bytes"] > 0
+    for study in ("tiny", "other"):
+        assert all(StageFolder(output / ".store" / place).whole for place in places_of(output / study))
+    capsys.readouterr()
+    assert command(["study", "gc", "--output", str(output), "--yes"]) == 0
+    assert "there is nothing that no study needs" in capsys.readouterr().out
+
+
+def test_gc_of_a_folder_without_studies_takes_everything(output: Path) -> None:
+    for study in ("tiny", "other"):
+        (output / study / "trials.json").unlink()
+    kinds = {one.path.parent.name for one in unneeded(output)}
+    assert kinds == {"trial", "initialization", "milestones", "datasets"}
+
+
+def test_gc_refuses_while_a_study_runs_or_cannot_be_read(output: Path) -> None:
+    with alone(output / "tiny"), pytest.raises(Refusal, match="a process is running this study"):
+        unneeded(output)
+    (output / "other/trials.json").write_text("[{", encoding="utf-8")
+    with pytest.raises(Refusal, match=r"other/trials\.json is cut or damaged"):
+        unneeded(output)
+
+
+def test_rm_removes_a_study_and_the_stages_of_no_other(
+    output: Path, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "rm", "tiny", "--output", str(output)]
+    assert command([*words, "--dry-run"]) == 0
+    assert command(words) == 2
+    assert StageFolder(output / ".store" / trained.entry.folder).whole
+    capsys.readouterr()
+    assert command([*words, "--yes"]) == 0
+    assert "1 stages stay, which other studies have" in capsys.readouterr().out
+    assert not (output / "tiny").exists()
+    assert not (output / ".store" / trained.entry.folder).exists()
+    assert all(StageFolder(output / ".store" / place).whole for place in places_of(output / "other"))
+    assert (output / ".store/trial/00000000000000bb").exists()
+
+
+def test_rm_takes_no_folder_of_another_kind(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (output / "link").symlink_to(output / "tiny")
+    for place, told in (("nothing", "(link, other, tiny)"), ("link", "is a link"), (".store", "is no folder of a")):
+        assert command(["study", "rm", place, "--output", str(output), "--yes"]) == 2
+        assert told in capsys.readouterr().err
+    assert (output / "tiny/table.md").exists()

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lchp.study.kept.needs import places_of
+from lchp.study.run.cards import Cards
+from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.run.materials import Materials
+from lchp.study.run.options import Machine, total_epochs
+from lchp.study.run.run_cards import trial_card
+from tests.study import small
+from tests.study.conftest import Trained
+
+
+def test_places_of_a_study_are_all_that_its_trials_train(trained: Trained, tmp_path: Path) -> None:
+    text = small.TINY + "confidence: {score: out_of_fold, folds: 2}\n"
+    (trial,) = small.load(tmp_path, text).trials
+    materials = Materials(Machine(trained.output.parent / "cache", "cpu").runtime(tmp_path / "out"))
+    entry = Entry(
+        trial.name, 0, {}, materials.folder(trial.config), total_epochs(trial.config), 0,
+        initialization=materials.initialization(trial.config), references={"supervised": "reference/00"},
+    )  # fmt: skip
+    Ledger(tmp_path / "out/tiny", [entry]).write()
+    Cards(tmp_path / "out/tiny").write(trial_card(trial, entry, materials.of(trial.config), True))
+    stages = {folder.relative_to(tmp_path / "out/.store").as_posix() for folder in materials.stages(trial.config)}
+    assert len(stages) == 3
+    assert places_of(tmp_path / "out/tiny") == stages | {"reference/00"}
+
+
+def test_places_of_a_trial_of_version_0_2_are_found_beside_it(trained: Trained, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / ".store").symlink_to(trained.output / ".store")
+    Ledger(output / "old", [replace(trained.entry, initialization=None)]).write()
+    assert places_of(output / "old") == {trained.entry.folder, str(trained.entry.initialization)}
