@@ -70,7 +70,7 @@ class Moved:
     after: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Beside:
     """All of a comparison. ``configuration`` has the keys in which the groups differ, and each one's values."""
 
@@ -79,6 +79,9 @@ class Beside:
     configuration: dict[str, tuple[list[Any], ...]]
     pairs: tuple[Pair, ...]
     moved: tuple[Moved, ...]
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for ``lchp compare --json``."""

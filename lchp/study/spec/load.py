@@ -30,7 +30,7 @@ from lchp.training.identity import normal_form, trial_form
 from lchp.vocabulary import REFERENCES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A validated study.
 
@@ -54,6 +54,13 @@ class Study:
     """The methods that ``references`` asks for, in the order of tables."""
     claims: tuple[Claim, ...] = ()
     """What it states; no result depends on it."""
+
+    def __repr__(self) -> str:
+        """One line: a grid of a thousand trials has as many configurations."""
+        varied = f"{' × '.join(self.varied)}, " if self.varied else ""
+        what = "search of " if self.search else ""
+        seeds = ", ".join(map(str, self.seeds))
+        return f"Study {self.name!r}: {what}{self.count} trials ({varied}seeds {seeds})"
 
     @property
     def count(self) -> int:
