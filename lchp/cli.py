@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from lchp.cli_config import config
+from lchp.cli_kept import archive, gc, import_archive, rm
 from lchp.cli_options import (
     ADDRESS,
     CACHE,
@@ -24,6 +27,7 @@ from lchp.cli_options import (
     DATA,
     FILE,
     FROM_TRACKING,
+    JSON,
     MOVED,
     OUTPUT,
     SEARCH_STORAGE,
@@ -39,8 +43,10 @@ from lchp.cli_options import (
     with_options,
 )
 from lchp.cli_process import answered, leave
+from lchp.cli_use import export, predict
+from lchp.cli_voice import answer_alone, say, warn
 from lchp.data.kinds import KINDS
-from lchp.errors import refusing, shown
+from lchp.errors import Refusal, refusing, shown
 from lchp.store.study_folder import REPORTS
 from lchp.surroundings import settle
 from lchp.vocabulary import PICTURED, SPLITS, TEST
@@ -51,15 +57,22 @@ if TYPE_CHECKING:
     from lchp.study.spec.load import Study
 
 
+_WATCH_SECONDS = 2.0
+_COMPLETION = "_LCHP_COMPLETE"
+"""The variable by which a shell asks what may come next."""
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lchp")
 def app() -> None:
     """Weakly supervised object localization with LCHP: studies, trials, data and results."""
     for line in settle():
-        click.echo(f"lchp: {line}", err=True)
+        warn(line)
 
 
 app.add_command(config)
+app.add_command(predict)
+app.add_command(export)
 
 
 @app.group()
@@ -82,11 +95,29 @@ def _study(
     return loaded
 
 
+for _command in (rm, gc, archive, import_archive):
+    study.add_command(_command)
+
+
 @study.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-def study_list(as_json: bool) -> int:
+@click.option(
+    "--output", type=PathArgument(), metavar="DIR",
+    help="List the studies that were run into DIR instead: how far they are, and what they occupy.",
+)  # fmt: skip
+@JSON
+def study_list(output: Path | None, as_json: bool) -> int:
     """List the studies that come with lchp, and of each the preset: a name stands wherever a FILE is asked for."""
     import json
+
+    if output is not None:
+        from lchp.study.kept.occupied import space_of
+
+        with refusing():
+            if not output.is_dir():
+                raise Refusal(f"{output}: is no folder: give that of the studies")
+            space = space_of(output.absolute())
+        click.echo(json.dumps(space.as_dict(), indent=2) if as_json else space.text())
+        return 0
 
     from lchp.study.spec.shipped import shipped_studies
 
@@ -130,18 +161,19 @@ def study_run(
         tracked=True, tracking_uri=tracking_uri, experiment=loaded.name, in_ray=True,
         gpus=loaded.resources.gpus, store=store,
     ):  # fmt: skip
-        # Ray, MLflow and torch take seconds to import: what can be told before is told.
+        # MLflow and torch take seconds to import: what can be told before is told.
+        say(f"{loaded.name}: {loaded.count} trials; opening data and tracking store (a few seconds)")
         from lchp.store.shared import resolved
         from lchp.study.run.options import Machine
         from lchp.study.run.study import run_study
 
         machine = Machine(cache, device, workers, resolved(store) if store else None)
-        return run_study(loaded, output, tracking_uri, machine, click.echo)
+        return run_study(loaded, output, tracking_uri, machine, say)
 
 
 @study.command("plan")
 @with_options(STUDIED, OUTPUT, CACHE)
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@JSON
 def study_plan(
     file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path, as_json: bool
 ) -> int:  # fmt: skip
@@ -168,24 +200,61 @@ def study_plan(
 
 @study.command("status")
 @with_options(STUDIED, OUTPUT)
-def study_status(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
-    """Show how far the trials of the study FILE are."""
-    from lchp.study.run.ledger import told
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, while a process is at work on the study.")
+@JSON
+def study_status(
+    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, watch: bool, as_json: bool
+) -> int:  # fmt: skip
+    """Show how far the trials of the study FILE are, and what the study occupies."""
+    import json
+
+    from lchp.study.kept.occupied import occupied_by
+    from lchp.study.run.ledger import as_dict, told
     from lchp.study.run.ownership import is_running, outlook
 
+    if watch and as_json:
+        raise click.UsageError("give --watch or --json")
     loaded = _study(file, sets, data, output)
-    folder = output / loaded.name
-    click.echo(told(folder, is_running(folder)))
-    there = outlook(loaded, folder)
+    folder = (output / loaded.name).absolute()
+    if watch:
+        _watch(lambda: told(folder, is_running(folder)), lambda: is_running(folder))
+    occupied, there = occupied_by(folder), outlook(loaded, folder)
+    changed = there.as_dict() if there and there.changes else None
+    if as_json:
+        space = occupied and asdict(occupied)
+        click.echo(
+            json.dumps({**as_dict(folder, is_running(folder)), "occupies": space, "next_run": changed}, indent=2)
+        )
+        return 0
+    if not watch:
+        click.echo(told(folder, is_running(folder)))
+    click.echo(f"{loaded.name} {occupied}")
     if there and there.changes:
         click.echo(f"{file} was changed since, the next run {there}")
     return 0
 
 
+def _watch(told: Callable[[], str], at_work: Callable[[], bool]) -> None:
+    """Show what is told, on a terminal in place of what was shown, else where it changes, while somebody is at work."""
+    before = None
+    while True:
+        goes_on, now = at_work(), told()
+        if now != before:
+            if sys.stdout.isatty():
+                click.clear()
+            click.echo(now)
+        before = now
+        if not goes_on:
+            return
+        time.sleep(_WATCH_SECONDS)
+
+
 @study.command("table")
-@with_options(STUDIED, OUTPUT)
-def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
+@with_options(STUDIED, OUTPUT, JSON)
+def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Path, as_json: bool) -> int:
     """Make the tables of the study FILE again from its finished trials."""
+    import json
+
     from lchp.study.run.ledger import read
     from lchp.study.run.ownership import require_unchanged
 
@@ -194,9 +263,13 @@ def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Pa
     read(output / loaded.name)
 
     # pandas and matplotlib take seconds to import: a study that was never run is told before.
-    from lchp.study.run.results import as_text, make_tables
+    from lchp.study.run.results import as_dict, as_text, make_tables
 
-    click.echo(as_text(make_tables(loaded, output), output / loaded.name))
+    made = make_tables(loaded, output)
+    if as_json:
+        click.echo(json.dumps(as_dict(made, output / loaded.name), indent=2))
+    else:
+        click.echo(as_text(made, output / loaded.name))
     return 0
 
 
@@ -215,7 +288,7 @@ def study_sync(
     with fit({"--output": folder.parent}, tracked=True, tracking_uri=tracking_uri, experiment=folder.name):
         from lchp.study.run.sync import sync_study
 
-        return sync_study(folder, tracking_uri, click.echo)
+        return sync_study(folder, tracking_uri, say)
 
 
 @app.group()
@@ -224,22 +297,27 @@ def trial() -> None:
 
 
 @trial.command("run")
-@with_options(CONFIGURED, OUTPUT, COMPUTED)
+@with_options(CONFIGURED, OUTPUT, COMPUTED, JSON)
 def trial_run(
-    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path, device: str, workers: int
-) -> int:
+    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, cache: Path, device: str, workers: int,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Run the one trial that FILE configures, without Ray and MLflow, or continue it."""
+    import json
+
     from lchp.study.run.fitness import fit
     from lchp.study.spec.load import load_trial
 
     with refusing():
         config = load_trial(file, sets, data, must_exist=True)
+    if as_json:
+        answer_alone()
     with fit({"--output": output, "--cache": cache}, device):
         from lchp.study.run.options import Machine
         from lchp.study.run.trial import as_text, run_single
 
-        result = run_single(config, Machine(cache, device, workers).runtime(output), click.echo)
-    click.echo(as_text(result))
+        result = run_single(config, Machine(cache, device, workers).runtime(output), say)
+    click.echo(json.dumps({"folder": str(result.folder), "scores": result.scores}) if as_json else as_text(result))
     return 0
 
 
@@ -281,13 +359,18 @@ def _opened(
 
 @data.command("check")
 @_DATASET
-def data_check(file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path) -> int:
+@JSON
+def data_check(
+    file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path, as_json: bool
+) -> int:
     """Read a whole dataset; say what it holds, what is wrong with it, and the floors."""
+    import json
+
     with _opened(file, kind, data, sets, cache) as (config, split, dataset):
         from lchp.data.checking import check
 
         report = check(config, dataset, cache, split)
-    click.echo(report.text())
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else report.text())
     return 1 if report.problems else 0
 
 
@@ -312,12 +395,14 @@ def data_show(
 
 @app.command()
 @click.argument("run_id", callback=run_id)
-@with_options(TRACKING, DATA, MOVED, OUTPUT, COMPUTED)
+@with_options(TRACKING, DATA, MOVED, OUTPUT, COMPUTED, JSON)
 def reproduce(
     run_id: str, tracking_uri: str | None, data: Path | None, sets: tuple[str, ...], output: Path,
-    cache: Path, device: str, workers: int,
+    cache: Path, device: str, workers: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
+    import json
+
     from lchp.study.run.fitness import fit
     from lchp.study.spec.moved import moved_paths
     from lchp.tracking.address import require_runs, resolved
@@ -331,14 +416,20 @@ def reproduce(
         from lchp.study.reproduce.again import reproduce as again
         from lchp.study.run.options import Machine
 
-        return again(run_id, tracking_uri, moved, output, Machine(cache, device, workers), click.echo)
+        machine = Machine(cache, device, workers)
+        if not as_json:
+            return again(run_id, tracking_uri, moved, output, machine, say)
+        answer_alone()
+        return again(
+            run_id, tracking_uri, moved, output, machine, say, lambda found: click.echo(json.dumps(found, indent=2))
+        )
 
 
 @app.command()
 @click.argument("names", nargs=-1, metavar="A B [...]")
 @OUTPUT
 @click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True, help="Whose images are compared.")
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@JSON
 def compare(names: tuple[str, ...], output: Path, split: str, as_json: bool) -> int:
     """Compare runs or studies with the first: configurations, differences, and the images that changed most.
 
@@ -477,4 +568,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the command ``lchp``."""
+    asked = os.environ.get(_COMPLETION)
+    if asked:
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(app, {}, "lchp", _COMPLETION, asked))
     leave(lambda: run(sys.argv[1:]))

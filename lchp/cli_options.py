@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from lchp.shipped import study_file
+from lchp.cli_voice import options
+from lchp.shipped import study_file, study_names
 from lchp.store.study_folder import LEDGER
+from lchp.surroundings import default_cache
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,6 +40,10 @@ class PathArgument(click.ParamType[Path]):
             self.fail("the path is empty: give one, or leave it out", param, ctx)
         return Path(value)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Files and folders, which the shell knows."""
+        return [CompletionItem(incomplete, type="file")]
+
 
 class StudyArgument(PathArgument):
     """The path of a study or trial file, or the name of a study that comes with the package."""
@@ -46,9 +52,21 @@ class StudyArgument(PathArgument):
         """The word as a path; where nothing is there, that of the study with this name."""
         return study_file(super().convert(value, param, ctx))
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names of studies that begin so, and files."""
+        names = [CompletionItem(name) for name in study_names() if name.startswith(incomplete)]
+        return [*names, *super().shell_complete(ctx, param, incomplete)]
+
 
 class OnceEachCommand(click.Command):
-    """A command that takes an option once, unless it may be repeated: no value is dropped without a word."""
+    """A command that takes an option once, unless it may be repeated: no value is dropped without a word. Every one has
+    the options of ``lchp.cli_voice``.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own, and those that every command has."""
+        *own, helping = super().get_params(ctx)
+        return [*own, *options(), helping]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click; UsageError names an option that is given again."""
@@ -77,11 +95,6 @@ def run_id(_: click.Context, __: click.Parameter, value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}", value):
         raise click.BadParameter(f"{value!r} is no run id: copy it from the MLflow UI, or from {LEDGER} of a study")
     return value
-
-
-def _default_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "lchp"
 
 
 _MOST_SEEDS = 10_000
@@ -156,7 +169,7 @@ MOVED = click.option(
     help="Where a file of the run lies now, by its key: weights.classifier.file, for instance.",
 )  # fmt: skip
 CACHE = click.option(
-    "--cache", type=PathArgument(), default=_default_cache, metavar="DIR",
+    "--cache", type=PathArgument(), default=default_cache, metavar="DIR",
     help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
 )  # fmt: skip
 DEVICE = click.option(

@@ -10,11 +10,13 @@ import io
 import os
 import select
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
 import click
 
+from lchp.cli_voice import fresh_voice, is_verbose, note, warn
 from lchp.errors import answer
 from lchp.study.run.stopping import stoppable
 
@@ -25,6 +27,7 @@ def answered(command: Callable[[], object]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks a letter shows its number instead of ending the command.
             stream.reconfigure(errors="backslashreplace")
+    fresh_voice()
     try:
         with stoppable():
             code = command()
@@ -41,12 +44,15 @@ def answered(command: Callable[[], object]) -> int:
 def _failed(error: BaseException) -> int:
     """Say what ended a command; gives the exit code."""
     if isinstance(error, KeyboardInterrupt):
+        note("stopped")
         click.echo("stopped: the same command continues", err=True)
         return int(getattr(error, "exit_code", 130))
     if _reader_is_gone(error):
         return 141
     text, code = answer(error)
-    click.echo(f"lchp: {text}", err=True)
+    warn(text)
+    if is_verbose():
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     return code
 
 

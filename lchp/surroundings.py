@@ -25,6 +25,12 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> list[str]:
     return []
 
 
+def default_cache() -> Path:
+    """The folder of what can be made again, where none is given: ``lchp`` in XDG_CACHE_HOME, else in ``~/.cache``."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lchp"
+
+
 def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that keep requests to loopback from going through a proxy; none where no proxy is set."""
     if not any(name.lower().endswith("_proxy") and value for name, value in environment.items()):

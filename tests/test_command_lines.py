@@ -235,6 +235,8 @@ def refused() -> Iterator[tuple[list[str], str]]:
     yield from _bad_options()
     yield from _bad_commands()
     yield from _bad_questions()
+    yield from _bad_uses()
+    yield from _bad_keeping()
 
 
 def _bad_files(name: str) -> Iterator[tuple[list[str], str]]:
@@ -353,6 +355,86 @@ def _bad_questions() -> Iterator[tuple[list[str], str]]:
     yield ["study", "show", "quickstart.yml"], "cannot be read (No such file or directory)"
     yield ["study", "show", "folder"], "folder: is a folder: give the path of a YAML file"
     yield ["trial", "run", "quickstart"], "this file is a study, not a trial"
+
+
+def _bad_uses() -> Iterator[tuple[list[str], str]]:
+    run = "0123456789abcdef0123456789abcdef"
+    yield ["predict"], "RUN_ID|FOLDER|FILE"
+    yield ["predict", run], "no image is named: give files, folders"
+    for word, words in {
+        "gone.png": "gone.png: there is no such file",
+        "": "'': there is no such file",
+        "*.gif": "no file fits the pattern",
+        "folder": "folder: the folder holds no image",
+        "pipe": "pipe: is no plain file",
+        "/dev/zero": "/dev/zero: is no plain file",
+        "study.yaml/below": "there is no such file",
+        LONG: "there is no such file",
+    }.items():
+        yield ["predict", run, word], words
+    for model, words in {
+        "": "no model is named",
+        run: "is no finished run of a study in analysis",
+        "tiny": "is no folder of a study or trial",
+        "folder": "holds no finished trial",
+        "picture.png": "is no model that `lchp export` has written",
+        "study.yaml": "is no model that `lchp export` has written",
+        "pipe": "is no folder of a study or trial",
+        "../up": "is no folder of a study or trial",
+        LONG: "File name too long",
+    }.items():
+        yield ["predict", model, "picture.png"], words
+        yield ["export", model, "new.safetensors"], words
+    line = ["predict", run, "picture.png"]
+    yield [*line, "--nonsense"], "--nonsense"
+    yield [*line, "--device", "gpu"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"
+    yield [*line, "--device", "cuda"], "this machine has no usable CUDA device"
+    yield [*line, "--format", "xml"], "'xml' is not one of"
+    yield [*line, "--draw", ""], "the path is empty"
+    yield [*line, "--draw", "study.yaml"], "--draw study.yaml: is no folder that can be written"
+    yield [*line, "--draw", LONG], "File name too long"
+    yield [*line, "--tracking-uri", "sqlite://"], "names no file"
+    yield [*line, "--tracking-uri", "http://127.0.0.1:1"], "cannot be reached"
+    yield ["export"], "RUN_ID|FOLDER|FILE"
+    yield ["export", run], "FILE"
+    yield ["export", run, "new.safetensors", "more"], "unexpected extra argument"
+    for file, words in {
+        "": "the path is empty",
+        "model.pt": "give a name that ends in .safetensors",
+        "folder": "give a name that ends in .safetensors",
+        "study.yaml/below.safetensors": "is no folder that can be written",
+    }.items():
+        yield ["export", run, file], words
+
+
+def _bad_keeping() -> Iterator[tuple[list[str], str]]:
+    for place in ("tiny", "folder", "study.yaml", "../up"):
+        yield (
+            ["study", "rm", place, "--yes"],
+            "is no folder of a study, nor the name of one in analysis",
+        )
+    yield ["study", "rm", LONG, "--yes"], "File name too long"
+    yield ["study", "rm"], "STUDY|FOLDER"
+    yield ["study", "rm", ""], "the path is empty"
+    yield ["study", "rm", "tiny", "--runs", "burn"], "'burn' is not one of 'keep', 'delete'"
+    yield ["study", "gc", "--output", "nowhere"], "nowhere: is no folder: give that of the studies"
+    yield ["study", "gc", "--output", "study.yaml"], "study.yaml: is no folder: give that of the studies"
+    yield ["study", "gc", "tiny"], "unexpected extra argument"
+    yield ["study", "list", "--output", "nowhere"], "nowhere: is no folder"
+    yield ["study", "archive"], "STUDY|FOLDER|FILE"
+    yield ["study", "archive", "study.yaml"], "ARCHIVE"
+    yield ["study", "archive", "study.yaml", "tiny.zip"], "holds no run of the study"
+    yield ["study", "archive", "folder", "tiny.zip"], "holds no run of the study"
+    yield ["study", "archive", "gone.yaml", "tiny.zip"], "gone.yaml: cannot be read"
+    yield ["study", "archive", "study.yaml", "tiny.tar"], "give a name that ends in .zip"
+    yield ["study", "archive", "study.yaml", ""], "the path is empty"
+    yield ["study", "import"], "ARCHIVE"
+    yield ["study", "import", ""], "the path is empty"
+    yield ["study", "import", "gone.zip"], "gone.zip: there is no such file"
+    yield ["study", "import", "folder"], "folder: is no plain file"
+    yield ["study", "import", "pipe"], "pipe: is no plain file"
+    yield ["study", "import", "picture.png"], "picture.png: is no whole archive"
+    yield ["study", "import", LONG], "File name too long"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,14 @@ def reproduce(
     output: Path,
     machine: Machine,
     echo: Callable[[str], None],
+    answer: Callable[[dict[str, Any]], None] = lambda found: None,
 ) -> int:
     """Train the trial of an MLflow run again, in a store that reuses nothing; 0 only if everything agrees, else 1.
 
     Exactly, on the same kind of CPU, or on the same CUDA device in deterministic mode; elsewhere within the tolerances
     of ``lchp.study.reproduce.compare``. The repetition is logged as a run below the original, tagged
-    ``lchp.reproduces``. ``moved`` says where the files of the run lie now.
+    ``lchp.reproduces``. ``moved`` says where the files of the run lie now; ``answer`` takes what was found as plain
+    values.
 
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
@@ -82,6 +84,7 @@ def reproduce(
             echo("\n".join(wrong))
             _log(uri, stored, config, None, wrong)
             echo("not trained again: the run cannot be reproduced from this")
+            answer({"run_id": run_id, "reproduced": False, "differs": wrong})
             return 1
         require_readable([(config, material)])
         result = run_trial(config, runtime, lambda report: echo(epoch_line(report)), material)
@@ -94,6 +97,7 @@ def reproduce(
         echo(found.text())
         _log(uri, stored, config, (result.folder, found), found.disagreements)
         echo("reproduced: everything agrees" if not found.disagreements else "NOT reproduced")
+        answer({"run_id": run_id, "reproduced": not found.disagreements, **asdict(found)})
         return 1 if found.disagreements else 0
 
 

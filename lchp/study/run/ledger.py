@@ -161,13 +161,28 @@ def told(study: Path, running: bool) -> str:
     return "\n".join([as_text(entries, running), *told, *damaged(entries, store_of(study.parent))])
 
 
+def as_dict(study: Path, running: bool) -> dict[str, Any]:
+    """The same as :func:`told` for programs: ``running``, ``counts`` by state, ``trials``, ``stopped``, ``damaged``."""
+    entries = [_as_it_is(entry, running) for entry in read(study)]
+    stopped = StudyFolder(study).stopped
+    return {
+        "study": study.name,
+        "running": running,
+        "counts": dict(Counter(entry.state for entry in entries)),
+        "trials": [vars(entry) for entry in entries],
+        "stopped": stopped.read_text(encoding="utf-8").strip() if stopped.exists() else None,
+        "damaged": damaged(entries, store_of(study.parent)),
+    }
+
+
+def _as_it_is(entry: Entry, running: bool) -> Entry:
+    """An entry as it is if a process is at work or not: who was killed could not write it down."""
+    return entry if running or entry.state != "running" else replace(entry, state="stopped", message=GONE)
+
+
 def as_text(entries: Iterable[Entry], running: bool) -> str:
     """One line a trial, and a line that counts them; ``running`` says whether a process is at work in the folder."""
-    # Who was killed could not write it down.
-    entries = [
-        entry if running or entry.state != "running" else replace(entry, state="stopped", message=GONE)
-        for entry in entries
-    ]
+    entries = [_as_it_is(entry, running) for entry in entries]
     width = max((len(entry.name) for entry in entries), default=0)
     lines = [
         f"{entry.name:<{width}}  {entry.state:<8}  epoch {entry.epochs}/{entry.of}"

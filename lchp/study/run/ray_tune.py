@@ -37,6 +37,8 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
     failed = lost = 0
     while not driver.finished:
         cluster = Cluster(study, recorder.materials)
+        if not failed + lost:
+            recorder.say(f"joining Ray at {cluster.address}" if cluster.address else "starting Ray (a few seconds)")
         done = "joined" if cluster.address else "started"
         try:
             with cluster:

@@ -21,6 +21,7 @@ from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.materials import Materials
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
+from lchp.study.run.remaining import Pace, epochs_left
 from lchp.study.run.run_cards import (
     KIND_TAG,
     STUDY,
@@ -65,6 +66,7 @@ class Recorder:
         self._folders: dict[str, str] = {}
         self._reused: Counter[str] = Counter()
         """Epochs of a trial that were found trained, of which nothing is told yet."""
+        self._pace = Pace()
         self._initialized: set[str] = set()
         """The places of initializations whose runs are finished."""
 
@@ -186,9 +188,12 @@ class Recorder:
         all_told = step == entry.of or not all(report["reused"] for report in reports)
         if all_told and (reused := self._reused.pop(trial.name)):
             self._say(entry, f"{reused} epochs reused")
-        for report in reports:
-            if not report["reused"]:
-                self._say(entry, epoch_line(report))
+        fresh = [report for report in reports if not report["reused"]]
+        self._pace.trained(len(fresh))
+        for report in fresh:
+            left = epochs_left(self.ledger.entries.values(), self.count)
+            told = self._pace.left(left, entry.of - report["step"], report["seconds"])
+            self._say(entry, f"{epoch_line(report)}{told}")
 
     def complete(self, trial: ResolvedTrial) -> None:
         """A trial that was trained now is finished."""

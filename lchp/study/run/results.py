@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +136,19 @@ def as_text(tables: Sequence[Table], folder: Path) -> str:
     """The tables and the claims for a terminal, and where the report in the study's ``folder`` is."""
     report = f"report: {StudyFolder(folder).report}"
     return "\n".join([*(to_markdown(table) for table in tables), *claims_text(folder), report])
+
+
+def as_dict(tables: Sequence[Table], folder: Path) -> dict[str, Any]:
+    """The rows of the tables by name, as their CSV files have them, and the claims, for programs."""
+    files = StudyFolder(folder)
+
+    def rows(file: Path) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+
+    return {
+        "tables": {table.spec.name: rows(files.table(table.spec.name)[0]) for table in tables},
+        "claims": rows(files.claims) if files.claims.exists() else [],
+    }
 
 
 def claims_text(folder: Path) -> list[str]:

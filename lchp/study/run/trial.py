@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from lchp.reporting.evidence import read_evidence
 from lchp.study.run.materials import Materials
-from lchp.study.run.options import epoch_line
+from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.prepare import require_batches, require_readable
+from lchp.study.run.remaining import Pace
 from lchp.training.config import TrialConfig
 from lchp.training.material import Runtime
+from lchp.training.stages import EpochReport
 from lchp.training.trial import TrialResult, run_trial
 
 
@@ -26,7 +28,13 @@ def run_single(config: TrialConfig, runtime: Runtime, echo: Callable[[str], None
         echo(f"warning: {finding}")
     require_batches([(config, material)])
     require_readable([(config, material)])
-    return run_trial(config, runtime, lambda report: echo(epoch_line(report)), material, echo)
+    pace, epochs = Pace(), total_epochs(config)
+
+    def tell(report: EpochReport) -> None:
+        left = "" if report.reused else pace.left(0, epochs - report.step, report.seconds)
+        echo(f"{epoch_line(report)}{left}")
+
+    return run_trial(config, runtime, tell, material, echo)
 
 
 def as_text(result: TrialResult) -> str:

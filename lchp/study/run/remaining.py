@@ -1,0 +1,52 @@
+"""How long what is left takes, by what was trained so far: for people who wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from lchp.study.run.ledger import ENDED, Entry
+
+
+def shown_time(seconds: float) -> str:
+    """A time for people.
+
+    >>> shown_time(42.4), shown_time(90), shown_time(7800)
+    ('42 s', '2 min', '2 h 10 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def epochs_left(entries: Iterable[Entry], count: int) -> int:
+    """The epochs that a study of so many trials has not finished: trials of which nothing is known yet are as long as
+    the longest.
+    """
+    known = list(entries)
+    longest = max((entry.of for entry in known), default=0)
+    left = sum(entry.of - entry.epochs for entry in known if entry.state not in ENDED)
+    return left + longest * max(0, count - len(known))
+
+
+class Pace:
+    """How fast a study trains in this process, all its workers together."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._trained = 0
+
+    def trained(self, epochs: int) -> None:
+        """So many more epochs were trained, none of them reused."""
+        self._trained += epochs
+
+    def left(self, epochs: int, of_trial: int, seconds: float) -> str:
+        """What is left of a trial, of which ``of_trial`` epochs are left and whose last took ``seconds``, and of a
+        study with ``epochs`` left, as the end of a line; nothing where nothing is.
+        """
+        parts = [f"trial {shown_time(of_trial * seconds)}"] if of_trial else []
+        if epochs and self._trained:
+            parts.append(f"study {shown_time(epochs * (self._clock() - self._begun) / self._trained)}")
+        return f"  left: {', '.join(parts)}" if parts else ""

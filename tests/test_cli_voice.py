@@ -1,0 +1,124 @@
+"""-q, -v, --log, --json, progress and completion, as they are for every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lchp.cli import run
+from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.run.ownership import alone
+from lchp.study.run.remaining import Pace, epochs_left, shown_time
+
+STUDY = "name: tiny\npreset: quickstart\nvary: {delta: [0.4, 0.5]}\n"
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a study that was run and its list of two trials."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(STUDY, encoding="utf-8")
+    entries = [
+        Entry("delta=0.4", 0, {"delta": 0.4}, "trial/aa", 4, 0, 4, "finished", initialization="initialization/i"),
+        Entry("delta=0.5", 0, {"delta": 0.5}, "trial/bb", 4, 1, 2, "running", initialization="initialization/i"),
+    ]
+    Ledger(tmp_path / "analysis/tiny", entries).write()
+    return tmp_path
+
+
+def test_status_as_json_says_what_the_text_says(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "status", "tiny.yaml", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["running"], told["counts"]) == (False, {"finished": 1, "stopped": 1})
+    assert [trial["epochs"] for trial in told["trials"]] == [4, 2]
+    assert told["occupies"]["own"] == (there / "analysis/tiny/trials.json").stat().st_size
+    assert run(["study", "status", "tiny.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "2 trials: 1 finished, 1 stopped" in out
+    assert "tiny occupies" in out
+
+
+def test_status_watched_ends_with_the_process_at_work(
+    there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = alone(there / "analysis/tiny")
+    held.__enter__()
+    monkeypatch.setattr("lchp.cli.time.sleep", lambda seconds: held.__exit__(None, None, None))
+    assert run(["study", "status", "tiny.yaml", "--watch"]) == 0
+    out = capsys.readouterr().out
+    assert "2 trials: 1 finished, 1 running" in out
+    assert "2 trials: 1 finished, 1 stopped" in out
+
+
+def test_list_of_a_folder_tells_what_studies_occupy(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "list", "--output", "analysis"]) == 0
+    assert "tiny  1 of 2 trials finished  occupies" in capsys.readouterr().out
+    assert run(["study", "list", "--output", "analysis", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["studies"]["tiny"]["trials"] == 2
+
+
+def test_log_has_with_the_time_what_was_said_and_quiet_says_nothing(
+    there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "gc", "--output", "analysis", "--yes"]
+    (there / "analysis/.store/trial/cc").mkdir(parents=True)
+    (there / "analysis/.store/trial/cc/x").write_bytes(bytes(10))
+    assert run([*words, "-q", "--log", "log.txt"]) == 0
+    assert "removed" not in capsys.readouterr().out
+    (line,) = Path("log.txt").read_text(encoding="utf-8").splitlines()
+    assert line.endswith(" removed: 10 bytes")
+    assert run(["study", "rm", "nothing", "--log", "log.txt"]) == 2
+    assert "is no folder of a study" in Path("log.txt").read_text(encoding="utf-8").splitlines()[1]
+    capsys.readouterr()
+    assert run(["study", "rm", "nothing", "-v"]) == 2
+    assert "Refusal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["", "folder", "folder/none/log.txt", "/dev/full"])
+def test_log_that_cannot_be_written_is_refused(there: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (there / "folder").mkdir()
+    assert run(["study", "list", "--log", file]) == 2
+    assert "--log" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("lchp pre", "predict"),
+        ("lchp study arch", "archive"),
+        ("lchp study run quick", "quickstart"),
+        ("lchp predict --fo", "--format"),
+    ],
+)
+def test_completion_offers_what_may_come_next(words: str, wanted: str) -> None:
+    variables = {"_LCHP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from lchp.cli import main; main()"],
+        env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"plain,{wanted}" in done.stdout.splitlines()
+
+
+def test_pace_tells_what_is_left_of_trial_and_study() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    assert pace.left(10, 3, 5.0) == "  left: trial 15 s"
+    pace.trained(2)
+    now[0] = 100.0
+    assert pace.left(10, 3, 5.0) == "  left: trial 15 s, study 8 min"
+    assert pace.left(0, 0, 5.0) == ""
+    assert [shown_time(seconds) for seconds in (0, 42.4, 90, 7800)] == ["0 s", "42 s", "2 min", "2 h 10 min"]
+
+
+def test_epochs_left_counts_trials_that_are_not_known_yet() -> None:
+    entries = [
+        Entry("a", 0, {}, "trial/a", 4, 0, 4, "finished"),
+        Entry("b", 0, {}, "trial/b", 4, 1, 1, "running"),
+        Entry("c", 0, {}, "trial/c", 6, 2, 2, "pruned"),
+    ]
+    assert epochs_left(entries, 5) == 3 + 2 * 6
