@@ -22,6 +22,7 @@ from lchp.store.milestones import Milestones
 from lchp.store.shared import SharedFolder
 from lchp.training.config import TrialConfig
 from lchp.training.identity import (
+    RESULT_VERSION,
     first_weights,
     initialization_course,
     initialization_key,
@@ -221,6 +222,13 @@ class Material:
     def train_split(self) -> Split:
         """The training images with their true boxes: for the floors and Table 4's left half, never for training."""
         return self._measured(TRAIN, self.train)
+
+    @property
+    def floors_file(self) -> Path:
+        """Where the cache keeps what is fitted on the true boxes of the training images."""
+        read = {"images": self.digest.total, "boxes": self.data.opened.boxes_digest, "result_version": RESULT_VERSION}
+        key = fingerprint({**read, "split": self.config.split.model_dump(mode="json")})
+        return self.runtime.cache / "floors" / f"{key}.json"
 
     @cached_property
     def val(self) -> Split | None:

@@ -183,7 +183,7 @@ def _initialize(
         history.append(epoch)
         yield epoch
     with naming_epoch(stage):
-        measured = stage.measure(evaluator, material.measured, floors(material.train_split))
+        measured = stage.measure(evaluator, material.measured, floors(material.train_split, material.floors_file))
     weights = stored_weights(config, stage.networks, stage.regressor_descent.reported)
     result = stage_result(config, material, history, measured, None, weights)
     _finish(folder, result, milestones, stage.epoch)

@@ -16,6 +16,7 @@ from torch import Tensor
 from lchp.data.config import ViewConfig
 from lchp.data.loader import ImageSource
 from lchp.data.records import ImageRecord, Records, boxes_of
+from lchp.method import metrics
 from lchp.method.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from lchp.store.per_image import COLUMNS
 from lchp.training.config import TrialConfig
@@ -418,3 +419,19 @@ def test_measured_read_writes_the_same_text_again(birds: Birds) -> None:
     config, runtime, _ = birds
     text = (folders(config, runtime)[1] / "per_image.csv").read_text(encoding="utf-8")
     assert Measured.read({}, text).per_image_csv() == text
+
+
+@pytest.mark.parametrize("damage", [None, "[0.1, 0.2]", "[0.1", "{}"])
+def test_floors_that_are_kept_are_fitted_once_and_again_where_damaged(
+    damage: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = source(tmp_path, 4)
+    split = split_of("train", images, {images.records[2].path: torch.tensor([[0.2, 0.3, 0.8, 0.7]])})
+    expected, kept = floors(split)["centred_box"](split), tmp_path / "kept/box.json"
+    fit, fitted = metrics.fit_centred_box, []
+    monkeypatch.setattr(metrics, "fit_centred_box", lambda truth: fitted.append(len(truth)) or fit(truth))
+    assert torch.equal(floors(split, kept)["centred_box"](split), expected)
+    if damage is not None:
+        kept.write_text(damage, encoding="utf-8")
+    assert torch.equal(floors(split, kept)["centred_box"](split), expected)
+    assert fitted == [1] * (1 if damage is None else 2)
