@@ -81,13 +81,14 @@ def study() -> None:
 
 
 def _study(
-    file: Path, sets: Sequence[str], data: Path | None, output: Path | None = None, must_exist: bool = False
-) -> Study:
+    file: Path, sets: Sequence[str], data: Path | None, output: Path | None = None, must_exist: bool = False,
+    device: str = "auto",
+) -> Study:  # fmt: skip
     """The study FILE, which can go on in its folder in ``output``."""
     from lchp.study.spec.load import load_study
 
     with refusing():
-        loaded = load_study(file, sets, data, must_exist)
+        loaded = load_study(file, sets, data, must_exist, device)
         if output is not None:
             from lchp.study.run.ownership import require_continuable
 
@@ -151,7 +152,7 @@ def study_run(
     """Run the study FILE, or continue it, and make its tables."""
     from lchp.study.run.fitness import fit
 
-    loaded = _study(file, sets, data, output, must_exist=True)
+    loaded = _study(file, sets, data, output, must_exist=True, device=device)
     if address:
         os.environ["RAY_ADDRESS"] = address
     if search_storage:
@@ -309,7 +310,7 @@ def trial_run(
     from lchp.study.spec.load import load_trial
 
     with refusing():
-        config = load_trial(file, sets, data, must_exist=True)
+        config = load_trial(file, sets, data, must_exist=True, device=device)
     if as_json:
         answer_alone()
     with fit({"--output": output, "--cache": cache}, device):

@@ -206,7 +206,13 @@ class EvaluationConfig(Config):
 class ComputeConfig(Config):
     """What of the machine changes the bits of a result."""
 
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the networks under autocast")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="bf16 runs the networks under autocast; `auto`, in a file or --set, is bf16 on CUDA and "
+        "on processors with AVX512-BF16 or AMX, else fp32: settled where the study starts, and part of what its "
+        "trials are",
+        json_schema_extra={"enum": ["fp32", "bf16", "auto"]},
+    )
     maps_precision: Literal["fp32", "bf16"] = Field(
         "fp32",
         description="of the maps that pseudo boxes are read off, where `precision` is bf16: bf16 moves boxes (IoU with "

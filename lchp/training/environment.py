@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import lchp
 
@@ -83,6 +84,40 @@ def processor() -> dict[str, str]:
         "torch": torch.backends.cpu.get_cpu_capability(),
         **{name: os.environ[name] for name in _VARIABLES if os.environ.get(name)},
     }
+
+
+def automatic_precision(device: str) -> Literal["fp32", "bf16"]:
+    """What ``compute.precision: auto`` is on this machine: bf16 on CUDA and on a processor that has units for it.
+
+    ``device`` is ``cpu``, ``cuda``, or ``auto``: CUDA where this machine has it.
+    """
+    if device != "cpu" and (device != "auto" or has_cuda()):
+        return "bf16"
+    return "bf16" if set(_cpu_info().get("flags", "").split()) & BF16_UNITS else "fp32"
+
+
+def has_cuda() -> bool:
+    """Whether torch can use a CUDA device of this machine."""
+    if cuda_devices() == 0:
+        return False
+    import torch  # seconds, which a machine without a device need not wait
+
+    return torch.cuda.is_available()
+
+
+def cuda_devices() -> int | None:
+    """The CUDA devices that the driver shows to this process; None where torch alone can tell."""
+    if Path("/dev/kfd").exists():
+        # AMD's devices are called cuda, too.
+        return None
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0 if os.uname().sysname == "Linux" else None
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
 
 
 def slow_precision(compute: ComputeConfig, device: str) -> str | None:

@@ -76,3 +76,23 @@ def test_slow_precision_is_told_by_name_where_the_processor_has_no_units_for_it(
         assert "set compute.precision to fp32" in found
     else:
         assert found is None
+
+
+@pytest.mark.parametrize(
+    ("device", "has_cuda", "flags", "expected"),
+    [
+        ("cpu", True, "avx2", "fp32"),
+        ("cpu", False, "avx2 avx512_bf16", "bf16"),
+        ("cpu", False, "amx_bf16", "bf16"),
+        ("auto", False, "avx2", "fp32"),
+        ("auto", True, "avx2", "bf16"),
+        ("cuda", False, "avx2", "bf16"),
+        ("auto", False, "", "fp32"),
+    ],
+)
+def test_automatic_precision_is_bf16_where_there_are_units_for_it(
+    device: str, has_cuda: bool, flags: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_cpu_info", lambda: {"flags": flags})
+    monkeypatch.setattr(environment, "has_cuda", lambda: has_cuda)
+    assert environment.automatic_precision(device) == expected

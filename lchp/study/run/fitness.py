@@ -6,7 +6,6 @@ once, each with its remedy.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import socket
@@ -20,6 +19,7 @@ from lchp.errors import Refusal, refusing
 from lchp.store.shared import require_store
 from lchp.store.shared import resolved as shared_uri
 from lchp.tracking.address import ARTIFACTS, obstacles, resolved, sqlite_file
+from lchp.training.environment import cuda_devices
 
 _SPACE = 200 << 20
 """Bytes that must be free in every folder: less holds no initialization's checkpoint."""
@@ -175,21 +175,6 @@ def too_few(resource: str, wanted: float, there: float) -> str:
     """What a study is told whose trials take more of a resource, ``cpu`` or ``gpu``, than there is."""
     remedy = f"lower it with --set resources.{resource}s=..." + (", or --device cpu" if resource == "gpu" else "")
     return f"resources.{resource}s = {wanted:g}: the machine has {there:g}: {remedy}"
-
-
-def cuda_devices() -> int | None:
-    """The CUDA devices that the driver shows to this process; None where torch alone can tell."""
-    if Path("/dev/kfd").exists():
-        # AMD's devices are called cuda, too.
-        return None
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0 if os.uname().sysname == "Linux" else None
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
 
 
 def _about_temporary() -> Iterator[str]:

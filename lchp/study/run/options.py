@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lchp.errors import Refusal
 from lchp.store.study_folder import store_of
-from lchp.study.run.fitness import cluster_address, cuda_devices
+from lchp.study.run.fitness import cluster_address
 from lchp.training.config import TrialConfig
+from lchp.training.environment import has_cuda
 from lchp.vocabulary import GT_KNOWN, LOSS, METRICS, SELECTED, VAL, epoch_scores, training_key
 
 if TYPE_CHECKING:
@@ -47,19 +48,11 @@ def chosen_device(asked: str) -> str:
     Raises:
         Refusal: CUDA is asked for, and this build of torch cannot use it.
     """
-    there = asked != "cpu" and _has_cuda()
+    there = asked != "cpu" and has_cuda()
     if asked == "cuda" and not there:
         # The driver shows a device, or none was looked for: this build of torch cannot use it.
         raise Refusal("--device cuda: torch finds no usable CUDA device on this machine: use --device cpu")
     return ("cuda" if there else "cpu") if asked == "auto" else asked
-
-
-def _has_cuda() -> bool:
-    if cuda_devices() == 0:
-        return False
-    import torch  # seconds, which a machine without a device need not wait
-
-    return torch.cuda.is_available()
 
 
 def total_epochs(config: TrialConfig) -> int:

@@ -14,7 +14,10 @@ from lchp.study.spec.complaints import TRUTH, unknown_key
 from lchp.study.spec.parse import Location, shortened
 from lchp.study.spec.source import Source, options
 from lchp.training.config import TrialConfig
+from lchp.training.environment import automatic_precision
 from lchp.training.presets import PRESETS
+
+PRECISION = ("compute", "precision")
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,9 @@ def _sets(values: Any, location: Location, value: Any) -> bool:
     return location[0] != "dataset" or values == value
 
 
-def layers(file: Source, sets: Sequence[str], data: Path | None) -> Layers:
-    """The layers of a file's values. An option that gives ``vary`` as a whole replaces the file's.
+def layers(file: Source, sets: Sequence[str], data: Path | None, device: str = "auto") -> Layers:
+    """The layers of a file's values. An option that gives ``vary`` as a whole replaces the file's; the precision
+    ``auto`` becomes what it is for ``device`` (``cpu``, ``cuda`` or ``auto``) on this machine.
 
     Raises:
         Refusal: an option that is none, or an unknown preset.
@@ -68,8 +72,17 @@ def layers(file: Source, sets: Sequence[str], data: Path | None) -> Layers:
             f"{place}: `vary` is a list of grids ({file.place(('vary',))}): give it as a whole: "
             "--set 'vary={delta: [...]}'"
         )
-    found = Layers(given, file, _preset(given.over(file)))
+    found = _with_precision(Layers(given, file, _preset(given.over(file))), device)
     return found if data is None else _with_data(found, data)
+
+
+def _with_precision(found: Layers, device: str) -> Layers:
+    """A precision decides results: trials are what it is here, and no ``auto`` is ever stored."""
+    compute = found.laid.values.get("compute")
+    if not isinstance(compute, Mapping) or compute.get(PRECISION[1]) != "auto":
+        return found
+    place = f"{found.origin(PRECISION, 'auto')}, auto on this machine"
+    return Layers(found.options.put(PRECISION, automatic_precision(device), place), found.file, found.preset)
 
 
 def _preset(source: Source) -> Source:

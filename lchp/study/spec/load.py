@@ -114,10 +114,12 @@ class Study:
         }
 
 
-def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False) -> Study:
+def load_study(
+    path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False, device: str = "auto"
+) -> Study:
     """Read a study: its preset, under its file, under ``--set`` options, under ``--data``.
 
-    ``must_exist`` asks for the data and the weight files of every trial.
+    ``must_exist`` asks for the data and the weight files of every trial; ``device`` is where they are to train.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -132,7 +134,7 @@ def load_study(path: Path, sets: Sequence[str] = (), data: Path | None = None, m
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
-    return _study(layers(read(path), sets, data).laid, sets, must_exist)
+    return _study(layers(read(path), sets, data, device).laid, sets, must_exist)
 
 
 def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
@@ -202,15 +204,17 @@ def _check_names(keys: StudyKeys, source: Source) -> list[str]:
     return mistakes
 
 
-def load_trial(path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False) -> TrialConfig:
+def load_trial(
+    path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False, device: str = "auto"
+) -> TrialConfig:
     """Read a trial file: the keys of a study that are a trial's own, and ``seed``.
 
-    ``must_exist`` asks for its data and weight files.
+    ``must_exist`` asks for its data and weight files; ``device`` is where it is to train.
 
     Raises:
         Refusal: as :func:`load_study`.
     """
-    source = layers(read(path), sets, data).laid
+    source = layers(read(path), sets, data, device).laid
     if "name" in source.values:
         raise Refusal(
             f"{source.place(('name',))}: this file is a study, not a trial: run it with `lchp study run {path}`"
