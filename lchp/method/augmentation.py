@@ -158,7 +158,7 @@ def normalise(images: Tensor) -> Tensor:
     return views
 
 
-def draw_strong(count: int, size: int, augmentation: str, generator: Generator) -> StrongDraw:
+def draw_strong(count: int, size: int, augmentation: str, generator: Generator, share: float = 1.0) -> StrongDraw:
     """Draw ``count`` strong augmentations S of views of ``size`` x ``size`` pixels (paper 4.3, method notes 20).
 
     ``augmentation`` is a subset of scale, translation and flip joined by ``+``, or ``none``. Scale: a factor per axis,
@@ -167,7 +167,8 @@ def draw_strong(count: int, size: int, augmentation: str, generator: Generator) 
     Flip: one half per direction.
 
     Nine numbers are taken from the CPU ``generator`` per image whatever the subset, so that trials that differ in it
-    alone meet the same scales, translations and flips wherever they share them. ValueError for an unknown name.
+    alone meet the same scales, translations and flips wherever they share them. With a ``share`` below 1 a tenth says
+    whether the view is changed at all, which it is with that probability. ValueError for an unknown name.
     """
     names = set() if augmentation == "none" else set(augmentation.split("+"))
     if not names <= {*STRONG_AUGMENTATIONS}:
@@ -185,6 +186,10 @@ def draw_strong(count: int, size: int, augmentation: str, generator: Generator) 
         sides = torch.zeros_like(sides)
     if "flip" not in names:
         flipped = torch.zeros_like(flipped)
+    if share < 1:
+        changed = torch.rand(count, 1, generator=generator, dtype=torch.float32) < share
+        scale = torch.where(changed, scale, 1.0)
+        sides, flipped = sides * changed, flipped & changed
     return StrongDraw(size, scale, sides[:, :2], sides[:, 2:], flipped)
 
 

@@ -113,6 +113,13 @@ class DescentConfig(Config):
     clip: float | None = Field(
         None, gt=0, le=1e6, description="longest gradient of the regressor, a 2-norm; unset: any (paper)"
     )
+    augmented_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="probability with which the strong augmentation changes a view that the regressor learns; the "
+        "others are learned as they are (paper: 1; method notes 24)",
+    )
 
     @property
     def open_ended(self) -> bool:

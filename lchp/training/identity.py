@@ -89,6 +89,8 @@ ADDED: dict[str, Added] = {
             "clip": None,
         }.items()
     },
+    "initialization.augmented_share": Added("0.3", 1.0, idle=("initialization.augmentation", "none")),
+    "refinement.augmented_share": Added("0.3", 1.0, idle=("augmentation", "none")),
     "regressor.head": Added("0.3", "pooled"),
     "regressor.maps": Added("0.3", "coarse"),
     "regressor.omit": Added("0.3", 0),

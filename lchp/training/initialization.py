@@ -195,7 +195,9 @@ class Initialization:
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
         strong = None
         if stage.augmentation != "none":
-            drawn = augmentation.draw_strong(len(images), view.crop, stage.augmentation, self.generators["strong"])
+            drawn = augmentation.draw_strong(
+                len(images), view.crop, stage.augmentation, self.generators["strong"], stage.augmented_share
+            )
             strong = drawn.to(self.device)
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         of_images = None if self.train_boxes is None else self.train_boxes[places.to(self.device, non_blocking=True)]

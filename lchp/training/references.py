@@ -116,7 +116,9 @@ class Reference:
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
         strong = None
         if stage.augmentation != "none":
-            drawn = augmentation.draw_strong(len(images), view.crop, stage.augmentation, self.generators["strong"])
+            drawn = augmentation.draw_strong(
+                len(images), view.crop, stage.augmentation, self.generators["strong"], stage.augmented_share
+            )
             strong = drawn.to(self.device)
         draw = draw.to(self.device)
         images = images.to(self.device, non_blocking=True)

@@ -91,7 +91,9 @@ class Refinement:
         """One optimization step on a batch of uint8 images; gives the values named in LOSSES."""
         view, stage = self.config.view, self.config.refinement
         draw = augmentation.draw_view(len(images), view.resize, view.crop, view.flip, self.generators["view"])
-        strong = augmentation.draw_strong(len(images), view.crop, self.config.augmentation, self.generators["strong"])
+        strong = augmentation.draw_strong(
+            len(images), view.crop, self.config.augmentation, self.generators["strong"], stage.augmented_share
+        )
         here = (part.to(self.device, non_blocking=True) for part in (images, labels, places))
         inputs: tuple[Input, ...] = *here, draw.to(self.device), strong.to(self.device)
         values = self._gradients(self._values, inputs, stage.alpha, None)

@@ -160,6 +160,17 @@ def test_draw_strong_many_draws_have_the_paper_s_ranges_and_shares(size: int) ->
     assert np.abs(correlation - np.eye(4)).max() < 5 / np.sqrt(count / 2)
 
 
+def test_draw_strong_share_leaves_the_rest_as_it_is_and_changes_the_others_as_ever() -> None:
+    whole = augmentation.draw_strong(2_000, 64, EVERYTHING, _generator(4))
+    part = augmentation.draw_strong(2_000, 64, EVERYTHING, _generator(4), share=0.3)
+    changed = (part.scale != 1).any(1)
+    assert abs(changed.float().mean().item() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 2_000)
+    for field, neutral in (("scale", 1), ("before", 0), ("after", 0), ("flipped", 0)):
+        assert torch.equal(getattr(part, field)[changed], getattr(whole, field)[changed])
+        assert torch.equal(getattr(part, field)[~changed], torch.full_like(getattr(whole, field), neutral)[~changed])
+    assert not (augmentation.draw_strong(100, 64, EVERYTHING, _generator(4), share=0).scale != 1).any()
+
+
 def test_draw_strong_unknown_word_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'scale\+rotation'.*scale, translation, flip"):
         augmentation.draw_strong(2, 64, "scale+rotation", _generator())

@@ -137,6 +137,18 @@ def test_step_with_augmentation_draws_from_a_generator_of_its_own_and_leaves_the
     assert strong.generators.keys() - plain.generators.keys() == {"strong"}
 
 
+def test_step_without_a_view_to_change_learns_as_without_augmentation() -> None:
+    found = [
+        step(
+            Initialization(config_of(initialization={"augmentation": names, "augmented_share": share}), CLASSES, "cpu"),
+            0,
+        )
+        for names, share in (("none", 1.0), ("scale+translation", 0.0), ("scale+translation", 0.5))
+    ]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def step(stage: Initialization, seed: int) -> Tensor:
     """One step on a drawn batch, in the modes of an epoch."""
     stage.networks.classifier.train()

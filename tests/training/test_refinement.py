@@ -277,6 +277,15 @@ def test_step_alpha_of_refinement_scales_the_step_and_not_the_reported_loss() ->
     assert torch.equal(found[1][1], 4 * found[0][1])
 
 
+def test_step_without_a_view_to_change_learns_as_without_augmentation() -> None:
+    found = [
+        steps(refinement(tau=0.0, augmentation=names, refinement={"augmented_share": share}), 3)
+        for names, share in (("none", 1.0), ("scale+translation+flip", 0.0), ("scale+translation+flip", 0.5))
+    ]
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
 def test_state_holds_everything_the_next_step_depends_on() -> None:
     changes = teaching("ema", "batch")
     stage = refinement(tau=0.0, **changes)
