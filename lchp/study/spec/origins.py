@@ -85,6 +85,7 @@ ORIGINS: dict[type[BaseModel], dict[str, tuple[str, str]]] = {
         "schedule": ("", "paper 4.3; method notes 15"),
         "warmup": ("steps", "paper 4.3; method notes 15"),
         "clip": ("norm", "paper 4.3; method notes 15"),
+        "augmented_share": ("probability", "paper 4.3; method notes 24"),
     },
     InitializationConfig: {
         "epochs": ("epochs", "paper 4.3"),
