@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from lchp.data.records import PixelBox
+if TYPE_CHECKING:
+    from lchp.data.records import PixelBox
 
 PATH, LABEL, SPLIT, METHOD = "path", "label", "split", "method"
 CORNERS = ("x1", "y1", "x2", "y2")
