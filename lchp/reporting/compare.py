@@ -17,9 +17,11 @@ from lchp.data.fingerprint import canonical, distinct, flatten
 from lchp.reporting.differences import interval_text, new_seeds_text
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.paired import Results
+from lchp.reporting.predictions import Box
 from lchp.reporting.sides import Side
 from lchp.reporting.statistics import ONE_SEED, Comparison, Interval
 from lchp.store.folder import StageFolder
+from lchp.store.per_image import KEY, box_of
 from lchp.training.identity import results_form, stored_config
 from lchp.vocabulary import GT_KNOWN, LCHP_R, MEAN_IOU, METHODS, METRICS, SPLITS, Score, predicting
 
@@ -258,6 +260,25 @@ def _most_changed(results: Results, other: Group, places: Sequence[str]) -> list
         moved += [Moved(other.name, at, flat[0].paths[i], float(before[i]), float(after[i])) for i in order]
     moved = [one for one in moved if one.before != one.after and one.before == one.before]
     return sorted(moved, key=lambda one: -abs(one.after - one.before))[:MOST_CHANGED]
+
+
+def boxes_of(groups: Sequence[Group], split: str, one: Moved) -> tuple[Box, Box]:
+    """The boxes of LCHP-R of an image that moved, in pixels: of the first group and of the other, by the first seed
+    that both have.
+    """
+    first, other = groups[0], next(group for group in groups[1:] if group.name == one.right)
+    rows = [[trial for trial in group.trials if one.at in ("", _label(trial))] for group in (first, other)]
+    alone = len(first.trials) == len(other.trials) == 1
+    seeds = [trial.seed for trial in rows[0] if alone or trial.seed in {row.seed for row in rows[1]}]
+    left, right = (next(row for row in some if alone or row.seed == seeds[0]) for some in rows)
+    return _box(left, split, one.path), _box(right, split, one.path)
+
+
+def _box(trial: TrialRow, split: str, path: str) -> Box:
+    wanted = (path, split, LCHP_R)
+    return next(
+        box_of(row) for row in StageFolder(trial.folder).per_image() if tuple(row[key] for key in KEY) == wanted
+    )
 
 
 def _configuration(groups: Sequence[Group]) -> dict[str, tuple[list[Any], ...]]:

@@ -49,6 +49,8 @@ class Contents:
         unfinished: the study's other trials; None where they are not known.
         remarks: sentences of the study that stand under every table.
         claims: what the study states, in its words, of ``space``; judged on the test split.
+        runs_at: the address of the runs table in the tracking store's UI, below which the runs lie; None where no such
+            address is known.
     """
 
     study: str
@@ -59,6 +61,7 @@ class Contents:
     remarks: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     space: Space = field(default_factory=lambda: Space({}, ({},)))
+    runs_at: str | None = None
 
     def stated(self) -> list[Claim]:
         """The claims as they are judged."""
@@ -75,7 +78,7 @@ class Contents:
 
     def text(self) -> str:
         """The text of report.json."""
-        return as_json(asdict(self))
+        return as_json({key: value for key, value in asdict(self).items() if key != "runs_at" or value is not None})
 
 
 def read_contents(file: Path) -> Contents:

@@ -21,10 +21,8 @@ from lchp.vocabulary import (
     GT_KNOWN,
     HIT_IOU,
     INITIALIZATION,
-    LCHP_R,
     METHODS,
     METRICS,
-    TRUTH_COLOUR,
     VAL,
     Score,
     is_training_key,
@@ -43,7 +41,8 @@ _VIEWS = {TRAINING: "training views", EVALUATED: "whole images"}
 
 
 # What every study draws does without a constrained layout, which takes as long as the drawing.
-def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """An empty figure of so many inches, drawn without a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
@@ -68,7 +67,7 @@ def curve(table: Table) -> Figure:
     """
     assert table.is_curve, "only a table over one number is a curve"
     parameter, metric = table.spec.by[0], table.spec.metrics[0]
-    figure = _figure(6, 4)
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     for name, method in METHODS.items():
         points: list[tuple[Any, Summary]] = sorted(table.points(name), key=_place)
@@ -84,7 +83,7 @@ def curve(table: Table) -> Figure:
             look = {"color": method.dark, "label": f"{method.title} (paper)"}
             axes.plot(*zip(*paper, strict=True), marker="x", linestyle="", **look)
     axes.set_xlabel(parameter)
-    axes.set_ylabel(_axis(metric, table.spec.split))
+    axes.set_ylabel(axis_title(metric, table.spec.split))
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize=8)
@@ -105,7 +104,8 @@ def _band(axes: Axes, points: Sequence[tuple[Any, Summary]], colour: str) -> Non
         axes.set_ylim(ends)
 
 
-def _axis(metric: str, split: str) -> str:
+def axis_title(metric: str, split: str) -> str:
+    """What stands beside an axis of a metric."""
     return f"{METRICS[metric].title} on {split}{', %' if METRICS[metric].share else ''}"
 
 
@@ -116,7 +116,7 @@ def heat_map(table: Table) -> Figure:
     maps = {name: _cells(table, name, down, across) for name in predicting()}
     maps = {name: cells for name, cells in maps.items() if not np.isnan(cells).all()}
     width, height = 1.2 + 2.6 * len(maps), 1.9 + 0.45 * len(down)
-    figure = _figure(width, height, layout=None)
+    figure = new_figure(width, height, layout=None)
     grid = figure.subplots(1, len(maps), squeeze=False, sharey=True)
     figure.subplots_adjust(
         left=1.1 / width, right=1 - 0.1 / width, bottom=1.2 / height, top=1 - 0.6 / height, wspace=0.06
@@ -133,7 +133,7 @@ def heat_map(table: Table) -> Figure:
         axes.set_title(METHODS[name].title, fontsize=9)
         axes.set_xlabel(table.spec.by[1])
     grid.flat[0].set_ylabel(table.spec.by[0])
-    figure.suptitle(_axis(table.spec.metrics[0], table.spec.split), fontsize=9)
+    figure.suptitle(axis_title(table.spec.metrics[0], table.spec.split), fontsize=9)
     return figure
 
 
@@ -143,45 +143,6 @@ def _cells(table: Table, method: str, down: Sequence[Any], across: Sequence[Any]
         if cell is not None:
             cells[down.index(row), across.index(column)] = cell.mean
     return cells
-
-
-def search(table: Table) -> Figure:
-    """What a search reached by LCHP-R, or by its objective where the table shows that: over its suggestions, with the
-    best until then, and over every key that it varied; the best suggestion is red.
-    """
-    assert table.is_search, "only the table of a search shows what it tried"
-    keys = {column.key for column in table.columns}
-    if "objective" in keys:
-        values = np.array([np.nan if cell is None else float(str(cell)) for cell in table.column("objective")])
-    else:
-        values = np.array([np.nan if one is None else one.mean for one in table.summaries(LCHP_R)])
-    title = "objective" if "objective" in keys else _axis(table.spec.metrics[0], table.spec.split)
-    panels: list[tuple[str, list[Any]]] = [("suggestion", list(range(len(values))))]
-    panels += [(key, table.column(key)) for key in table.spec.by]
-    across = min(4, len(panels))
-    rows = -(-len(panels) // across)
-    figure = _figure(3 * across, 2.6 * rows)
-    grid = figure.subplots(rows, across, squeeze=False, sharey=True)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    best = int(np.nanargmax(values)) if not np.isnan(values).all() else None
-    for axes, (name, xs) in zip(grid.flat, panels, strict=False):
-        # Words, and None beside them, stand side by side in their order.
-        words = not all(isinstance(x, int | float) and not isinstance(x, bool) for x in xs)
-        names = distinct([str(x) for x in xs])
-        places = [names.index(str(x)) for x in xs] if words else xs
-        axes.scatter(places, values, s=14, color=METHODS[LCHP_R].dark, alpha=0.7, linewidths=0)
-        if best is not None:
-            axes.scatter([places[best]], [values[best]], s=24, color=TRUTH_COLOUR)
-        axes.set_xlabel(name, fontsize=8)
-        axes.tick_params(axis="x", labelsize=7)
-        if words:
-            axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-        axes.grid(alpha=0.3)
-    grid.flat[0].step(panels[0][1], np.fmax.accumulate(values), where="post", color="0.5", linewidth=1)
-    for row in grid:
-        row[0].set_ylabel(title, fontsize=8)
-    return figure
 
 
 def training(trials: Sequence[TrialRow]) -> Figure:
@@ -195,7 +156,7 @@ def training(trials: Sequence[TrialRow]) -> Figure:
     panels = [[name] for name in names] + ([scores] if scores else [])
     across = min(3, len(panels))
     rows = -(-len(panels) // across)
-    figure = _figure(4 * across, 2.6 * rows, layout=None)
+    figure = new_figure(4 * across, 2.6 * rows, layout=None)
     grid = figure.subplots(rows, across, squeeze=False, sharex=True)
     edges = {"left": 0.6 / (4 * across), "right": 1 - 0.1 / (4 * across), "bottom": 0.5 / (2.6 * rows)}
     figure.subplots_adjust(**edges, top=1 - 0.3 / (2.6 * rows), wspace=0.22, hspace=0.25)
@@ -243,7 +204,7 @@ def ious(trials: Sequence[TrialRow], split: str) -> Figure:
     """The share of images whose box has at least an IoU with the true one, over that IoU: a line for each method and
     seed.
     """
-    figure = _figure(6, 4, layout=None)
+    figure = new_figure(6, 4, layout=None)
     axes = figure.subplots()
     figure.subplots_adjust(left=0.11, right=0.97, bottom=0.12, top=0.96)
     least = np.linspace(0, 1, 101)
@@ -270,7 +231,7 @@ def confidence(trials: Sequence[TrialRow]) -> Figure:
     """How good the boxes above a threshold of confidence are, and how many those are: a line for each seed, on the
     views that Eq. 6 selects from and on whole images.
     """
-    figure = _figure(8, 3.6, layout=None)
+    figure = new_figure(8, 3.6, layout=None)
     grid = figure.subplots(1, 2, sharex=True)
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.14, top=0.9, wspace=0.22)
     for views, dash in ((TRAINING, "-"), (EVALUATED, "--")):

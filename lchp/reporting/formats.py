@@ -25,8 +25,6 @@ _BEGIN = r"""\documentclass{article}
 \usepackage{graphicx}
 \begin{document}
 """
-_WIDE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
-"""Before a tabular: what is wider than the page is made as wide as it."""
 
 
 def write_format(document: Document, folder: Path, form: str) -> Path:
@@ -76,9 +74,7 @@ def latex(document: Document) -> str:
             for one in document.verdicts
         ]
         parts.append(r"\end{itemize}")
-    for table in document.tables:
-        fitted = to_latex(table).replace(r"\begin{tabular}", rf"{_WIDE}\begin{{tabular}}")
-        parts.append(fitted.replace(r"\end{tabular}", r"\end{tabular}}"))
+    parts += map(to_latex, document.tables)
     for one in document.pictures:
         picture = rf"\includegraphics[width=\linewidth,height=.8\textheight,keepaspectratio]{{{one.file.name}}}"
         parts += [r"\begin{figure}", r"\centering", picture, rf"\caption{{{escape_latex(one.title)}}}", r"\end{figure}"]

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lchp.reporting import figures
+from lchp.reporting import figures, search_figures
 from lchp.reporting.frame import TrialRow
 from lchp.reporting.table import Table
 from lchp.store.folder import StageFolder
@@ -49,9 +49,14 @@ def pictures_of(tables: Sequence[Table], trials: Sequence[TrialRow], files: Stud
         if table.is_map
     ]
     pictures += [
-        Picture("What the search tried", files.search, partial(figures.search, table))
+        Picture("What the search tried", files.search, partial(search_figures.tried, table))
         for table in tables[:1]
         if table.is_search
+    ]
+    pictures += [
+        Picture("What mattered in the search", files.importance, partial(search_figures.mattered, table))
+        for table in tables[:1]
+        if table.is_search and search_figures.can_weigh(table)
     ]
     pictures += _of_trials(trials, files)
     first = trials[0]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, StrictUndefined
 
 from lchp.data.files import write_text
 from lchp.reporting.differences import TITLES, Differences
 from lchp.reporting.document import Document
+from lchp.reporting.statistics import Summary
 from lchp.reporting.table import Table
 from lchp.reporting.writing import show
+from lchp.surroundings import LOOPBACK
 
+_RUN_ID = re.compile("[0-9a-f]{32}")
+"""As MLflow makes it: a run that is not written yet is named otherwise."""
+_MOST_LINKED = 100
+"""Runs that a link names."""
 _PAGE = """{% macro left(column, of) %}{% if column <= of %} class="label"{% endif %}{% endmacro %}
 <!doctype html>
 <html lang="en">
@@ -32,11 +41,16 @@ thead th { border-bottom: 2px solid #222; }
 img { max-width: 100%; }
 li { overflow-wrap: anywhere; }
 figure { margin: 0; }
+td a { color: inherit; text-decoration: underline dotted #999; text-underline-offset: .2em; }
 .small { color: #555; font-size: .85rem; }
-@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 15px; } th, td { padding: .25rem .4rem; } }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; font-size: 15px; }
+  th, td { padding: .25rem .4rem; white-space: normal; vertical-align: top; }
+}
 @media print {
   body { max-width: none; margin: 0; font-size: 10pt; }
   table { display: table; font-size: 7pt; } th, td { white-space: normal; padding: .15rem .3rem; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   img { max-height: 20cm; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }
 </style>
@@ -58,7 +72,8 @@ figure { margin: 0; }
 <table>
 <thead><tr>{% for kind, title in table.titles %}<th class="{{ kind }}">{{ title }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for row in table.rows %}<tr>{% for kind, cell in row %}<td class="{{ kind }}">{{ cell }}</td>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for kind, cell, link in row %}<td class="{{ kind }}">
+{%- if link %}<a href="{{ link }}">{{ cell }}</a>{% else %}{{ cell }}{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody>
 </table>
 <p class="small">Made with {{ table.made }}. {{ table.notes }}</p>
@@ -85,12 +100,15 @@ figure { margin: 0; }
 </figure>
 {% endfor %}
 <h2>Trials</h2>
-<p class="small">How long each trained here, and what trains it again and compares every number. A run's page opens from
-its id in the runs table of <code>lchp ui {{ study }}</code>.</p>
+<p class="small">How long each trained here, and what trains it again and compares every number.
+{% if runs_at %}Numbers and ids lead to their runs in MLflow{% if on_loopback %}, as long as <code>lchp ui</code> is
+running there{% endif %}: <a href="{{ runs_at }}">{{ runs_at }}</a>{% else %}A run's page opens from its id in the runs
+table of <code>lchp ui {{ study }}</code>{% endif %}.</p>
 <table>
 <thead><tr>{% for title in trial_titles %}<th class="label">{{ title }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for row in trials %}<tr>{% for cell in row %}<td class="label">{{ cell }}</td>{% endfor %}</tr>
+{% for row in trials %}<tr>{% for cell, link in row %}<td class="label">
+{%- if link %}<a href="{{ link }}">{{ cell }}</a>{% else %}{{ cell }}{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody>
 </table>
 <h2>Environment</h2>
@@ -102,15 +120,32 @@ its id in the runs table of <code>lchp ui {{ study }}</code>.</p>
 """
 
 
-def _shown(table: Table, differences: Differences | None) -> dict[str, Any]:
+def _link(runs_at: str | None, runs: Sequence[str]) -> str | None:
+    """Where the UI of the tracking store shows these runs: a run's own page, several ones side by side; None where it
+    is not known.
+    """
+    if runs_at is None or not runs or not all(_RUN_ID.fullmatch(run) for run in runs):
+        return None
+    if len(runs) == 1:
+        return f"{runs_at}/{runs[0]}"
+    if len(runs) > _MOST_LINKED:
+        return runs_at
+    named = ", ".join(f"'{run}'" for run in runs)
+    return f"{runs_at}?{urlencode({'searchFilter': f'attributes.run_id IN ({named})'})}"
+
+
+def _shown(table: Table, differences: Differences | None, runs_at: str | None) -> dict[str, Any]:
     return {
         "differences": differences if differences and differences.lines else None,
         "name": table.spec.name,
         "heading": table.heading,
         "titles": [(column.kind, column.title) for column in table.columns],
         "rows": [
-            [(column.kind, show(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
-            for row in table.rows
+            [
+                (column.kind, show(cell, column), _link(runs_at, runs) if isinstance(cell, Summary) else None)
+                for cell, column in zip(row, table.columns, strict=True)
+            ]
+            for row, runs in zip(table.rows, table.runs, strict=True)
         ],
         "made": table.made.line(),
         "notes": " ".join((*table.notes, *table.counts)),
@@ -120,8 +155,13 @@ def _shown(table: Table, differences: Differences | None) -> dict[str, Any]:
 
 def write_html(out: Path, document: Document) -> None:
     """Write the report, with its pictures inside it."""
+    runs_at = document.contents.runs_at
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_PAGE)
-    shown = [_shown(*both) for both in zip_longest(document.tables, document.differences)]
+    shown = [_shown(*both, runs_at) for both in zip_longest(document.tables, document.differences)]
+    trials = [
+        [(cell, _link(runs_at, [trial.run_id]) if cell == trial.run_id else None) for cell in row]
+        for row, trial in zip(document.trial_rows(), document.trials, strict=True)
+    ]
     page = template.render(
         study=document.contents.study,
         question=document.contents.question,
@@ -131,7 +171,9 @@ def write_html(out: Path, document: Document) -> None:
         answer=document.answer,
         pictures=[(one.title, b64encode(one.file.read_bytes()).decode("ascii")) for one in document.pictures],
         trial_titles=document.trial_titles,
-        trials=document.trial_rows(),
+        trials=trials,
+        runs_at=runs_at,
+        on_loopback=urlsplit(runs_at or "").hostname in LOOPBACK,
         environment=document.environment(),
     )
     write_text(out, page)

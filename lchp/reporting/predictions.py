@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lchp.store.per_image import CORNERS, IOU, METHOD, PATH, SPLIT
+from lchp.store.per_image import IOU, METHOD, PATH, SPLIT, box_of
 from lchp.vocabulary import BEST, CHANGED, LCHP_R, METHODS, PSEUDO_LABEL, RANDOM, TEST, TRUTH_COLOUR, WORST
 
 TRUTH = "truth"
 COLOURS = {name: method.colour for name, method in METHODS.items() if method.colour} | {TRUTH: TRUTH_COLOUR}
 """Of boxes on photographs: a method's own, and the truth's red."""
 
-Boxes = Mapping[str, Sequence[tuple[float, float, float, float]]]
+Box = tuple[float, float, float, float]
+Boxes = Mapping[str, Sequence[Box]]
+_TRUTH = (TRUTH.capitalize(), TRUTH_COLOUR)
+"""In a legend."""
 
 _ACROSS = 4
 _SIDE, _GAP, _CAPTION, _LEGEND = 312, 18, 22, 44
@@ -58,14 +61,53 @@ def draw_predictions(
     if not paths:
         raise ValueError("per_image.csv has no boxes on the test split: nothing to draw")
     chosen = _chosen(by_path, choice, count, seed)
-    wide, high = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
-    sheet = Image.new("RGB", (_ACROSS * wide, -(-len(chosen) // _ACROSS) * high + _LEGEND), "white")
-    for place, path in enumerate(chosen):
-        corner = place % _ACROSS * wide + _GAP // 2, place // _ACROSS * high + _GAP // 2
-        _draw_cell(sheet, corner, root / path, by_path[path], (truth or {}).get(path, ()))
+    cells = []
+    for path in chosen:
+        boxes = [(TRUTH_COLOUR, box) for box in (truth or {}).get(path, ())]
+        boxes += [(COLOURS[row[METHOD]], box_of(row)) for row in by_path[path]]
+        cells.append((root / path, _caption(by_path[path]), boxes))
     names = [name for name in COLOURS if any(row[METHOD] == name for row in by_path[paths[0]])]
-    _draw_legend(sheet, [*names, *([TRUTH] if any((truth or {}).values()) else [])])
-    sheet.save(out, compress_level=1)
+    legend = [(METHODS[name].title, COLOURS[name]) for name in names]
+    _draw_cells(cells, [*legend, *([_TRUTH] if any((truth or {}).values()) else [])], out)
+
+
+def draw_moved(
+    images: Sequence[tuple[str, tuple[float, float], Sequence[Box]]],
+    names: tuple[str, str],
+    root: Path,
+    out: Path,
+    truth: Boxes | None = None,
+) -> None:
+    """Draw images of which two results, of these names, have other boxes.
+
+    Args:
+        images: the path of each, its IoU by either result, and the box of either.
+        root, out, truth: as of :func:`draw_predictions`.
+    """
+    colours = COLOURS[PSEUDO_LABEL], COLOURS[LCHP_R]
+    cells = [
+        (
+            root / path,
+            f"IoU {ious[0]:.2f} \N{RIGHTWARDS ARROW} {ious[1]:.2f}",
+            [*((TRUTH_COLOUR, box) for box in (truth or {}).get(path, ())), *zip(colours, boxes, strict=True)],
+        )
+        for path, ious, boxes in images
+    ]
+    legend = [*zip(names, colours, strict=True), *([_TRUTH] if any((truth or {}).values()) else [])]
+    _draw_cells(cells, legend, out)
+
+
+def _draw_cells(
+    cells: Sequence[tuple[Path, str, Sequence[tuple[str, Box]]]], legend: Sequence[tuple[str, str]], out: Path
+) -> None:
+    """Draw photographs, each with its caption and its boxes in their colours, above a legend of titles and colours."""
+    wide, high = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
+    sheet = Image.new("RGB", (_ACROSS * wide, -(-len(cells) // _ACROSS) * high + _LEGEND), "white")
+    for place, cell in enumerate(cells):
+        corner = place % _ACROSS * wide + _GAP // 2, place // _ACROSS * high + _GAP // 2
+        _draw_cell(sheet, corner, *cell)
+    _draw_legend(sheet, legend)
+    sheet.save(out, "PNG", compress_level=1)
 
 
 def draw_panels(panels: Sequence[tuple[str, Image.Image, Sequence[tuple[float, ...]]]], out: Path) -> None:
@@ -107,8 +149,8 @@ def _draw_cell(
     sheet: Image.Image,
     corner: tuple[int, int],
     photo: Path,
-    rows: Sequence[Mapping[str, str]],
-    true_boxes: Sequence[Sequence[float]],
+    caption: str,
+    boxes: Sequence[tuple[str, Box]],
 ) -> None:
     """One photograph under its caption, in the middle of its cell, whose top left is at ``corner``."""
     with Image.open(photo) as image:
@@ -121,14 +163,12 @@ def _draw_cell(
     sheet.paste(pixels, (left, top))
     pen = ImageDraw.Draw(sheet)
     middle = corner[0] + _SIDE / 2, top - _CAPTION / 2
-    pen.text(middle, _caption(rows), "black", ImageFont.load_default(14), anchor="mm")
-    boxes = [(TRUTH, box) for box in true_boxes]
-    boxes += [(row[METHOD], [float(row[name]) for name in CORNERS]) for row in rows]
-    for name, (x1, y1, x2, y2) in boxes:
+    pen.text(middle, caption, "black", ImageFont.load_default(14), anchor="mm")
+    for colour, (x1, y1, x2, y2) in boxes:
         # The middle of a line lies on the box's edge; Pillow counts the last pixel in.
         start = [round(at + scale * value - _LINE / 2) for at, value in ((left, x1), (top, y1))]
         end = [round(at + scale * value + _LINE / 2) - 1 for at, value in ((left, x2), (top, y2))]
-        pen.rectangle((*start, *end), outline=COLOURS[name], width=_LINE)
+        pen.rectangle((*start, *end), outline=colour, width=_LINE)
 
 
 def _caption(rows: Iterable[Mapping[str, str]]) -> str:
@@ -137,13 +177,12 @@ def _caption(rows: Iterable[Mapping[str, str]]) -> str:
     return "IoU " + "  ".join(shown) if shown else ""
 
 
-def _draw_legend(sheet: Image.Image, names: Sequence[str]) -> None:
+def _draw_legend(sheet: Image.Image, named: Sequence[tuple[str, str]]) -> None:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
-    titles = [METHODS[name].title if name in METHODS else name.capitalize() for name in names]
     mark, space = 34, 26
-    lengths = [mark + 8 + pen.textlength(title, font) for title in titles]
-    x, y = (sheet.width - sum(lengths) - space * (len(names) - 1)) / 2, sheet.height - _LEGEND / 2
-    for name, title, length in zip(names, titles, lengths, strict=True):
-        pen.line((x, y, x + mark, y), COLOURS[name], width=_LINE + 1)
+    lengths = [mark + 8 + pen.textlength(title, font) for title, _ in named]
+    x, y = (sheet.width - sum(lengths) - space * (len(named) - 1)) / 2, sheet.height - _LEGEND / 2
+    for (title, colour), length in zip(named, lengths, strict=True):
+        pen.line((x, y, x + mark, y), colour, width=_LINE + 1)
         pen.text((x + mark + 8, y), title, "black", font, anchor="lm")
         x += length + space

@@ -52,6 +52,7 @@ class Table:
         planned: of how many, where that is known.
         counts: on how many images and trials it stands.
         warnings: how training degenerated, and in which rows.
+        runs: of every row, the runs that it is made of; none of a row that the paper cites.
     """
 
     spec: TableSpec
@@ -65,6 +66,7 @@ class Table:
     planned: int | None
     counts: tuple[str, ...]
     warnings: tuple[str, ...]
+    runs: tuple[tuple[str, ...], ...]
 
     @property
     def is_curve(self) -> bool:

@@ -217,12 +217,12 @@ def _only(values: Sequence[float | None], shown: str) -> str | None:
     return None if value is None else shown.format(value)
 
 
-def _with_warnings(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[tuple[Cell, ...]]]:
+def _with_warnings(columns: list[Column], rows: list[_Row]) -> tuple[list[Column], list[_Row]]:
     """The table with a last column that says in which rows training degenerated; as it is where it nowhere did."""
     found = [row_warnings(row.trials, row.method) if row.trials else None for row in rows]
     if not any(found):
-        return columns, [row.cells for row in rows]
-    beside = [(*row.cells, cell) for row, cell in zip(rows, found, strict=True)]
+        return columns, rows
+    beside = [replace(row, cells=(*row.cells, cell)) for row, cell in zip(rows, found, strict=True)]
     return [*columns, Column("warnings", "Warnings", "warnings")], beside
 
 
@@ -269,7 +269,7 @@ def make_table(
     columns, rows = _with_warnings(*_with_objectives(*make(spec, chosen, scores, numbers)))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds"
-    if any(isinstance(cell, Summary) and cell.interval for row in rows for cell in row):
+    if any(isinstance(cell, Summary) and cell.interval for row in rows for cell in row.cells):
         heading += f" [{LEVEL:.0%} interval of the mean over all seeds]"
     heading += " (n seeds)"
     if not _has_boxes(spec, frame):
@@ -281,7 +281,7 @@ def make_table(
         spec,
         heading,
         tuple(columns),
-        tuple(rows),
+        tuple(row.cells for row in rows),
         describe_origin(chosen),
         notes=(
             *([f"At {', '.join(fixed)}."] if fixed else []),
@@ -294,4 +294,5 @@ def make_table(
         planned=None if missing is None else len(chosen) + len(missing),
         counts=(*counts(images, spec.split, spec.metrics, len(chosen), missing), *remarks),
         warnings=table_warnings(chosen, spec.by),
+        runs=tuple(tuple(trial.run_id for trial in row.trials) for row in rows),
     )

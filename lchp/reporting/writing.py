@@ -22,6 +22,8 @@ _LONGEST_VALUE = 6
 
 _PARTS = ("mean", "std", "n", "low", "high")
 _EMPTY = "–"
+_AS_WIDE = r"\providecommand{\resizebox}[3]{#3}\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Before a tabular: what is wider than the page is made as wide as it, where the document has graphicx."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -127,16 +129,16 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` environment; it wants the package booktabs."""
+    """A ``table`` environment; it wants the package booktabs and, to be no wider than the page, graphicx."""
     alignment = "".join("l" if column.kind in TEXT else "r" for column in table.columns)
     caption = " ".join(
         [f"{table.heading}.", f"Made with {table.made.line()}.", *table.notes, *table.counts, *table.warnings]
     )
     lines = [
-        r"% needs \usepackage{booktabs}",
+        r"% needs \usepackage{booktabs}; with \usepackage{graphicx} it is never wider than the page",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\caption{{{escape_latex(caption)}}}{_AS_WIDE}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         " & ".join(escape_latex(column.title) for column in table.columns) + r" \\",
@@ -145,7 +147,7 @@ def to_latex(table: Table) -> str:
     for row in table.rows:
         cells = (escape_latex(show(cell, column)) for cell, column in zip(row, table.columns, strict=True))
         lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}"]) + "\n"
 
 
 def table_texts(table: Table, folder: Path) -> dict[Path, str]:

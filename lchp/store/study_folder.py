@@ -136,6 +136,11 @@ class StudyFolder:
         return self.path / "search.png"
 
     @property
+    def importance(self) -> Path:
+        """The picture of what mattered in a search."""
+        return self.path / "importance.png"
+
+    @property
     def predictions(self) -> Path:
         """The picture of the first trial's boxes."""
         return self.path / PICTURE
@@ -156,11 +161,14 @@ class StudyFolder:
 
     def tracked(self, tables: Iterable[str]) -> list[Path]:
         """What the study's run in a tracking store keeps: results, tables of these names and what their
-        differences are worth, claims, report.
+        differences are worth, claims, report, figures.
         """
-        claims = [file for file in (self.claims, self.claims_text) if file.exists()]
-        of_tables = (file for name in tables for file in self.table(name)[:2])
-        return [self.results, *of_tables, self.differences, self.differences_text, *claims, self.contents, self.report]
+        names = list(tables)
+        of_tables = [file for name in names for file in self.table(name)[:2]]
+        drawn = [*map(self.curve, names), self.ious, self.confidence, self.training, self.search, self.importance]
+        drawn.append(self.predictions)
+        there = [file for file in (self.claims, self.claims_text, *drawn) if file.exists()]
+        return [self.results, *of_tables, self.differences, self.differences_text, *there, self.contents, self.report]
 
     def curve(self, name: str) -> Path:
         """The picture of a table over a number."""

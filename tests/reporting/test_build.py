@@ -86,3 +86,24 @@ def test_write_html_text_of_people_is_escaped(delta_trials: list[TrialRow], tmp_
     assert "<script>" not in page
     assert "a&lt;b" in page
     assert "&lt;i&gt;" in page
+
+
+def test_build_report_every_number_leads_to_its_runs_where_the_tracking_store_is_known(
+    delta_trials: list[TrialRow], tmp_path: Path
+) -> None:
+    named = [replace(trial, run_id=f"{number:032x}") for number, trial in enumerate(delta_trials)]
+    contents = contents_of("birds", None, named, [TableSpec(by=("delta",), own={"delta": 0.5})])
+    at = "http://127.0.0.1:5000/#/experiments/7/runs"
+    build_report(replace(contents, runs_at=at), tmp_path, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    one, two = f"{at}/{2:032x}", f"{at}?searchFilter=attributes.run_id+IN+%28%27{0:032x}%27%2C+%27{1:032x}%27%29"
+    assert f'<td class="percent"><a href="{one}">62.50 (1)</a></td>' in page
+    assert f'<a href="{two}">81.25 ± 8.84 [1.84, 100.00] (2)</a>' in page
+    assert f'<td class="label"><a href="{one}">{2:032x}</a></td>' in page
+    assert f'as long as <code>lchp ui</code> is\nrunning there: <a href="{at}">' in page
+    # A run that is not written yet has no page.
+    named[2] = replace(named[2], run_id="3622dbd8925f6800")
+    contents = contents_of("birds", None, named, [TableSpec(by=("delta",), own={"delta": 0.5})], runs_at=at)
+    build_report(contents, tmp_path, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert '<td class="percent">62.50 (1)</td>' in page

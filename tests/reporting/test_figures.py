@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from lchp.reporting.evidence import Evidence, Images
-from lchp.reporting.figures import confidence, curve, heat_map, ious, save, search, training
+from lchp.reporting.figures import confidence, curve, heat_map, ious, save, training
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.gallery import pictures_of
 from lchp.reporting.per_image import read_rows
@@ -91,22 +91,6 @@ def test_heat_map_has_a_cell_for_every_pair_that_was_trained(make_trial: MakeTri
     (axes,) = heat_map(table).axes
     assert [text.get_text() for text in axes.texts] == ["0.0", "10.0", "20.0"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["none", "flip"]
-
-
-def test_search_has_a_panel_for_the_order_and_for_every_key_with_the_best_one_in_red(make_trial: MakeTrial) -> None:
-    reached = [0.2, 0.6, 0.4]
-    trials = [
-        make_trial(str(number), 0, {"delta": number / 10, "augmentation": word}, {"lchp_r/test/gt_known": value})
-        for number, (value, word) in enumerate(zip(reached, ("none", "flip", "none"), strict=True))
-    ]
-    table = make_table(TableSpec(by=("delta", "augmentation")), collect("s", trials), trials)
-    assert (table.is_map, table.is_search) == (False, True)
-    order, delta, words = (axes for axes in search(table).axes if axes.axison)
-    assert [axes.get_xlabel() for axes in (order, delta, words)] == ["suggestion", "delta", "augmentation"]
-    assert order.lines[0].get_ydata().tolist() == pytest.approx([20, 60, 60])
-    assert delta.collections[0].get_offsets().tolist() == pytest.approx(np.array([[0, 20], [0.1, 60], [0.2, 40]]))
-    assert delta.collections[1].get_offsets().tolist() == pytest.approx(np.array([[0.1, 60]]))
-    assert [text.get_text() for text in words.get_xticklabels()] == ["none", "flip"]
 
 
 def test_training_every_value_has_a_panel_with_a_line_for_each_trial(delta_trials: list[TrialRow]) -> None:
