@@ -22,6 +22,7 @@ from lchp.cli_kept import archive, gc, import_archive, rm
 from lchp.cli_options import (
     ADDRESS,
     CACHE,
+    COMPARED_FROM,
     COMPUTED,
     CONFIGURED,
     DATA,
@@ -48,7 +49,7 @@ from lchp.cli_voice import answer_alone, say, warn
 from lchp.data.kinds import KINDS
 from lchp.errors import Refusal, refusing, shown
 from lchp.store.study_folder import REPORTS
-from lchp.surroundings import settle
+from lchp.surroundings import UI_PORT, settle
 from lchp.vocabulary import PICTURED, SPLITS, TEST
 
 if TYPE_CHECKING:
@@ -428,24 +429,44 @@ def reproduce(
 
 @app.command()
 @click.argument("names", nargs=-1, metavar="A B [...]")
-@OUTPUT
+@with_options(OUTPUT, COMPARED_FROM, DATA, CACHE)
 @click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True, help="Whose images are compared.")
+@click.option("--picture", type=PathArgument(), help="PNG of the images that changed most, with the boxes of both.")
 @JSON
-def compare(names: tuple[str, ...], output: Path, split: str, as_json: bool) -> int:
+def compare(
+    names: tuple[str, ...], output: Path, tracking_uri: str | None, data: Path | None, cache: Path, split: str,
+    picture: Path | None, as_json: bool,
+) -> int:  # fmt: skip
     """Compare runs or studies with the first: configurations, differences, and the images that changed most.
 
-    A, B, ...: folders of studies or trials, names of studies in --output, or ids of their runs.
+    A, B, ...: folders of studies or trials, names of studies in --output, or ids of their runs; with --tracking-uri
+    names of studies and ids of runs there.
     """
     import json
+
+    from lchp.data.files import replacing, require_replaceable
+    from lchp.study.spec.moved import moved_paths
 
     if len(names) < 2:
         raise click.UsageError("give two runs or studies at least")
     with refusing():
-        from lchp.reporting.compare import beside
-        from lchp.study.run.comparison import found_group
+        if picture is not None:
+            require_replaceable(picture)
+        moved = moved_paths((), data)
+        from lchp.study.run.comparison import found_groups
 
-        found = beside([found_group(name, output) for name in names], split)
+        with found_groups(names, output, tracking_uri) as groups:
+            from lchp.reporting.compare import beside
+
+            found = beside(groups, split)
+            if picture is not None:
+                from lchp.study.run.drawing import draw_compared
+
+                with replacing(picture) as part:
+                    draw_compared(found, moved.paths, cache, part)
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
+    if picture is not None and not as_json:
+        click.echo(f"drawn: {picture}")
     return 0
 
 
@@ -518,7 +539,7 @@ def draw(
 
 @app.command()
 @TRACKING
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port on loopback.")
+@click.option("--port", type=click.IntRange(1, 65535), default=UI_PORT, show_default=True, help="Port on loopback.")
 @click.option("--open", "opened", is_flag=True, help="Open a browser there.")
 @click.argument("study", required=False)
 def ui(study: str | None, tracking_uri: str | None, port: int, opened: bool) -> int:

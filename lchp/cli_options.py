@@ -192,6 +192,9 @@ FROM_TRACKING = click.option(
     "--tracking-uri", metavar="URI", callback=_not_empty,
     help="Make it from this MLflow store alone, into --output.",
 )  # fmt: skip
+COMPARED_FROM = click.option(
+    "--tracking-uri", metavar="URI", callback=_not_empty, help="Take them from this MLflow store alone.",
+)  # fmt: skip
 STORE = click.option(
     "--store", metavar="URI", envvar="LCHP_STORE", callback=_not_empty,
     help="Where machines of a cluster leave trained stages for each other: a mounted folder, s3://BUCKET/FOLDER, ...",

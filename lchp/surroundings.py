@@ -4,12 +4,15 @@ front of this machine itself.
 
 from __future__ import annotations
 
+import getpass
 import os
 import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+UI_PORT = 5000
+"""Where the UI of a tracking store is served, unless somebody wants another port."""
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> list[str]:
@@ -40,6 +43,14 @@ def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
     joined = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
     # gRPC reads the small name alone.
     return {"no_proxy": joined, "NO_PROXY": joined}
+
+
+def user() -> str:
+    """Who runs this, by name or, where the system knows none, by number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the former before Python 3.13
+        return str(os.getuid())
 
 
 def _home_of_user() -> Path | None:

@@ -144,6 +144,16 @@ BOX_ACCURACIES = (BOX_ACC_30, GT_KNOWN, BOX_ACC_70)
 """The metrics that ``MEAN_BOX_ACC`` averages (wsolevaluation's MaxBoxAccV2)."""
 
 
+HEADLINE = (
+    (LCHP_R, GT_KNOWN), (LCHP_I, GT_KNOWN), (PSEUDO_LABEL, GT_KNOWN),
+    (LCHP_R, TOP1_LOC), (LCHP_R, TOP5_LOC), (LCHP_R, MEAN_IOU),
+)  # fmt: skip
+"""By what a trial is read first: methods with their metrics."""
+
+TRACKED = (GT_KNOWN, TOP1_LOC, TOP5_LOC, MEAN_IOU)
+"""The metrics that runs in a tracking store show of every method, of floors the first alone; results.csv has all."""
+
+
 @dataclass(frozen=True)
 class Score:
     """What one number of a result is: whose boxes, on which images, by which metric.
@@ -170,6 +180,16 @@ class Score:
         """``<method>/<split>/<metric>``, its name in files and in MLflow."""
         return f"{self.method}/{self.split}/{self.metric}"
 
+    @property
+    def title(self) -> str:
+        """What people read in its place, ``GT-Known test/LCHP-R``: capitals come first in sorted lists."""
+        return f"{METRICS[self.metric].title} {self.split}/{METHODS[self.method].title}"
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether runs in a tracking store show it under its key."""
+        return self.metric in (TRACKED[:1] if METHODS[self.method].constant else TRACKED)
+
     @classmethod
     def parse(cls, key: str) -> Score:
         """The score of that ``key``.
@@ -186,6 +206,11 @@ class Score:
     def place(self) -> tuple[int, int, int]:
         """Where it stands in results: by method, split, metric."""
         return list(METHODS).index(self.method), SPLITS.index(self.split), list(METRICS).index(self.metric)
+
+
+def headline(split: str) -> tuple[str, ...]:
+    """The keys of the scores by which a trial is read first, where the split is what it is read on."""
+    return tuple(Score(method, split, metric).key for method, metric in HEADLINE)
 
 
 def training_key(stage: str, name: str) -> str:

@@ -1,9 +1,10 @@
 """The shipped quickstart, shrunk, and the MLflow UI that shows it as a person sees it: Debian's chromium, driven by
-Playwright, on a real ``lchp ui``.
+Playwright, on a real ``lchp ui``. LCHP_TEST_SCREENSHOTS names a folder that keeps what it saw.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -19,6 +20,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 import tests.study.small as small
+from lchp.study.spec.load import Study
 from lchp.tracking.store import client
 from tests.test_studies import assert_complete, shrunk
 from tests.tracking.empty import put_empty_store
@@ -29,6 +31,7 @@ QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
+CLAIMS = "claims: [lchp_r > lchp_i]\n"
 PATIENCE = 60_000
 """Milliseconds: the page's scripts are megabytes, and the machine may be busy."""
 
@@ -45,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("lchp.study.run.ray_tune.train", small.train_serially)
         assert small.run(shrunk("quickstart", {}), folder) == 0
+        assert small.run(small.load(folder, small.GRID + CLAIMS), folder) == 0
     return folder
 
 
@@ -54,8 +58,11 @@ def test_quickstart_shrunk_runs_to_its_tables(folder: Path) -> None:
 
 @dataclass
 class Served:
-    """A running ``lchp ui``: its address and those of runs tables, and the session of the server that it started."""
+    """A running ``lchp ui``: its store, its address and those of runs tables, and the session of the server that it
+    started.
+    """
 
+    store: Path
     address: str
     tables: dict[str, str]
     port: int
@@ -69,7 +76,7 @@ def serving(folder: Path) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = lchp("ui", "quickstart", "--tracking-uri", STORE, "--port", str(port))
+    command = lchp("ui", "--tracking-uri", STORE, "--port", str(port))
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
@@ -78,9 +85,8 @@ def serving(folder: Path) -> Iterator[Served]:
             )
             assert address is not None
             (server,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            yield Served(
-                address.group(), dict([process.stdout.readline().strip().split(": ", 1)]), port, int(server), process
-            )
+            tables = dict(process.stdout.readline().strip().split(": ", 1) for _ in range(2))
+            yield Served(folder / "mlflow.db", address.group(), tables, port, int(server), process)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
@@ -129,8 +135,65 @@ def see_saved_view(page: Page, address: str, names: list[str]) -> None:
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible(timeout=PATIENCE)
         expect(page.get_by_role("link", name=f"initialization {name}", exact=True)).to_have_count(0)
     # Columns that lie beyond the edge of the window are not in the page.
-    for column in ("seed", "lchp_r/test/gt_known", "lchp_i/test/gt_known"):
+    for column in ("seed", "GT-Known test/LCHP-R", "GT-Known test/LCHP-I"):
         expect(page.get_by_role("columnheader", name=column).first).to_be_visible(timeout=PATIENCE)
+
+
+def close_assistant(page: Page) -> None:
+    """MLflow's assistant takes a quarter of the window."""
+    page.get_by_role("button", name="Close", exact=True).first.click()
+
+
+def click_to_trials(page: Page, address: str, study: str, names: list[str]) -> None:
+    """From the page on which MLflow opens to the trials of a study, by clicks alone."""
+    page.goto(address)
+    close_assistant(page)
+    page.get_by_text("Model training", exact=True).first.click()
+    page.get_by_role("link", name="Experiments", exact=True).first.click()
+    page.get_by_role("link", name=study, exact=True).first.click()
+    parent = page.get_by_role("row").filter(has=page.get_by_role("link", name=study, exact=True))
+    expect(parent).to_have_count(1, timeout=PATIENCE)
+    parent.get_by_role("button").click()
+    for name in names:
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible(timeout=PATIENCE)
+
+
+def group_by(page: Page, key: str, values: list[str]) -> None:
+    """Runs in groups by a parameter, with the mean of each."""
+    page.get_by_role("button", name="Group by").click()
+    page.get_by_role("menuitemcheckbox", name=key, exact=True).click()
+    page.keyboard.press("Escape")
+    for value in values:
+        expect(page.get_by_text(f"Group: {value}", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("(average)").first).to_be_visible(timeout=PATIENCE)
+
+
+def compare_trials(page: Page, address: str, names: list[str], varied: list[str]) -> None:
+    """Trials side by side: what is drawn first, and what differs."""
+    page.goto(address)
+    for name in names:
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+        row.get_by_role("checkbox").click(force=True)
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_text(f"Comparing {len(names)} Runs")).to_be_visible(timeout=PATIENCE)
+    drawn = page.locator("[class*=selection-item-content]")
+    expect(drawn).to_have_text([*varied, "lchp_i/val/gt_known"], timeout=PATIENCE)
+    row = page.get_by_role("row").filter(has=page.get_by_text("augmentation", exact=True))
+    expect(row).to_have_count(1, timeout=PATIENCE)
+    page.get_by_role("switch", name="Parameters - Show diff only").click()
+    expect(row).to_have_count(0, timeout=PATIENCE)
+    for key in varied:
+        expect(page.get_by_role("row").filter(has=page.get_by_text(key, exact=True)).first).to_be_visible()
+
+
+def see_description(page: Page, run: str) -> None:
+    """The study's question, the answer and the table."""
+    page.goto(run)
+    expect(page.get_by_text("does a study of four trials train?").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Of 1 claim 1 ").first).to_be_visible(timeout=PATIENCE)
+    page.get_by_text("Show more", exact=True).first.click()
+    expect(page.locator("th").filter(has_text="Pseudo Label").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("best/GT-Known test/LCHP-R").first).to_be_visible(timeout=PATIENCE)
 
 
 def see_picture(page: Page, run: str, width: int) -> None:
@@ -144,6 +207,24 @@ def see_picture(page: Page, run: str, width: int) -> None:
     )
 
 
+def walk(page: Page, served: Served, study: Study, kept: Path) -> None:
+    """What a person does with a study of four trials; ``kept`` keeps what is seen."""
+    names, address = [trial.name for trial in study.trials], served.tables[study.name]
+    click_to_trials(page, served.address, study.name, names)
+    page.screenshot(path=kept / "unfolded.png")
+    page.goto(address)
+    expect(page.get_by_role("link", name=names[0], exact=True)).to_be_visible(timeout=PATIENCE)
+    page.screenshot(path=kept / "trials.png")
+    group_by(page, "delta", ["0.4", "0.5"])
+    page.screenshot(path=kept / "grouped.png")
+    compare_trials(page, address, names, ["delta", "tau"])
+    page.screenshot(path=kept / "compared.png")
+    found = client(f"sqlite:///{served.store}").search_runs([address.split("/experiments/")[1].split("/")[0]])
+    (parent,) = (run.info.run_id for run in found if run.info.run_name == study.name)
+    see_description(page, f"{address.split('?')[0]}/{parent}")
+    page.screenshot(path=kept / "study.png")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
 def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder: Path, tmp_path: Path) -> None:
@@ -153,12 +234,13 @@ def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder
     runs = {run.info.run_name: run.info.run_id for run in mlflow_client.search_runs([experiment.experiment_id])}
     names = [trial.name for trial in shrunk("quickstart", {}).trials]
     assert sorted(runs) == sorted([*names, *(f"initialization {name}" for name in names), "quickstart"])
+    kept = Path(os.environ.get("LCHP_TEST_SCREENSHOTS") or tmp_path)
     picture = Path(mlflow_client.download_artifacts(runs[names[0]], "predictions.png", str(tmp_path))).read_bytes()
     width = int.from_bytes(picture[16:20], "big")
     with serving(folder) as served:
         assert members(served.session)
         experiments = f"{served.address}/#/experiments/{experiment.experiment_id}/runs"
-        assert served.tables["quickstart"] == f"{experiments}?viewStateShareKey=trials"
+        assert served.tables["quickstart"] == f"{experiments}?workflowType=machine_learning&viewStateShareKey=trials"
         with browsing() as page:
             see_nested_runs(page, experiments, names)
             page.screenshot(path=tmp_path / "runs.png")
@@ -167,6 +249,7 @@ def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder
                 page.screenshot(path=tmp_path / f"{name}.png")
             see_saved_view(page, served.tables["quickstart"], names)
             page.screenshot(path=tmp_path / "view.png")
+            walk(page, served, small.load(tmp_path, small.GRID), kept)
     assert served.process.returncode == 0
     assert members(served.session) == []
     with pytest.raises(ConnectionRefusedError):

@@ -99,7 +99,7 @@ def silence(uri: str) -> str | None:
     MLflow would ask again for minutes. A server that refuses this request (4xx) is left to MLflow, which asks as the
     user; one that does not know it (404) is another kind of server.
     """
-    request = urllib.request.Request(_without_user(uri).rstrip("/") + _QUESTION, headers=_authorization(uri))
+    request = urllib.request.Request(without_user(uri).rstrip("/") + _QUESTION, headers=_authorization(uri))
     direct = [urllib.request.ProxyHandler({})] if urlsplit(uri).hostname in LOOPBACK else []
     try:
         urllib.request.build_opener(*direct).open(request, timeout=_ANSWER_SECONDS).close()
@@ -119,7 +119,8 @@ def silence(uri: str) -> str | None:
     return None
 
 
-def _without_user(uri: str) -> str:
+def without_user(uri: str) -> str:
+    """The address of a server without the user and password that may stand in it."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 

@@ -2,10 +2,10 @@
 
 Every function may be repeated after a kill at any moment: what the store already holds is not written twice.
 
-Metrics of a run: ``<method>/<split>/<metric>`` and ``train/...`` per epoch, the step being the epoch over both stages;
-``epoch``, that step itself; ``seconds``, what the epoch cost here, or ``seconds_reused`` where another trial had
-trained it; ``best_<method>/val/<metric>``, the highest value of an epoch: on val only, since a choice never sees the
-test split; ``confidence/train/...``, how well the confidence ranks (:func:`lchp.store.selection.quality`).
+Metrics of a run: those of :mod:`lchp.tracking.shown` and ``train/...`` per epoch, the step being the epoch over both
+stages; ``epoch``, that step itself; ``seconds``, what the epoch cost here, or ``seconds_reused`` where another trial
+had trained it; ``best_<method>/val/gt_known``, the highest value of an epoch: on val only, since a choice never sees
+the test split; ``confidence/train/...``, how well the confidence ranks (:func:`lchp.store.selection.quality`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lchp.data.fingerprint import canonical, flatten
 from lchp.store.folder import StageFolder
 from lchp.store.selection import quality
 from lchp.tracking.artifacts import is_kept, keep_files
+from lchp.tracking.shown import HEADLINE, shown_best, shown_metrics
 from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
 
@@ -41,6 +42,8 @@ STOPPED_TAG = "lchp.stopped"
 PARENT_TAG = "mlflow.parentRunId"
 DESCRIPTION_TAG = "mlflow.note.content"
 """What MLflow shows as a run's description, in Markdown."""
+CONFIG = "config.json"
+"""The artifact that holds a trial's whole configuration."""
 LISTS = "datasets"
 """The folder of a study's artifacts that holds the lists of its images (``lchp.store.datasets``)."""
 
@@ -131,60 +134,72 @@ def _open(mlflow_client: MlflowClient, run: Run, name: str, params: Mapping[str,
     _change_tags(mlflow_client, run, {**tags, ERROR_TAG: None, PRUNED_TAG: None})
 
 
-def log_history(uri: str, run_id: str, reports: Sequence[Mapping[str, Any]], last: float | None = None) -> None:
+def log_history(
+    uri: str,
+    run_id: str,
+    reports: Sequence[Mapping[str, Any]],
+    last: float | None = None,
+    first: Sequence[str] = HEADLINE,
+) -> None:
     """Log the epochs that the run does not have yet.
 
     Args:
         reports: one mapping an epoch, steps rising: ``step`` (the epoch over both stages), ``metrics`` (name to
-            value), ``seconds`` and ``reused``, and where it is known ``time``, when the epoch ended in milliseconds
-            since 1970. Epochs up to the run's last ``epoch`` are left out; an epoch is written whole or not at all.
+            value), ``seconds`` and ``reused``, and where they are known ``time``, when the epoch ended in milliseconds
+            since 1970, and ``system``, what it used of its machine, by name. Epochs up to the run's last ``epoch`` are
+            left out; an epoch is written whole or not at all.
         last: the run's last ``epoch``, where the caller knows it.
+        first: the keys of the scores that are the run's headline.
     """
     mlflow_client = client(uri)
     if last is None:
         last = mlflow_client.get_run(run_id).data.metrics.get("epoch", -1.0)
-    _log(mlflow_client, run_id, _missing(reports, last))
+    _log(mlflow_client, run_id, _missing(reports, last, first))
 
 
-def _missing(reports: Sequence[Mapping[str, Any]], last: float) -> list[list[Metric]]:
+def _missing(reports: Sequence[Mapping[str, Any]], last: float, first: Sequence[str]) -> list[list[Metric]]:
     """The points of the epochs after ``last``, each epoch by itself."""
-    return [_points(report, int(report["step"])) for report in reports if int(report["step"]) > last]
+    return [_points(report, int(report["step"]), first) for report in reports if int(report["step"]) > last]
 
 
 def _log(mlflow_client: MlflowClient, run_id: str, parts: Iterable[Sequence[Metric]]) -> None:
     """Log parts, each whole in one call, in as few calls as can be."""
-    batch: list[Metric] = []
+    batches: list[list[Metric]] = [[]]
     for part in parts:
-        if len(batch) + len(part) > _METRICS_A_BATCH:
-            mlflow_client.log_batch(run_id, metrics=batch)
-            batch = []
-        batch += part
-    if batch:
-        mlflow_client.log_batch(run_id, metrics=batch)
+        if len(batches[-1]) + len(part) > _METRICS_A_BATCH:
+            batches.append([])
+        batches[-1] += part
+    for batch in filter(None, batches):
+        # MLflow lists metrics in the order in which they came, and Compare begins with the first: with the headline.
+        mlflow_client.log_batch(run_id, metrics=sorted(batch, key=lambda point: not point.key[0].isupper()))
 
 
-def _points(report: Mapping[str, Any], step: int) -> list[Metric]:
+def _points(report: Mapping[str, Any], step: int, first: Sequence[str]) -> list[Metric]:
     cost = "seconds_reused" if report.get("reused") else "seconds"
-    values = {**report["metrics"], cost: report["seconds"], "epoch": step}
+    values = {**shown_metrics(report["metrics"], first), cost: report["seconds"], "epoch": step}
+    values |= {f"system/{name}": value for name, value in report.get("system", {}).items()}
     ended = int(report.get("time") or time.time() * 1000)
     return [Metric(name, float(value), ended, step) for name, value in values.items()]
 
 
-def _final(trial: StageFolder) -> dict[str, tuple[float, int]]:
+def _final(trial: StageFolder, first: Sequence[str]) -> dict[str, tuple[float, int]]:
     """What the run of a finished trial shows: the last value of every metric, and its step."""
     history = trial.history()
     last = max(int(report["step"]) for report in history)
-    final = {
-        name: (float(value), int(report["step"])) for report in history for name, value in report["metrics"].items()
-    }
-    best = best_on_val(report["metrics"] for report in history)
     of_trial = {
-        "epoch": last,
-        **trial.scores(),
+        **shown_metrics(trial.scores(), first),
         **quality(trial.selection_rows()),
-        **{f"best_{key}": value for key, value in best.items()},
+        **shown_best(best_on_val(report["metrics"] for report in history), first),
+        "epoch": float(last),
     }
-    return {**final, **{name: (float(value), last) for name, value in of_trial.items()}}
+    series = {
+        name: (value, int(report["step"]))
+        for report in history
+        for name, value in shown_metrics(report["metrics"], first).items()
+    }
+    # MLflow draws as a bar what has no other step than 0, and as a line what has.
+    steps = {name: 0 if name[0].isupper() and name not in series else last for name in of_trial}
+    return {**series, **{name: (value, steps[name]) for name, value in of_trial.items()}}
 
 
 def log_result(
@@ -196,21 +211,22 @@ def log_result(
     ended: int | None = None,
     metrics: Mapping[str, float] | None = None,
     with_files: bool = True,
+    first: Sequence[str] = HEADLINE,
 ) -> None:
     """Complete the run of a finished trial from its folder: history, scores, ``best_...``, ``tags`` as
     :func:`set_tags`, artifacts unless ``with_files`` is false, then FINISHED as :func:`finish_run`; ``metrics`` are
-    what its folder does not say.
+    what its folder does not say, ``first`` its headline.
 
     Raises:
         ValueError: the folder lacks a file of a finished trial, or one is damaged.
     """
     trial = StageFolder(folder)
-    files, final = trial.records(), _final(trial)
+    files, final = trial.records(), _final(trial, first)
     final |= {name: (value, final["epoch"][1]) for name, value in (metrics or {}).items()}
     mlflow_client = client(uri)
     run = mlflow_client.get_run(run_id)
     known = dict(run.data.metrics)
-    epochs = _missing(trial.history(), known.get("epoch", -1.0))
+    epochs = _missing(trial.history(), known.get("epoch", -1.0), first)
     added = {point.key: point.value for points in epochs for point in points}
     now = ended or int(time.time() * 1000)
     points = []
@@ -257,6 +273,18 @@ def finish_run(uri: str, run_id: str, files: Sequence[Path] = (), ended: int | N
     mlflow_client.set_terminated(run_id, status="FINISHED", end_time=ended)
 
 
+def keep_metrics(uri: str, run_id: str, metrics: Mapping[str, float], at: int | None = None) -> None:
+    """Log what a run does not say yet of these metrics; ``at`` as ``ended`` of :func:`finish_run`."""
+    known, now = client(uri).get_run(run_id).data.metrics, at or int(time.time() * 1000)
+    points = [Metric(name, value, now, 0) for name, value in metrics.items() if known.get(name) != value]
+    _log(client(uri), run_id, [points])
+
+
+def keep_config(uri: str, run_id: str, config: Mapping[str, Any]) -> None:
+    """Store the configuration of a trial with its run, before its files are there."""
+    client(uri).log_dict(run_id, dict(config), CONFIG)
+
+
 def keep_dataset(uri: str, run_id: str, name: str, digest: str, source: Mapping[str, Any]) -> None:
     """Name the dataset that a run was trained on, as MLflow shows it beside a run: by the ``digest`` of its images, cut
     at 36 characters, and ``source``, its configuration.
@@ -301,9 +329,9 @@ def stop_run(
     mlflow_client.set_terminated(run_id, status="KILLED", end_time=ended)
 
 
-def is_complete(uri: str, run_id: str, folder: Path, with_files: bool = True) -> bool:
-    """Whether the run is there, not deleted, FINISHED and says what the files of the finished trial in ``folder`` say;
-    whether it keeps these themselves is asked ``with_files`` only.
+def is_complete(uri: str, run_id: str, folder: Path, with_files: bool = True, first: Sequence[str] = HEADLINE) -> bool:
+    """Whether the run is there, not deleted, FINISHED and says what the files of the finished trial in ``folder`` say,
+    ``first`` being its headline; whether it keeps these themselves is asked ``with_files`` only.
 
     What does not can be repaired by ``ensure_run`` and ``log_result``.
     """
@@ -317,7 +345,7 @@ def is_complete(uri: str, run_id: str, folder: Path, with_files: bool = True) ->
     if run.info.lifecycle_stage == LifecycleStage.DELETED or run.info.status != "FINISHED":
         return False
     trial = StageFolder(folder)
-    if any(run.data.metrics.get(name) != value for name, (value, _) in _final(trial).items()):
+    if any(run.data.metrics.get(name) != value for name, (value, _) in _final(trial, first).items()):
         return False
     if not with_files:
         return True

@@ -1,4 +1,4 @@
-"""How the MLflow UI shows a study: a saved view of its trials, and the addresses of runs tables.
+"""How the MLflow UI shows a study: saved views of its trials and of their repetitions, and where its runs are.
 
 MLflow opens a runs table with the study's run alone, folded, and with none of the columns that a study is read by. What
 a person sets there instead it keeps, as a saved view, in a tag of the experiment; so does this module.
@@ -11,18 +11,29 @@ from collections.abc import Sequence
 
 from mlflow.entities import ViewType
 
+from lchp.surroundings import UI_PORT
+from lchp.tracking.address import without_user
 from lchp.tracking.store import client
+from lchp.tracking.ui import address_of
 
 TRIALS = "trials"
-"""The key of the saved view, which stands in its address."""
+"""The key of the saved view of a study's trials, which stands in its address."""
+REPRODUCTIONS = "reproductions"
+"""That of the repetitions of its trials, which would count as further seeds among them."""
 _VIEW_TAG = "mlflow.sharedViewState."
+_KIND_TAG, _TRAINS = "mlflow.experimentKind", "custom_model_development"
+"""MLflow's own words for an experiment whose page begins with its runs."""
+_TRAINING = "workflowType=machine_learning"
+"""Without it MLflow puts around the table what is for language models."""
 _MOST_STUDIES = 1000
 _PIXELS, _MARGIN = 8, 24
 """The width of a letter of a column's title, and of what is around it."""
 
 
-def keep_view(uri: str, experiment: str, which: str, parameters: Sequence[str], metrics: Sequence[str]) -> None:
-    """Give an experiment (an id) the saved view of its trials, where it does not have it like this.
+def keep_view(
+    uri: str, experiment: str, which: str, parameters: Sequence[str], metrics: Sequence[str], key: str = TRIALS
+) -> None:
+    """Give an experiment (an id) the saved view of that key, where it does not have it like this.
 
     It holds the runs that MLflow's filter ``which`` finds, side by side, with these parameters and metrics as columns;
     those with the highest value of the first metric come first.
@@ -40,10 +51,18 @@ def keep_view(uri: str, experiment: str, which: str, parameters: Sequence[str], 
     }
     # The view is as old as the experiment: so the same view is the same text.
     since = found.creation_time or 0
-    view = {"name": "Trials", "createdAt": since, "updatedAt": since, "state": json.dumps(state)}
+    view = {"name": key.capitalize(), "createdAt": since, "updatedAt": since, "state": json.dumps(state)}
     text = json.dumps(view)
-    if found.tags.get(f"{_VIEW_TAG}{TRIALS}") != text:
-        client(uri).set_experiment_tag(experiment, f"{_VIEW_TAG}{TRIALS}", text)
+    for tag, value in ((f"{_VIEW_TAG}{key}", text), (_KIND_TAG, _TRAINS)):
+        if found.tags.get(tag) != value:
+            client(uri).set_experiment_tag(experiment, tag, value)
+
+
+def runs_address(uri: str, experiment: str) -> str:
+    """The address of an experiment's (an id) runs table, below which its runs lie, in the UI of a store: a server's
+    own, or that which ``lchp ui`` serves.
+    """
+    return f"{without_user(address_of(uri, UI_PORT)).rstrip('/')}/#/experiments/{experiment}/runs"
 
 
 def runs_tables(uri: str, server: str) -> dict[str, str]:
@@ -54,8 +73,8 @@ def runs_tables(uri: str, server: str) -> dict[str, str]:
         ViewType.ACTIVE_ONLY, max_results=_MOST_STUDIES, order_by=["last_update_time DESC"]
     )
     return {
-        found.name: f"{server.rstrip('/')}/#/experiments/{found.experiment_id}/runs"
-        + (f"?viewStateShareKey={TRIALS}" if f"{_VIEW_TAG}{TRIALS}" in found.tags else "")
+        found.name: f"{server.rstrip('/')}/#/experiments/{found.experiment_id}/runs?{_TRAINING}"
+        + (f"&viewStateShareKey={TRIALS}" if f"{_VIEW_TAG}{TRIALS}" in found.tags else "")
         for found in experiments
         if found.name != "Default"
     }

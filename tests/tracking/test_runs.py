@@ -20,6 +20,7 @@ from lchp.tracking.runs import (
 )
 from lchp.tracking.store import client, ensure_experiment
 from lchp.tracking.stored import read_run
+from lchp.vocabulary import Score
 from tests.tracking.conftest import HISTORY, PICTURE, SCORES
 
 PARAMS = {"delta": 0.7, "refinement": {"epochs": 4, "teacher": "online"}, "weights": {"sha256": None}}
@@ -116,6 +117,13 @@ def test_log_history_part_then_whole_then_again_has_each_epoch_once(store: str) 
     assert _points(store, run_id, "seconds") == [(3, 1.5), (4, 2.0)]
 
 
+def test_log_history_shows_what_an_epoch_used_of_its_machine(store: str) -> None:
+    run_id = _run(store, "system", "trial")
+    report = {"step": 1, "metrics": {}, "seconds": 1.0, "system": {"cpu_utilization_percentage": 99.0}}
+    log_history(store, run_id, [report, {**report, "step": 2, "system": {}}])
+    assert _points(store, run_id, "system/cpu_utilization_percentage") == [(1, 99.0)]
+
+
 def test_log_history_more_points_than_a_batch_holds_are_all_kept(store: str) -> None:
     reports = [
         {"step": step, "metrics": {f"train/m{index}": float(index) for index in range(400)}, "seconds": 1.0}
@@ -142,7 +150,9 @@ def test_log_result_twice_has_every_number_once_and_reads_back(
     assert _points(store, run_id, "best_lchp_i/val/gt_known") == [(4, 0.625)]
     stored = read_run(store, run_id, tmp_path / "copy")
     assert stored.scores == SCORES
-    assert {name: stored.metrics[name] for name in SCORES} == SCORES
+    tracked = {name: value for name, value in SCORES.items() if Score.parse(name).is_tracked}
+    assert {name: stored.metrics[name] for name in SCORES if name in stored.metrics} == tracked
+    assert stored.metrics["GT-Known test/LCHP-I"] == SCORES["lchp_i/test/gt_known"]
     assert not any(name.startswith("best_") and "/test/" in name for name in stored.metrics)
     assert not any(name.startswith("confidence/") for name in stored.metrics)
     assert (stored.experiment, stored.name, stored.tags["lchp.key"]) == ("result", "run trial", "trial")

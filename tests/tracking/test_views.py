@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lchp.tracking.store import client, ensure_experiment
-from lchp.tracking.views import keep_view, runs_tables
+from lchp.tracking.views import REPRODUCTIONS, keep_view, runs_tables
 
 TAG = "mlflow.sharedViewState.trials"
 
@@ -22,6 +22,10 @@ def test_keep_view_holds_what_trials_are_read_by_and_is_written_once(
     columns = ["params.`delta`", "metrics.`lchp_r/test/gt_known`", "metrics.`cost/seconds`"]
     assert state["selectedColumns"] == state["columnOrder"] == list(state["columnWidths"]) == columns
     assert (state["searchFilter"], state["orderByKey"]) == ("tags.kind = 'trial'", columns[1])
+    keep_view(store, experiment, "tags.kind = 'reproduction'", ["delta"], ["cost/seconds"], REPRODUCTIONS)
+    tags = client(store).get_experiment(experiment).tags
+    assert json.loads(tags["mlflow.sharedViewState.reproductions"])["name"] == "Reproductions"
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
     with monkeypatch.context() as patched:
         patched.setattr(client(store), "set_experiment_tag", lambda *_: pytest.fail("it says so already"))
         keep_view(store, experiment, "tags.kind = 'trial'", ["delta"], ["lchp_r/test/gt_known", "cost/seconds"])
@@ -35,5 +39,6 @@ def test_runs_tables_leads_to_the_saved_view_where_there_is_one(store: str) -> N
     keep_view(store, viewed, "", [], ["cost/seconds"])
     tables = runs_tables(store, "http://127.0.0.1:5000/")
     assert "Default" not in tables
-    assert tables["not viewed"] == f"http://127.0.0.1:5000/#/experiments/{plain}/runs"
-    assert tables["seen"] == f"http://127.0.0.1:5000/#/experiments/{viewed}/runs?viewStateShareKey=trials"
+    runs = "http://127.0.0.1:5000/#/experiments/{}/runs?workflowType=machine_learning"
+    assert tables["not viewed"] == runs.format(plain)
+    assert tables["seen"] == f"{runs.format(viewed)}&viewStateShareKey=trials"

@@ -19,7 +19,14 @@ from lchp.store.folder import StageFolder
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.prepare import require_readable
-from lchp.study.run.run_cards import REFERENCE_TAG, WEIGHTS_TAG
+from lchp.study.run.run_cards import (
+    KIND_TAG,
+    REFERENCE_TAG,
+    REPRODUCTION,
+    WEIGHTS_TAG,
+    made_by,
+    shown_parameters,
+)
 from lchp.study.spec.moved import Moved
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
@@ -165,7 +172,8 @@ def _other_config(stored: StoredRun, config: TrialConfig) -> list[str]:
     lines = []
     for key, value in flatten(read_form(config)).items():
         text = value if isinstance(value, str) else canonical(value)
-        kept = stored.params.get(key)
+        # What a run does not show stands in its config.json alone.
+        kept = stored.params.get(key, text)
         if kept != text and key not in PATHS and not (kept and kept.endswith("...") and text.startswith(kept[:-3])):
             lines.append(f"config: {key}: MLflow's parameter says {kept}, config.json says {text}")
     return lines
@@ -191,11 +199,13 @@ def _log(
     disagreements: list[str],
 ) -> None:
     """Log the repetition as a run below the original."""
-    tags = {REPRODUCES_TAG: stored.run_id, AGREES_TAG: "false" if disagreements else "true"}
+    agrees = "false" if disagreements else "true"
+    tags = {KIND_TAG: REPRODUCTION, REPRODUCES_TAG: stored.run_id, AGREES_TAG: agrees, **made_by()}
     experiment = ensure_experiment(uri, stored.experiment)
     key = f"reproduce-{stored.run_id}-{uuid.uuid4().hex}"
     name = f"reproduce {stored.name}"
-    run_id = ensure_run(uri, experiment, name, key, stored.run_id, config.model_dump(mode="json"), tags)
+    shown = shown_parameters(config.model_dump(mode="json"), read_form(config), ())
+    run_id = ensure_run(uri, experiment, name, key, stored.run_id, shown, tags)
     try:
         if trained is not None:
             folder, comparison = trained

@@ -177,7 +177,16 @@ def _metric(name: str, stored: float | None, shown: float | None, again: float |
     close = stored == again
     if not exact and stored is not None and again is not None:
         close = abs(stored - again) <= (METRIC_TOLERANCE if _is_share(name) else BIAS_TOLERANCE)
-    return MetricLine(name, stored, shown, again, close and stored == shown and stored is not None)
+    told = shown == stored or (shown is None and not _is_shown(name))
+    return MetricLine(name, stored, shown, again, close and told and stored is not None)
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a run shows it under its key; what is no score belongs in none."""
+    try:
+        return Score.parse(name).is_tracked
+    except ValueError:
+        return True
 
 
 def _is_share(name: str) -> bool:

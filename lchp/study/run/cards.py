@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from lchp.data.files import as_json, read_json, read_or_set_aside, write_text
 from lchp.store.study_folder import StudyFolder
+from lchp.tracking.shown import HEADLINE
 
 State = Literal["running", "finished", "failed", "stopped"]
 
@@ -37,6 +38,7 @@ class Card:
     """What identifies the run: the tag ``lchp.key``."""
     name: str
     params: Mapping[str, Any]
+    """All of a configuration."""
     tags: Mapping[str, str | None]
     """None takes one away. Those that a finished trial's files give are not here."""
     folder: str | None = None
@@ -58,6 +60,12 @@ class Card:
     """The place in the store of the classifier that goes with a trial's regressor into its model; None where its run
     keeps no model.
     """
+    shown: Mapping[str, Any] | None = None
+    """What of ``params`` the run shows as MLflow's parameters, by dotted keys, in the order of its list; None: all."""
+    first: Sequence[str] = HEADLINE
+    """The keys of the scores that are a trial's headline."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of the study's own run."""
     view: Mapping[str, Sequence[str]] | None = None
     """Of the study's own run: the ``parameters`` and ``metrics`` that its trials are read by, the first metric above
     all.

@@ -1,8 +1,11 @@
-"""What ``lchp compare`` names: runs and studies, found in folders, without the tracking store."""
+"""What ``lchp compare`` names: runs and studies, found in folders or, where it is named, in a tracking store."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lchp.errors import Refusal
 from lchp.reporting.compare import Group
@@ -12,6 +15,28 @@ from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.found import finished_trials, found_run
 from lchp.study.run.ledger import require_whole
 from lchp.study.run.results import trial_row
+
+
+@contextmanager
+def found_groups(words: Sequence[str], output: Path, tracking_uri: str | None = None) -> Iterator[list[Group]]:
+    """What the words name: in a tracking store alone, from which copies are there as long as the block runs; without
+    one as :func:`found_group`.
+
+    Raises:
+        Refusal, ValueError: one names nothing, or nothing that is finished.
+    """
+    if tracking_uri is None:
+        yield [found_group(word, output) for word in words]
+        return
+    # MLflow takes seconds to import, and folders do without.
+    from lchp.study.run.report import fetched_group
+    from lchp.tracking.address import require_runs, resolved
+    from lchp.tracking.store import open_store
+
+    require_runs(resolved(tracking_uri, Path.cwd()))
+    uri = open_store(tracking_uri, Path.cwd())
+    with TemporaryDirectory() as temporary:
+        yield [fetched_group(word, uri, Path(temporary) / str(place)) for place, word in enumerate(words)]
 
 
 def found_group(word: str, output: Path) -> Group:

@@ -27,11 +27,13 @@ from lchp.study.run.run_cards import (
     STUDY,
     initialization_card,
     is_initialization,
+    made_by,
     reference_card,
     trial_card,
 )
 from lchp.study.run.writer import Writer
 from lchp.study.spec.trials import ResolvedTrial, suggestion_name
+from lchp.tracking.shown import HEADLINE
 from lchp.vocabulary import INITIALIZATION
 
 STOPPED = "stopped before its end: the same command continues it"
@@ -54,9 +56,10 @@ class Recorder:
         say: Callable[[str], None],
         references: Sequence[str] = (),
         models: bool = True,
+        first: tuple[str, ...] = HEADLINE,
     ) -> None:
         self.materials, self.writer, self.ledger, self.count, self.say = materials, writer, ledger, count, say
-        self.references, self.models = references, models
+        self.references, self.models, self.first = references, models, first
         self.store = materials.runtime.store
         self.trained = False
         """Whether a trial was trained to its end by this process."""
@@ -75,7 +78,7 @@ class Recorder:
         key = self.writer.scribe.parent
         lists = [file.relative_to(self.store).as_posix() for file in self.materials.lists()]
         card = self._card(key) or Card(key, name, params, {})
-        tags = {**card.tags, KIND_TAG: STUDY}
+        tags = {**card.tags, KIND_TAG: STUDY, **made_by()}
         self._write(replace(card.running(), key=key, name=name, params=params, lists=lists, view=view, tags=tags))
 
     def leave(self, places: Container[str]) -> None:
@@ -86,12 +89,14 @@ class Recorder:
             if card.folder not in places:
                 self._end_card(card, lambda card: card.failed(LEFT))
 
-    def close(self, tags: Mapping[str, str | None], files: Sequence[Path], error: str | None) -> None:
+    def close(
+        self, tags: Mapping[str, str | None], metrics: Mapping[str, float], files: Sequence[Path], error: str | None
+    ) -> None:
         """Complete the study's own run, with some of the files of its folder; ``error`` says what is not finished."""
         card = self._cards.read(self.writer.scribe.parent)
         card = card.finished() if error is None else card.failed(error)
         names = [file.relative_to(self.ledger.folder).as_posix() for file in files]
-        self._write(replace(card, tags={KIND_TAG: STUDY, **tags}, files=names))
+        self._write(replace(card, tags={KIND_TAG: STUDY, **made_by(), **tags}, metrics=metrics, files=names))
 
     def entry(self, trial: ResolvedTrial) -> Entry:
         """The ledger's entry of a trial, added if the search has just suggested it."""
@@ -273,7 +278,8 @@ class Recorder:
 
     def _card_of(self, trial: ResolvedTrial) -> Card:
         """The trial's card, as it is or new."""
-        return self._renewed(trial_card(trial, self.entry(trial), self.materials.of(trial.config), self.models))
+        material = self.materials.of(trial.config)
+        return self._renewed(trial_card(trial, self.entry(trial), material, self.models, self.first))
 
     def _card_of_reference(self, trial: ResolvedTrial, method: str, place: str) -> Card:
         return self._renewed(reference_card(trial, method, place, self.materials.of(trial.config)))
@@ -286,7 +292,10 @@ class Recorder:
         card = self._card(new.key)
         if card is None:
             return new
-        return replace(card, key=new.key, name=new.name, params=new.params, tags=new.tags, folder=new.folder)
+        return replace(
+            card, key=new.key, name=new.name, params=new.params, tags=new.tags, folder=new.folder, shown=new.shown,
+            first=new.first,
+        )  # fmt: skip
 
     def _follow_initialization(self, trial: ResolvedTrial, reports: Sequence[dict[str, Any]]) -> None:
         """Give the run of the trial's initialization the epochs that are its own, until it is finished."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from lchp.data.files import read_json, write_text
 from lchp.errors import Refusal, refusing
@@ -23,7 +27,7 @@ from lchp.study.spec.claims import space_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.tables import fixed_values
 from lchp.study.spec.values import config_value
-from lchp.vocabulary import TEST, VAL
+from lchp.vocabulary import TEST, VAL, Score
 
 
 def table_specs(study: Study) -> list[TableSpec]:
@@ -42,10 +46,11 @@ def table_specs(study: Study) -> list[TableSpec]:
     return specs
 
 
-def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
+def make_tables(study: Study, output: Path, redraw: bool = True, runs_at: str | None = None) -> list[Table]:
     """Write results.csv, tables, figures and report.html into the study's folder.
 
     Without ``redraw`` figures and report are made only where a number has changed or one of them is missing.
+    ``runs_at`` is the address of the runs table; None stands for that of before.
 
     Raises:
         Refusal: no trial is finished, or the files of one are damaged.
@@ -53,7 +58,11 @@ def make_tables(study: Study, output: Path, redraw: bool = True) -> list[Table]:
     folder, store = output / study.name, store_of(output)
     entries = read(folder)
     require_whole(entries, store)
-    return build_report(_contents(study, folder, entries), store, folder, paper_beside(output), redraw)
+    if runs_at is None:
+        with suppress(ValueError):
+            runs_at = read_contents(StudyFolder(folder).contents).runs_at
+    contents = replace(_contents(study, folder, entries), runs_at=runs_at)
+    return build_report(contents, store, folder, paper_beside(output), redraw)
 
 
 def _contents(study: Study, folder: Path, entries: Sequence[Entry]) -> Contents:
@@ -130,6 +139,23 @@ def name_runs(folder: Path, ids: Mapping[str, str]) -> None:
                 write_text(file, text)
     if StudyFolder(folder).contents.exists():
         write_text(StudyFolder(folder).contents, read_contents(StudyFolder(folder).contents).renamed(ids).text())
+
+
+def study_metrics(results: Path, varied: Sequence[str], first: Sequence[str]) -> dict[str, float]:
+    """What the study's own run shows of the headline of its trials, by results.csv: the mean over all of them, and the
+    highest mean over seeds that a setting has.
+    """
+    frame = pd.read_csv(results, dtype=dict.fromkeys(varied, "string"))
+    found = {}
+    for score in map(Score.parse, first):
+        of_score = [frame["method"] == score.method, frame["split"] == score.split, frame["metric"] == score.metric]
+        rows = frame[of_score[0] & of_score[1] & of_score[2]]
+        if len(rows):
+            # Settings in which a key is not set are settings, too.
+            settings = rows.groupby(list(varied), dropna=False)["value"] if varied else rows["value"]
+            found[f"best/{score.title}"] = float(np.max(settings.mean()))
+            found[f"mean/{score.title}"] = float(rows["value"].mean())
+    return found
 
 
 def as_text(tables: Sequence[Table], folder: Path) -> str:

@@ -8,7 +8,7 @@ keeps its runs, and what somebody else makes of the same study, or the same stud
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,19 @@ from lchp.store.folder import StageFolder
 from lchp.store.model import judge_weights, write_model
 from lchp.study.run.cards import Card, Cards, State
 from lchp.study.run.ledger import GONE
-from lchp.study.run.run_cards import DATASET_TAG, INITIALIZATION_TAG, KIND_TAG, TRIAL, is_initialization, is_trial
+from lchp.study.run.run_cards import (
+    DATASET_TAG,
+    INITIALIZATION_TAG,
+    KIND_TAG,
+    REPRODUCTION,
+    TRIAL,
+    is_initialization,
+    is_trial,
+)
 from lchp.tracking.models import keep_model
 from lchp.tracking.runs import (
     COUNTS_TAG,
+    DESCRIPTION_TAG,
     PARENT_TAG,
     STUDY_TAG,
     WARNINGS_TAG,
@@ -31,18 +40,23 @@ from lchp.tracking.runs import (
     find_run,
     finish_run,
     is_complete,
+    keep_config,
     keep_dataset,
     keep_lists,
+    keep_metrics,
     log_history,
     log_result,
     set_tags,
     stop_run,
 )
 from lchp.tracking.store import ensure_experiment
-from lchp.tracking.views import keep_view
+from lchp.tracking.views import REPRODUCTIONS, TRIALS, keep_view
+from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, TEST, VAL, Score, predicting
 
 INITIALIZATION_RUN_TAG = "lchp.initialization_run"
 """The tag of a trial's run that says which run is its initialization's."""
+_VERSIONS = ("lchp", "python", "torch", "torchvision")
+"""Of the libraries whose versions are tags; environment.json has all."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +125,8 @@ class Scribe:
             return before
         assert self._experiment is not None, "a run lies in an experiment"
         tags = {name: value for name, value in card.tags.items() if value is not None}
-        run_id = ensure_run(
-            self.uri, self._experiment, card.name, card.key, parent, card.params, tags, card.started
-        )  # fmt: skip
+        shown = card.params if card.shown is None else card.shown
+        run_id = ensure_run(self.uri, self._experiment, card.name, card.key, parent, shown, tags, card.started)
         return _Written(run_id, "running", before.last if before is not None else -1.0)
 
     def _own(self, card: Card, before: _Written | None) -> _Written:
@@ -121,10 +134,12 @@ class Scribe:
         written = self._opened(card, before, None)
         if before is None and card.view is not None:
             assert self._experiment is not None, "a run lies in an experiment"
-            keep_view(self.uri, self._experiment, f"tags.`{KIND_TAG}` = '{TRIAL}'", **card.view)
+            for kind, key in ((TRIAL, TRIALS), (REPRODUCTION, REPRODUCTIONS)):
+                keep_view(self.uri, self._experiment, f"tags.`{KIND_TAG}` = '{kind}'", **card.view, key=key)
         if before is None:
             keep_lists(self.uri, written.run_id, [self.store / name for name in card.lists])
         set_tags(self.uri, written.run_id, card.tags)
+        keep_metrics(self.uri, written.run_id, card.metrics, card.ended)
         if card.state != "running":
             finish_run(self.uri, written.run_id, [self.study / name for name in card.files], card.ended)
         if card.state == "failed":
@@ -141,12 +156,15 @@ class Scribe:
             set_tags(self.uri, found, {**card.tags, **environment_tags(folder), PARENT_TAG: parent}, card.name)
             return _Written(found, "finished", -1.0)
         written = self._opened(card, before, parent)
+        # The files of an initialization go with the runs of its trials.
+        if before is None and card.shown is not None and (card.state != "finished" or is_initialization(card)):
+            keep_config(self.uri, written.run_id, card.params)
         if before is None and is_trial(card):
             dataset = card.params["dataset"]
             keep_dataset(self.uri, written.run_id, dataset["kind"], str(card.tags[DATASET_TAG]), dataset)
         if card.epochs and card.epochs[-1]["step"] > written.last:
             known = written.last if written.last >= 0 else None
-            log_history(self.uri, written.run_id, card.epochs, known)
+            log_history(self.uri, written.run_id, card.epochs, known, card.first)
             written = replace(written, last=card.epochs[-1]["step"])
         if card.state == "finished":
             if card.classifier is not None:
@@ -154,7 +172,7 @@ class Scribe:
             tags = {**card.tags, **(final_tags(folder) if is_trial(card) else environment_tags(folder))}
             log_result(
                 self.uri, written.run_id, folder, tags=tags, ended=card.ended, metrics=costs(card),
-                with_files=not is_initialization(card),
+                with_files=not is_initialization(card), first=card.first,
             )  # fmt: skip
         elif card.state == "failed":
             fail_run(self.uri, written.run_id, card.error or "", card.ended)
@@ -184,7 +202,8 @@ class Scribe:
         """The id of the finished run that says all that the files of its trial say; None where there is none."""
         assert self._experiment is not None, "a run lies in an experiment"
         run_id = find_run(self.uri, self._experiment, card.key, self.parent, parent)
-        is_there = run_id is not None and is_complete(self.uri, run_id, folder, not is_initialization(card))
+        with_files = not is_initialization(card)
+        is_there = run_id is not None and is_complete(self.uri, run_id, folder, with_files, card.first)
         return run_id if is_there else None
 
     def _links(self, card: Card) -> dict[str, str]:
@@ -207,12 +226,14 @@ class Scribe:
 
 def costs(card: Card) -> dict[str, float]:
     """What a trial cost, and what it would have cost alone, in seconds of its epochs: those that it found trained by
-    another cost it nothing. Empty where no epoch is known.
+    another cost it nothing; and by the clock, for how long workers were at it. Empty where no epoch is known.
     """
     if not card.epochs:
         return {}
     own = sum(epoch["seconds"] for epoch in card.epochs if not epoch["reused"])
-    return {"cost/seconds": own, "cost/seconds_alone": sum(epoch["seconds"] for epoch in card.epochs)}
+    alone, clock = sum(epoch["seconds"] for epoch in card.epochs), sum(end - begin for begin, end in card.spent)
+    by_clock = {"cost/wall_seconds": clock / 1000} if card.spent else {}
+    return {"cost/seconds": own, "cost/seconds_alone": alone, **by_clock}
 
 
 def final_tags(folder: Path) -> dict[str, str | None]:
@@ -221,7 +242,18 @@ def final_tags(folder: Path) -> dict[str, str | None]:
     """
     found = read_evidence(folder)
     lines = {COUNTS_TAG: found.counts, WARNINGS_TAG: found.warnings}
-    return {**environment_tags(folder), **{tag: "\n".join(several) or None for tag, several in lines.items()}}
+    counted = {tag: "\n".join(several) or None for tag, several in lines.items()}
+    return {**environment_tags(folder), **counted, DESCRIPTION_TAG: sentence(StageFolder(folder).scores())}
+
+
+def sentence(scores: Mapping[str, float]) -> str | None:
+    """What a trial came to, in a sentence; None where no image has a true box."""
+    for split in (TEST, VAL):
+        found = [(METHODS[name].title, scores.get(Score(name, split, GT_KNOWN).key)) for name in predicting()]
+        reached = [f"{100 * value:.2f}% by {title}" for title, value in found if value is not None]
+        if reached:
+            return f"{METRICS[GT_KNOWN].title} on {split}: {', '.join(reached)}."
+    return None
 
 
 def environment_tags(folder: Path) -> dict[str, str | None]:
@@ -231,5 +263,6 @@ def environment_tags(folder: Path) -> dict[str, str | None]:
     made = StageFolder(folder).environment()
     return {
         **{f"lchp.{name}": str(made[name]) for name in ("commit", "cpu", "device")},
-        **{f"lchp.version.{library}": str(version) for library, version in made["versions"].items()},
+        **{f"lchp.version.{name}": str(made["versions"][name]) for name in _VERSIONS if name in made["versions"]},
+        "mlflow.source.git.commit": made["commit"],
     }

@@ -20,8 +20,8 @@ from lchp.study.run.options import Machine
 from lchp.study.run.ownership import alone, claim, require_continuable, trials_before
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
-from lchp.study.run.results import as_text, claims_text, make_tables
-from lchp.study.run.run_cards import trials_view
+from lchp.study.run.results import as_text, claims_text, make_tables, study_metrics
+from lchp.study.run.run_cards import headline_of, trials_view
 from lchp.study.run.scratch import sweep_scratch
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
@@ -31,6 +31,7 @@ from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import COUNTS_TAG, DESCRIPTION_TAG, STOPPED_TAG, WARNINGS_TAG
 from lchp.tracking.store import ensure_experiment, impatient, open_store
+from lchp.tracking.views import runs_address
 
 
 def run_study(
@@ -61,23 +62,26 @@ def run_study(
         entries = trials_before(folder, log.say)
         claimed = claim(study, folder, materials, entries, log.say)
         with refusing():
-            ensure_experiment(uri, study.name)
+            runs_at = runs_address(uri, ensure_experiment(uri, study.name))
         for finding in materials.findings:
             log.say(f"warning: {finding}")
         scribe = Scribe(uri, study.name, folder, runtime.store, claimed.run, log.say)
         with impatient(), Writer(scribe, log.say, log.failure) as writer:
             # Of a search's hundreds of trials few are ever looked at.
             models = study.search is None
-            recorder = Recorder(materials, writer, Ledger(folder), study.count, log.say, study.references, models)
+            recorder = Recorder(
+                materials, writer, Ledger(folder), study.count, log.say, study.references, models, headline_of(study)
+            )
             with _true_states(recorder, log):
                 shown = {"study": study.name, "question": study.question or "", "trials": study.count}
+                shown["varies"] = ", ".join(study.varied)
                 recorder.begin(study.name, shown, trials_view(study))
                 recorder.leave(claimed.places)
                 if study.search:
                     _search(study, recorder, claimed.entries)
                 else:
                     _grid(study, recorder)
-                code = _end(study, output, recorder)
+                code = _end(study, output, recorder, runs_at)
             left = writer.unwritten()
         if left is not None:
             log.say(f"{left}: {command(folder, tracking_uri)} writes it, and so does the same command")
@@ -204,25 +208,27 @@ def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> Non
     train(study, trials, recorder)
 
 
-def _end(study: Study, output: Path, recorder: Recorder) -> int:
-    """Tables, the study's own run and the exit code."""
+def _end(study: Study, output: Path, recorder: Recorder, runs_at: str) -> int:
+    """Tables, the study's own run and the exit code; ``runs_at`` is the address of its runs."""
     recorder.settle()
     files, stopped = _ended_search(study, recorder) if study.search else ([], None)
     entries = list(recorder.ledger.entries.values())
     unfinished = [entry for entry in entries if entry.state not in ENDED]
     tags: dict[str, str | None] = {}
+    metrics: dict[str, float] = {}
     if any(entry.state == "finished" for entry in entries):
         # Trials that were trained now may look other without another number.
-        made = make_tables(study, output, redraw=recorder.trained)
+        made = make_tables(study, output, recorder.trained, runs_at)
         recorder.say(as_text(made, output / study.name))
         tags = {**_tags(study, made, claims_text(output / study.name)), STOPPED_TAG: stopped}
+        metrics = study_metrics(StudyFolder(output / study.name).results, study.varied, headline_of(study))
         files = [*StudyFolder(output / study.name).tracked(table.spec.name for table in made), *files]
     message = None
     if unfinished:
         lines = [f"{entry.name}: {entry.state}: {entry.message or 'not trained to its end'}" for entry in unfinished]
         message = "\n".join([f"{len(unfinished)} of {len(entries)} trials are not finished:", *lines])
         recorder.say(message)
-    recorder.close(tags, files, message)
+    recorder.close(tags, metrics, files, message)
     recorder.settle()
     return 1 if unfinished else 0
 
@@ -238,5 +244,7 @@ def _tags(study: Study, tables: Sequence[Table], claims: Sequence[str]) -> dict[
     # The numbers of a claim stand below it, further in.
     verdicts = [line for text in claims for line in text.splitlines() if not line.startswith("  ")]
     head = [*([study.question, ""] if study.question else []), *([*verdicts, ""] if verdicts else [])]
-    described = "\n".join([*head, *map(to_markdown, tables)])
+    # MLflow takes an interval before a number of seeds for a link.
+    shown = (to_markdown(table).replace("[", r"\[").replace("]", r"\]") for table in tables)
+    described = "\n".join([*head, *shown])
     return {DESCRIPTION_TAG: described, COUNTS_TAG: counts or None, WARNINGS_TAG: warnings or None}

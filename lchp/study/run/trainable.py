@@ -20,6 +20,7 @@ from lchp.study.run.node import limit_memory, material_here
 from lchp.study.run.options import epoch_line, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.queue import Job
+from lchp.study.run.system import Meter, is_wanted
 from lchp.training.box_free import objective
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
@@ -74,6 +75,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self.epochs: Iterator[EpochReport] | None = None
         self.notes: list[str] = []
         self.last = EpochReport("initialization", 0, 0, {}, 0.0)
+        self.meter = Meter() if is_wanted() else None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """A worker goes on with another job, which saves its start."""
@@ -123,7 +125,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         values: dict[str, Any] = {
             "global_epoch": self.last.step,
             "done": result is not None,
-            "reports": [asdict(report) for report in reports],
+            "reports": [self._told(report) for report in reports],
             "notes": [*self.notes],
         }
         self.notes.clear()
@@ -134,6 +136,11 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
                 raise FloatingPointError(f"the objective {key} is not a finite number: the trial cannot be judged")
             values["objective"] = float(reached)
         return values
+
+    def _told(self, report: EpochReport) -> dict[str, Any]:
+        """An epoch and, where it was trained now and somebody wants to know, what it used of the machine."""
+        system = {"system": self.meter.read()} if self.meter and not report.reused else {}
+        return {**asdict(report), **system}
 
     def cleanup(self) -> None:
         """Let the locks of an unfinished trial go."""

@@ -88,7 +88,7 @@ def test_references_are_runs_of_their_own_and_are_not_reproduced(
     run_of = client(uri).get_run(run_id).data
     assert run_of.metrics["train/supervised/loss"] > 0
     assert "supervised/test/gt_known" in run_of.metrics
-    assert "initialization.regressor_rate" in run_of.params
+    assert "initialization.epochs" in run_of.params
     assert "delta" not in run_of.params
     code = run(["reproduce", run_id, "--tracking-uri", uri, "--output", str(folder), "--cache", str(folder / "cache")])
     assert code == 2

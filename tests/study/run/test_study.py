@@ -46,7 +46,7 @@ from lchp.training.box_sources import live_boxes
 from lchp.training.evaluation import evaluation_view
 from lchp.training.identity import stored_config
 from lchp.training.initialization import make_networks, stored_classifier
-from lchp.vocabulary import METHODS, METRICS
+from lchp.vocabulary import METHODS, METRICS, predicting
 from tests.tracking.empty import put_empty_store
 from tests.training.added import added_field
 from tests.training.old import as_of_old
@@ -140,6 +140,34 @@ def test_run_study_mlflow_has_one_finished_nested_run_per_trial(finished: Path) 
         assert {"config.json", "per_image.csv", "predictions.png"} <= run["files"]  # type: ignore[operator]
         assert "lchp_r/test/gt_known" in run["metrics"]  # type: ignore[operator]
         assert {"lchp.commit", "lchp.dataset", "lchp.seed", "lchp.version.torch"} <= set(run["tags"])  # type: ignore[call-overload]
+        assert {"mlflow.user", "lchp.device"} <= set(run["tags"])  # type: ignore[call-overload]
+
+
+def test_run_study_mlflow_trial_leads_with_what_varies_and_what_it_reached(finished: Path) -> None:
+    mlflow_client = client(f"sqlite:///{finished / 'mlflow.db'}")
+    run = mlflow_client.get_run(str(nested(finished)[0]["id"])).data
+    assert list(run.params)[:3] == ["delta", "tau", "seed"]
+    assert {"augmentation", "dataset.kind", "initialization.epochs", "view.crop"} <= run.params.keys()
+    # The paper's own values stand in config.json.
+    assert not {"evaluation.every", "refinement.rate", "pseudo_boxes.maps"} & run.params.keys()
+    reached = {method: run.metrics[f"GT-Known test/{METHODS[method].title}"] for method in predicting()}
+    assert reached == {method: run.metrics[f"{method}/test/gt_known"] for method in predicting()}
+    words = [f"{100 * value:.2f}% by {METHODS[method].title}" for method, value in reached.items()]
+    assert run.tags["mlflow.note.content"] == f"GT-Known on test: {', '.join(words)}."
+    assert [name for name in run.metrics if "top1_cls" in name] == ["top1_cls/val", "top1_cls/test"]
+    assert len(run.metrics) < 70
+    assert run.metrics["cost/wall_seconds"] > 0
+
+
+def test_run_study_mlflow_parent_has_best_and_mean_description_and_figures(finished: Path) -> None:
+    frame = pd.read_csv(finished / "out/tiny/results.csv")
+    values = frame.query("method == 'lchp_r' and split == 'test' and metric == 'gt_known'")
+    (parent,) = (run for run in every_run(finished) if run["tags"]["lchp.kind"] == "study")  # type: ignore[index]
+    metrics, files, tags = parent["metrics"], parent["files"], parent["tags"]
+    assert metrics["mean/GT-Known test/LCHP-R"] == pytest.approx(values["value"].mean())  # type: ignore[index]
+    assert metrics["best/GT-Known test/LCHP-R"] == values["value"].max()  # type: ignore[index]
+    assert {"report.html", "table.md", "training.png", "ious.png"} <= files  # type: ignore[operator]
+    assert str(tags["mlflow.note.content"]).startswith("does a study of four trials train?\n\nGT-Known on test")  # type: ignore[index]
 
 
 def test_run_study_mlflow_says_what_a_trial_cost_and_what_it_would_have_cost_alone(finished: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 import tests.study.small as small
 from lchp.cli import run
@@ -32,7 +33,7 @@ from tests.tracking.empty import put_empty_store
 
 TEXT = small.TINY + "vary: {tau: [0.0, 0.5]}\nreferences: [supervised]\n"
 CALLS = ("create_run", "search_runs", "get_run", "log_batch", "update_run", "set_tag", "log_artifact", "set_terminated")
-OF_A_MACHINE = ("mlflow.user", "mlflow.source.name", "mlflow.parentRunId", "mlflow.source.git.commit")
+OF_A_MACHINE = ("mlflow.user", "mlflow.source.name", "mlflow.parentRunId", "mlflow.source.git.commit", "lchp.study")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,10 @@ def everything(folder: Path) -> dict[str, dict[str, Any]]:
             "status": one.info.status,
             "params": one.data.params,
             "tags": {
-                name: names.get(value, value) for name, value in one.data.tags.items() if name not in OF_A_MACHINE
+                # The key of a study's own run is no other folder's.
+                name: "study" if value.startswith("study-") else names.get(value, value)
+                for name, value in one.data.tags.items()
+                if name not in OF_A_MACHINE
             },
             "below": names.get(one.data.tags.get("mlflow.parentRunId", "")),
             "metrics": {
@@ -272,3 +276,29 @@ def test_report_from_a_tracking_store_alone_is_the_studys_own(
     assert "holds no study 'nothing': choose one of " in capsys.readouterr().err
     assert run(["report", "tiny", "--tracking-uri", uri, "--output", str(calm / "out")]) == 2
     assert "the study was run there" in capsys.readouterr().err
+
+
+def test_compare_from_a_tracking_store_alone_is_that_of_the_folders_with_a_picture(
+    calm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, output = f"sqlite:///{calm / 'mlflow.db'}", calm / "out"
+    runs = [str(entry.run_id) for entry in read(output / "tiny")][:2]
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for names, where in (
+        (runs, ["--output", str(output)]),
+        (
+            runs,
+            ["--output", "nothing", "--tracking-uri", uri, "--picture", "moved.png", "--cache", str(calm / "cache")],
+        ),
+    ):
+        assert run(["compare", *names, *where, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+    assert found[0]["differences"]
+    with Image.open(tmp_path / "moved.png") as picture:
+        assert picture.width > 1000
+    assert run(["compare", "tiny", runs[0], "--tracking-uri", uri]) == 2
+    assert "setting in common" in capsys.readouterr().err
+    assert run(["compare", "tiny", "0" * 32, "--tracking-uri", uri]) == 2
+    assert f"there is no run '{'0' * 32}' in " in capsys.readouterr().err
