@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Digest:
     """``lines`` give every image path and a sha256 over its bytes, label and split; ``total`` is one over them all."""
 
     total: str
-    lines: Iterable[tuple[str, str]]
+    lines: Iterable[tuple[str, str]] = field(compare=False)
 
     @property
     def files(self) -> dict[str, str]:
@@ -33,7 +33,7 @@ class Digest:
         return dict(self.lines)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Lines:
     """Those of images in columns, worked out whenever they are asked for."""
 

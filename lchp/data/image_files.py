@@ -31,7 +31,7 @@ CHUNKS_BETWEEN_WRITES = 100
 """How much work an interruption may cost: digesting ImageNet takes hours on a slow disk."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageFiles:
     """What the image files of a dataset are, by its rows, as they were when they were read."""
 
@@ -64,7 +64,7 @@ def read_image_files(dataset: Dataset, cache: Path) -> ImageFiles:
     return _found(dataset, now, store, write=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Known:
     """What is remembered: of any images, by path."""
 

@@ -8,9 +8,7 @@ boxes are given for the stored pixels. Resizing is bilinear with antialiasing an
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import math
 import os
 import re
 import zlib
@@ -32,6 +30,7 @@ from lchp.data.identities import identity_of, states_of, unreadable
 from lchp.data.once import build_once
 from lchp.data.progress import progress
 from lchp.data.records import Records
+from lchp.data.resized import ResizedFile
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -54,8 +53,8 @@ class ImageSource:
         self.size = size
         self.identity = identity
         self.labels = torch.from_numpy(records.labels.astype(np.int64))
-        self.is_cached = 0 < self.nbytes <= budget_bytes
-        self._folder = cache / "resized"
+        self.file = ResizedFile(root, len(records), size, cache, budget_bytes, identity)
+        self.is_cached = self.file.is_used
 
     def __len__(self) -> int:
         return len(self.records)
@@ -116,8 +115,7 @@ class ImageSource:
 
     @cached_property
     def _pixels(self) -> npt.NDArray[np.uint8]:
-        key = hashlib.sha256(f"{self.root.resolve()}\n{self.size}\n{self.identity}".encode()).hexdigest()[:32]
-        file = build_once(self._folder / f"{key}.u8", self._build, self._fault)
+        file = build_once(self.file.path, self._build, self.file.fault)
         return np.memmap(file, np.uint8, "r", shape=self._shape)
 
     @property
@@ -127,11 +125,7 @@ class ImageSource:
     @property
     def nbytes(self) -> int:
         """Bytes of all images."""
-        return math.prod(self._shape)
-
-    def _fault(self, file: Path) -> str | None:
-        found = file.stat().st_size
-        return None if found == self.nbytes else f"{found:,} bytes of {self.nbytes:,}"
+        return self.file.nbytes
 
     def _build(self, part: Path) -> None:
         with part.open("wb") as file:

@@ -17,7 +17,7 @@ from lchp.data.splits import split
 from lchp.data.true_boxes import Truth, read_truth
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpenedDataset:
     """What every process knows of a dataset, whatever its splits. Of true boxes only evaluation asks."""
 
@@ -30,7 +30,7 @@ class OpenedDataset:
     """One sha256 over the true boxes; None where there are none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SplitDataset:
     """A dataset and its splits. It holds no pixels, and pickled ones that share a dataset hold it once."""
 
@@ -42,7 +42,7 @@ class SplitDataset:
     """What the user should know of the data before trusting a score, one line each."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReadDataset:
     """What was read of a dataset's files, from which its splits are drawn: for the process that prepares, not for
     workers.

@@ -31,7 +31,7 @@ class BadBox:
         return f"{self.path}: ({corners}) {self.fault}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """The true boxes of all images of a dataset, by their rows: as written (``pixels``), as parts of their images
     (``sound``: corners in [0, 1], overhanging ones clipped), and those that are none.

@@ -17,6 +17,7 @@ from lchp.data.digest import Digest
 from lchp.data.fingerprint import fingerprint
 from lchp.data.opened import ReadDataset, SplitDataset
 from lchp.data.records import Boxes, Dataset, PixelBoxes, Records, Splits
+from lchp.data.resized import ResizedFile
 from lchp.store.folder import StageFolder
 from lchp.store.milestones import Milestones
 from lchp.store.shared import SharedFolder
@@ -58,7 +59,7 @@ class Runtime:
     """URI of a store in which the machines of a cluster leave their stages for each other (``lchp.store.shared``)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """A split to measure on: its images and, where known, their true boxes in the whole image, of some none (about half
     of ImageNet's training images).
@@ -72,7 +73,7 @@ class Split:
     sizes: npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Material:
     """The data of a trial. ``train`` knows images and labels alone; true boxes are in the splits that evaluation is
     given.
@@ -138,8 +139,10 @@ class Material:
         So that a broken image is found before anything trains; one of a split that is larger than
         ``Runtime.cache_bytes`` is found when it is read. Raises ValueError, naming file and remedy.
         """
-        for source in (self.train, *(measured.source for measured in self.measured)):
-            source.open()
+        for name in (TRAIN, VAL, TEST):
+            file = self._resized(name, self.config.view.resize)
+            if file.is_used and not file.is_there:
+                self.source(name, self.config.view.resize).open()
 
     def serving(self, config: TrialConfig, runtime: Runtime) -> Material:
         """This material for another configuration, without reading a file again; the images of another view are those
@@ -251,6 +254,12 @@ class Material:
     def _measured(self, name: str, source: ImageSource) -> Split:
         rows, boxes = source.records.rows, self.true_boxes
         return Split(name, source, None if boxes is None else boxes.at(rows), self.data.opened.headers[rows, :2])
+
+    def _resized(self, name: str, size: int) -> ResizedFile:
+        runtime, count = self.runtime, len(getattr(self.splits, name))
+        return ResizedFile(
+            self.dataset.root, count, size, runtime.cache, runtime.cache_bytes, self.data.identities[name]
+        )
 
     def source(self, name: str, size: int) -> ImageSource:
         """The images of the split of that name, resized to ``size`` pixels a side."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.air._internal.usage
 from ray import cloudpickle, tune
 from ray._private.node import Node
 from ray.exceptions import RayError, RayTaskError
@@ -153,6 +154,8 @@ def _obey(commands: Connection, attempts: Mapping[str, Any]) -> None:
 
 
 def _fit(setup: Setup, slots: int, parent: Parent, attempts: dict[str, Any]) -> None:
+    # To count callbacks by their kinds Ray imports MLflow and others: more than a second for a number that nobody asks.
+    ray.air._internal.usage.tag_callbacks = lambda callbacks: False
     materials = {dataset: ray.put(part) for dataset, part in setup.materials.items()}
     session = Session(setup.runtime, materials, setup.objective, setup.resources["gpu"], setup.judged)
     tuner = tune.Tuner(

@@ -1,5 +1,7 @@
 """One trial under Ray Tune: a step is an epoch, over both stages. Ray keeps no checkpoint of it: a trial goes on from
 its own files.
+
+What trains is imported where it begins, in a worker: Ray's own process names the class, and would wait for torch.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import time
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.tune
@@ -24,10 +26,11 @@ from lchp.study.run.system import Meter, is_wanted
 from lchp.training.box_free import objective
 from lchp.training.config import TrialConfig
 from lchp.training.material import Material, Runtime
-from lchp.training.references import reference_epochs
-from lchp.training.stages import EpochReport
-from lchp.training.trial import TrialResult, finished_trial, trial_epochs
 from lchp.vocabulary import INITIALIZATION, REFINEMENT
+
+if TYPE_CHECKING:
+    from lchp.training.stages import EpochReport
+    from lchp.training.trial import TrialResult
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self.material = session.material(self.trial.config)
         self.epochs: Iterator[EpochReport] | None = None
         self.notes: list[str] = []
-        self.last = EpochReport("initialization", 0, 0, {}, 0.0)
+        self.last: EpochReport | None = None
         self.meter = Meter() if is_wanted() else None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -95,6 +98,8 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         return {**self._step(), "seconds": time.monotonic() - started}
 
     def _step(self) -> dict[str, Any]:
+        from lchp.training.trial import finished_trial
+
         config, runtime = self.trial.config, self.material.runtime
         self.epochs = self.epochs or self._all_epochs()
         reports: list[EpochReport] = []
@@ -116,6 +121,9 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _all_epochs(self) -> Iterator[EpochReport]:
         """Those of the trial, for whose stages others may wait, then those of the references of this job."""
+        from lchp.training.references import reference_epochs
+        from lchp.training.trial import trial_epochs
+
         config, runtime = self.trial.config, self.material.runtime
         yield from trial_epochs(config, runtime, self.material, self.notes.append)
         for method in self.job.references:
@@ -123,7 +131,7 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _result(self, reports: list[EpochReport], result: TrialResult | None) -> dict[str, Any]:
         values: dict[str, Any] = {
-            "global_epoch": self.last.step,
+            "global_epoch": self.last.step if self.last else 0,
             "done": result is not None,
             "reports": [self._told(report) for report in reports],
             "notes": [*self.notes],
@@ -131,7 +139,8 @@ class TrialTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self.notes.clear()
         key = self.session.objective
         if key is not None:
-            reached = objective(key, self.trial.config, self.material) if result else self.last.metrics.get(key, 0.0)
+            metrics = self.last.metrics if self.last else {}
+            reached = objective(key, self.trial.config, self.material) if result else metrics.get(key, 0.0)
             if reached is None or not math.isfinite(reached):
                 raise FloatingPointError(f"the objective {key} is not a finite number: the trial cannot be judged")
             values["objective"] = float(reached)
