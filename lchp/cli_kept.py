@@ -148,6 +148,8 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
             own = options(sets).over(read_source(file))
             written = written_study(text_of(file), own.values, bool(sets))
         read(folder)
+        if folder in archive.absolute().parents:
+            raise Refusal(f"{archive}: lies in the study's folder, which goes into it: give a place outside")
         size = write_archive(folder, written, archive)
     say(f"archived: {archive} ({size:,} bytes)")
     if written is None:

@@ -34,14 +34,14 @@ from lchp.store.selection import SelectionRow, selection_rows
 from lchp.store.shared import SharedFolder
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 
-_CONFIG, _ENVIRONMENT, _HISTORY, _SCORES = "config.json", "environment.json", "history.json", "scores.json"
+CONFIG, _ENVIRONMENT, _HISTORY, _SCORES = "config.json", "environment.json", "history.json", "scores.json"
 _PER_IMAGE, _SELECTION = "per_image.csv", "selection.csv"
 _DATASET, _OWN_LIST = "dataset.json", "dataset.csv"
 _NETWORKS, CHECKPOINT, MANIFEST, PICTURE, _LOCK = (
     "networks.pt", "checkpoint.pt", "manifest.json", "predictions.png", ".lock"
 )  # fmt: skip
 
-RECORDS = (_CONFIG, _SCORES, _HISTORY, _PER_IMAGE, _ENVIRONMENT, _DATASET)
+RECORDS = (CONFIG, _SCORES, _HISTORY, _PER_IMAGE, _ENVIRONMENT, _DATASET)
 """What a tracking store keeps of every finished trial; beside them selection and picture, where there are such."""
 
 _KEPT = (*RECORDS, _OWN_LIST, _SELECTION, _NETWORKS)
@@ -181,7 +181,7 @@ class StageFolder:
         """
         self._write_optional(_SELECTION, result.selection)
         save_tensors(self.path / _NETWORKS, result.networks)
-        write_json(self.path / _CONFIG, result.config)
+        write_json(self.path / CONFIG, result.config)
         write_json(self.path / _ENVIRONMENT, result.environment)
         write_json(self.path / _HISTORY, result.history)
         write_text(self.path / _PER_IMAGE, result.per_image)
@@ -196,7 +196,7 @@ class StageFolder:
 
     def config(self) -> dict[str, Any]:
         """The configuration that the stage was trained with."""
-        return read_object(self.path / _CONFIG)
+        return read_object(self.path / CONFIG)
 
     def environment(self) -> dict[str, Any]:
         """Commit, versions and hardware that the stage was trained with."""

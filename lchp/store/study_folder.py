@@ -44,7 +44,7 @@ class StudyFolder:
     @property
     def written(self) -> Path:
         """The study as a person wrote it, where an archive has brought it."""
-        return self.path / "study.yaml"
+        return self.path / "written.yaml"
 
     @property
     def ledger(self) -> Path:

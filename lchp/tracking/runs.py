@@ -354,7 +354,7 @@ def is_complete(uri: str, run_id: str, folder: Path, with_files: bool = True, fi
 
 
 def delete_runs(uri: str, experiment: str, own: str) -> int:
-    """Delete the run of a study, whose key is ``own``, with those below it, in the experiment of that name; gives how
+    """Delete the run of a study, whose key is ``own``, with all below it, in the experiment of that name; gives how
     many. MLflow keeps deleted runs for a while, and restores them.
     """
     mlflow_client = client(uri)
@@ -362,14 +362,18 @@ def delete_runs(uri: str, experiment: str, own: str) -> int:
     parent = find_run(uri, found.experiment_id, own) if found is not None else None
     if found is None or parent is None:
         return 0
-    below, token = list[str](), None
+    tags, token = dict[str, Mapping[str, str]](), None
     while True:
         page = mlflow_client.search_runs([found.experiment_id], page_token=token)
-        below += [str(run.info.run_id) for run in page if _is_below(run.data.tags, own, parent)]
+        tags |= {str(run.info.run_id): run.data.tags for run in page}
         token = page.token
         if not token:
             break
+    below = [run_id for run_id, of in tags.items() if run_id != parent and _is_below(of, own, parent)]
+    for above in below:
+        # Repetitions lie below the runs of trials. The list grows while it is gone through.
+        below += [run_id for run_id, of in tags.items() if of.get(PARENT_TAG) == above and run_id not in below]
     # That of the study goes last: after a kill in between the same call finds the rest by it.
-    for run_id in [*(one for one in below if one != parent), parent]:
+    for run_id in [*below, parent]:
         mlflow_client.delete_run(run_id)
-    return len({*below, parent})
+    return len(below) + 1

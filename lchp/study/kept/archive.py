@@ -21,7 +21,7 @@ from lchp.data.files import as_json, replacing
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.store.checks import read_object
-from lchp.store.folder import MANIFEST, StageFolder
+from lchp.store.folder import CONFIG, MANIFEST, StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import STAGES, require_idle
 from lchp.study.kept.needs import places_of
@@ -31,9 +31,6 @@ STUDY, STORE, LISTS = "study", "store", "datasets"
 """What the names of entries begin with: the study's folder, its places in the store, and there lists of images."""
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that a ZIP archive can say."""
-_CONFIG = "config.json"
-_LEFT_OUT = (".lock", "log.txt")
-"""Of a study's folder: what it said, and where, is this machine's."""
 _PACKED = (".csv", ".json", ".md", ".tex", ".html", ".svg", ".yaml", ".journal")
 _BLOCK = 1 << 20
 
@@ -124,9 +121,8 @@ def _of_study(study: Path, written: str | None) -> Iterator[_Entry]:
     for path in sorted(study.rglob("*")):
         name = path.relative_to(study).as_posix()
         hidden = any(part.startswith(".") or ".damaged-" in part for part in PurePosixPath(name).parts)
-        if hidden or name in _LEFT_OUT or not path.is_file() or path == files.written:
-            continue
-        if not is_placed(f"{STUDY}/{name}"):
+        # What it said, and where, is this machine's.
+        if hidden or path in (files.log, files.written) or not path.is_file() or not is_placed(f"{STUDY}/{name}"):
             continue
         is_card = path.parent == files.runs and path.suffix == ".json"
         yield _Entry(f"{STUDY}/{name}", path, _placeless(read_object(path)) if is_card else None)
@@ -136,14 +132,14 @@ def _of_study(study: Path, written: str | None) -> Iterator[_Entry]:
 
 def _of_stage(stage: StageFolder, place: str) -> Iterator[_Entry]:
     """The files of a stage, its configuration without paths, which its manifest tells."""
-    manifest, config = stage.path / MANIFEST, stage.path / _CONFIG
+    manifest, config = stage.path / MANIFEST, stage.path / CONFIG
     content = _placeless(read_object(config)) if config.is_file() else b""
     for file in stage.files():
         if file == config:
             yield _Entry(f"{place}/{file.name}", file, content)
         elif file == manifest:
             changed = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            listed = {**read_object(manifest), _CONFIG: changed}
+            listed = {**read_object(manifest), CONFIG: changed}
             yield _Entry(f"{place}/{file.name}", file, as_json(listed).encode())
         else:
             yield _Entry(f"{place}/{file.name}", file)

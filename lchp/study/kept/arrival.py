@@ -75,7 +75,11 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
                 missing = [name for name in names if not (store / LISTS / PurePosixPath(name).name).exists()]
                 size += sum(copy(name, store / LISTS / PurePosixPath(name).name) for name in missing)
             elif root == STORE:
-                written = _put_stage(StageFolder(store / below), names, copy, say)
+                try:
+                    written = _put_stage(StageFolder(store / below), names, copy, say)
+                except BlockingIOError:
+                    say(f"{store / below}: a process is at work on it: left to that")
+                    written = 0
                 brought, known, size = brought + bool(written), known + (not written), size + written
         with alone(folder):
             ledger = StudyFolder(folder).ledger
@@ -87,8 +91,12 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
 def _put_stage(
     stage: StageFolder, names: list[str], copy: Callable[[str, Path], int], say: Callable[[str], None]
 ) -> int:
-    """Put the files of a stage into its folder, in their order, unless it is done or under way there; gives bytes."""
-    with stage.lock():
+    """Put the files of a stage into its folder, in their order, unless it is done or under way there; gives bytes.
+
+    Raises:
+        BlockingIOError: another process holds the folder.
+    """
+    with stage.lock(wait=False):
         if (fault := stage.fault()) is not None:
             say(f"{stage.path}: {fault}: set aside as {stage.set_aside().name}")
         arrives_done = not any(PurePosixPath(name).name == CHECKPOINT for name in names)

@@ -8,12 +8,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from lchp.store.per_image import CORNERS, LABEL, PATH
+
 if TYPE_CHECKING:
     from lchp.store.model import Model
     from lchp.study.use.predict import Prediction
 
 FORMATS = ("table", "json", "csv", "coco")
-COLUMNS = ("path", "x1", "y1", "x2", "y2", "label", "class", "confidence", "width", "height")
+COLUMNS = (PATH, *CORNERS, LABEL, "class", "confidence", "width", "height")
 """Of CSV, and the keys of JSON: the first five are those of a file of boxes (``pseudo_boxes.source: file``)."""
 
 
@@ -26,7 +28,7 @@ def as_dict(prediction: Prediction) -> dict[str, Any]:
     """A prediction by COLUMNS."""
     found = prediction.found
     values = (
-        prediction.image.path, *found.box, found.label, prediction.name, found.confidence, found.width, found.height
+        prediction.image, *found.box, found.label, prediction.name, found.confidence, found.width, found.height
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -52,10 +54,10 @@ def _row(values: Iterable[object]) -> str:
 
 
 def _table(predictions: Iterable[Prediction], _: Model) -> Iterator[str]:
-    rows: list[tuple[str, ...]] = [("class", "confidence", *COLUMNS[1:5], "image")]
+    rows: list[tuple[str, ...]] = [("class", "confidence", *CORNERS, "image")]
     for one in predictions:
         corners = (f"{corner:.1f}" for corner in one.found.box)
-        rows.append((_plain(one.name), f"{one.found.confidence:.3f}", *corners, _plain(one.image.path)))
+        rows.append((_plain(one.name), f"{one.found.confidence:.3f}", *corners, _plain(one.image)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for first, *others, image in rows:
         aligned = (f"{word:>{width}}" for word, width in zip(others, widths[1:], strict=True))
@@ -74,7 +76,7 @@ def _coco(predictions: Iterable[Prediction], model: Model) -> Iterator[str]:
     images, annotations = [], []
     for number, one in enumerate(predictions, 1):
         (x1, y1, x2, y2), found = one.found.box, one.found
-        images.append({"id": number, "file_name": one.image.path, "width": found.width, "height": found.height})
+        images.append({"id": number, "file_name": one.image, "width": found.width, "height": found.height})
         annotations.append(
             {"id": number, "image_id": number, "category_id": found.label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1],
              "area": (x2 - x1) * (y2 - y1), "iscrowd": 0, "score": found.confidence}

@@ -13,6 +13,7 @@ from lchp.cli import run as command
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
+from lchp.store.study_folder import StudyFolder
 from lchp.study.kept.archive import INDEX, SEAL, without_places, write_archive, written_study
 from lchp.study.kept.arrival import put_archive
 from lchp.study.kept.needs import places_of
@@ -65,7 +66,7 @@ def test_import_gives_the_study_and_whole_stages(packed: Path, trained: Trained,
             assert (stage.path / name).read_bytes() == (trained.output / ".store" / place / name).read_bytes()
     lists = {file.name for file in (trained.output / ".store/datasets").iterdir()}
     assert {file.name for file in (tmp_path / "out/.store/datasets").iterdir()} == lists
-    assert (arrived.folder / "study.yaml").read_text(encoding="utf-8") == "name: tiny\n"
+    assert (StudyFolder(arrived.folder).written).read_text(encoding="utf-8") == "name: tiny\n"
     write_archive(arrived.folder, "name: tiny\n", tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
@@ -87,6 +88,15 @@ def test_import_keeps_what_is_there_and_mends_what_is_damaged(packed: Path, trai
     assert (arrived.stages, arrived.known) == (1, 1)
     assert "set aside as" in told[0]
     assert StageFolder(scores.parent).whole
+
+
+def test_import_leaves_a_stage_to_the_process_that_is_at_work_on_it(
+    packed: Path, trained: Trained, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with StageFolder(tmp_path / "out/.store" / trained.entry.folder).lock():
+        assert put_archive(packed, tmp_path / "out", told.append).stages == 1
+    assert told == [f"{tmp_path / 'out/.store' / trained.entry.folder}: a process is at work on it: left to that"]
 
 
 def test_import_of_a_stage_under_way_goes_on_from_its_checkpoint(trained: Trained, tmp_path: Path) -> None:
@@ -193,6 +203,9 @@ def test_archive_and_import_commands_say_how_to_go_on(
     file, out = tmp_path / "tiny.zip", str(tmp_path / "out")
     assert command(["study", "archive", str(trained.output / "tiny"), str(file)]) == 0
     assert "without the study's FILE" in capsys.readouterr().err
+    inside = trained.output / "tiny/tiny.zip"
+    assert command(["study", "archive", str(trained.output / "tiny"), str(inside)]) == 2
+    assert not inside.exists()
     assert command(["study", "import", str(file), "--output", out]) == 0
     assert f"lchp study sync {out}/tiny" in capsys.readouterr().out
     image = str(next(trained.images.rglob("*.png")))

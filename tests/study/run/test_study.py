@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+import lchp
 import tests.study.small as small
 from lchp.cli import run as command
 from lchp.data.config import SyntheticDataset
@@ -39,7 +40,7 @@ from lchp.study.run.results import make_tables
 from lchp.study.run.stopping import Stopped, stoppable
 from lchp.study.run.study import run_study
 from lchp.study.run.trial import run_single
-from lchp.study.spec.load import Study
+from lchp.study.spec.load import Study, load_study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.store import client
 from lchp.training.box_sources import live_boxes
@@ -69,6 +70,7 @@ def own(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copy(finished / "mlflow.db", tmp_path / "mlflow.db")
     shutil.copytree(finished / "out", tmp_path / "out")
     shutil.copytree(finished / "cache", tmp_path / "cache")
+    shutil.copy(finished / "study.yaml", tmp_path)
 
     def train(*_: object) -> None:
         raise AssertionError("nothing is to be trained")
@@ -765,7 +767,9 @@ def test_run_study_whose_shared_store_is_away_at_the_start_begins_with_what_is_h
 
 # MLflow's pyfunc warns of its own type hints when it is imported.
 @pytest.mark.filterwarnings("ignore:.*type hint")
-def test_run_study_model_of_a_run_gives_its_boxes_and_classes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_study_model_of_a_run_gives_its_boxes_and_classes(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished / 'mlflow.db'}")
     run = nested(finished)[0]
     stage = StageFolder(finished / "out/.store/trial" / run["tags"]["lchp.key"])  # type: ignore[index]
@@ -783,6 +787,50 @@ def test_run_study_model_of_a_run_gives_its_boxes_and_classes(finished: Path, mo
     with pytest.raises(ValueError, match=r"float64 \(2, 2\): is no image"):
         model.predict([np.zeros((2, 2))])
     assert (root / stage.first_image()).exists()
+    capsys.readouterr()
+    words = [str(run["id"]), *(str(root / path) for path in rows["path"]), "--format", "csv"]
+    assert command(["predict", *words, "--tracking-uri", f"sqlite:///{finished / 'mlflow.db'}"]) == 0
+    told = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert told[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == rows[["x1", "y1", "x2", "y2"]].to_numpy().tolist()
+    assert set(told["class"]) <= {Path(path).parent.name for path in rows["path"]}
+
+
+def test_run_study_from_python_gives_results_and_tables(own: Path) -> None:
+    told: list[str] = []
+    finished = lchp.run_study(
+        own / "study.yaml", own / "out", tracking_uri=f"sqlite:///{own / 'mlflow.db'}", cache=own / "cache",
+        device="cpu", say=told.append,
+    )  # fmt: skip
+    assert (finished.folder, finished.complete) == (own / "out/tiny", True)
+    assert told[0] == "all 4 trials of tiny are finished: nothing to train"
+    assert finished.results().equals(lchp.results("tiny", own / "out"))
+    assert list(finished.results()["value"]) == list(pd.read_csv(own / "out/tiny/results.csv")["value"])
+    assert len(finished.table()) == len(pd.read_csv(own / "out/tiny/table.csv"))
+    assert finished._repr_markdown_() == (own / "out/tiny/table.md").read_text(encoding="utf-8")
+
+
+def test_study_in_an_archive_goes_on_and_is_reproduced_on_another_machine(
+    finished: Path, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, file = own / "there", str(finished / "study.yaml")
+    archived = ["study", "archive", file, str(own / "tiny.zip"), "--output", str(finished / "out")]
+    assert command(archived) == 0
+    assert command(["study", "import", str(own / "tiny.zip"), "--output", str(there / "out")]) == 0
+    uri = f"sqlite:///{put_empty_store(there)}"
+    study = load_study(there / "out/tiny/written.yaml")
+    assert run_study(study, there / "out", uri, Machine(own / "cache", "cpu"), print) == 0
+    for name in ("table.csv", "differences.csv"):
+        assert (there / "out/tiny" / name).read_bytes() == (finished / "out/tiny" / name).read_bytes()
+    run = read(there / "out/tiny")[0].run_id
+    assert run not in {entry.run_id for entry in read(finished / "out/tiny")}
+    words = ["--tracking-uri", uri, "--output", str(there / "out"), "--cache", str(own / "cache"), "--device", "cpu"]
+    capsys.readouterr()
+    assert command(["reproduce", str(run), *words]) == 0
+    assert "reproduced: everything agrees" in capsys.readouterr().out
+    words = ["study", "rm", "tiny", "--output", str(there / "out"), "--yes", "--runs", "delete"]
+    assert command([*words, "--tracking-uri", uri]) == 0
+    found = client(uri).get_experiment_by_name("tiny")
+    assert client(uri).search_runs([found.experiment_id]) == []
 
 
 def test_run_study_runs_of_trials_name_their_dataset(finished: Path) -> None:
