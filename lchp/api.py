@@ -328,7 +328,7 @@ def predict(
 
     from lchp.study.run.options import chosen_device
     from lchp.study.use.formats import COLUMNS, as_dict
-    from lchp.study.use.images import ImageFile, given_images
+    from lchp.study.use.images import given_images
     from lchp.study.use.models import model_of
 
     several = [images] if isinstance(images, str | os.PathLike) or hasattr(images, "dtype") else list(images)
@@ -344,7 +344,7 @@ def predict(
         if given is None:
             answers = enumerate(localizer.answers(several))
             made: Iterable[Prediction] = (
-                Prediction(ImageFile(str(number), _nowhere()), one, found.named(one.label)) for number, one in answers
+                Prediction(str(number), one, found.named(one.label)) for number, one in answers
             )
         else:
             made = predictions(localizer, given.images, exif, Unread([]), warnings.warn)
@@ -354,12 +354,6 @@ def predict(
 def _words(varied: Mapping[str, Any]) -> dict[str, str]:
     """The varied values as columns hold them: one may be a mapping."""
     return {key: str(value) for key, value in varied.items()}
-
-
-def _nowhere() -> Any:
-    from pathlib import PurePosixPath
-
-    return PurePosixPath()
 
 
 def _word(what: Study | Finished | Place, output: Place) -> str:

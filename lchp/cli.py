@@ -45,7 +45,7 @@ from lchp.cli_options import (
 )
 from lchp.cli_process import answered, leave
 from lchp.cli_use import export, predict
-from lchp.cli_voice import answer_alone, say, warn
+from lchp.cli_voice import answer_alone, say, waiting, warn
 from lchp.data.kinds import KINDS
 from lchp.errors import Refusal, refusing, shown
 from lchp.store.study_folder import REPORTS
@@ -355,6 +355,7 @@ def _opened(
     with fit({"--cache": cache}), refusing():
         from lchp.data.reading import open_dataset
 
+        waiting(f"opening the {config.kind} data")
         # torch takes seconds to import, in the block: a dataset that cannot be opened is told before.
         yield config, split, open_dataset(config, cache)
 
@@ -414,6 +415,7 @@ def reproduce(
     with fit({"--output": output, "--cache": cache}, device, tracked=True, tracking_uri=tracking_uri):
         with refusing():
             require_runs(resolved(tracking_uri, Path.cwd()))
+        waiting(f"run {run_id}: reading it from the tracking store")
 
         from lchp.study.reproduce.again import reproduce as again
         from lchp.study.run.options import Machine
@@ -524,6 +526,7 @@ def draw(
         require_replaceable(to)
         moved = moved_paths((), data)
 
+        waiting(f"drawing {run}")
         with replacing(to) as part:
             if image is not None:
                 from lchp.study.run.algorithm_1 import draw_steps

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from lchp.cli_options import OUTPUT, TRACKING, OnceEachCommand, PathArgument, with_options
-from lchp.cli_voice import say, warn
+from lchp.cli_voice import say, waiting, warn
 from lchp.errors import Refusal, refusing
 from lchp.study.use.formats import FORMATS, written
 from lchp.study.use.images import LIST, given_images
@@ -61,6 +61,7 @@ def predict(
         with refusing():
             found = model_of(model, output, tracking_uri)
             where = chosen_device(device)
+            waiting(f"{len(given.images)} images: loading the model")
 
             from lchp.store.localizer import Localizer
             from lchp.study.use.predict import Unread, predictions

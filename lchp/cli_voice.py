@@ -56,6 +56,13 @@ def say(text: str) -> None:
     click.echo(text, err=_voice.answers)
 
 
+def waiting(text: str) -> None:
+    """Tell a person on standard error what takes some seconds before there is an answer; nothing with `-q`."""
+    note(text)
+    if not _voice.quiet:
+        click.echo(f"lchp: {text} (a few seconds)", err=True)
+
+
 def warn(text: str) -> None:
     """Tell a person on standard error what should be known whatever the options are."""
     note(text)

@@ -17,11 +17,16 @@ _DELAY, _BETWEEN = 2.0, 30.0
 """Seconds until the first sign, and between two lines."""
 
 
+def on_terminal() -> bool:
+    """Whether standard error is a terminal, on which a bar can be drawn."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def progress(items: Iterable[Item], doing: str, total: int | None = None, images: int = 1) -> Iterable[Item]:
     """``items`` as they are, telling what is being done and how many of ``total`` items are left, each of so many
     ``images``.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not on_terminal():
         return _in_lines(items, doing, images)
     # A scale of 1 would be tqdm's 3.01k for 3,008.
     scale = images if images > 1 else False

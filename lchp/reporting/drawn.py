@@ -12,16 +12,17 @@ from lchp.data.files import replacing
 from lchp.data.records import PixelBox
 from lchp.reporting.predictions import COLOURS
 
-_LONGEST = 2048
-"""Pixels of the longer side: larger photographs are drawn smaller."""
+_SHORTEST, _LONGEST = 320, 2048
+"""Pixels of the longer side: smaller photographs are drawn larger, larger ones smaller."""
 _QUALITY = 90
 
 
 def draw_box(pixels: npt.NDArray[np.uint8], box: PixelBox, caption: str, method: str, out: Path) -> None:
     """Draw the box, in pixels, and its caption on an image (height, width, 3) into the file ``out``."""
     picture = Image.fromarray(pixels)
-    scale = min(1.0, _LONGEST / max(picture.size))
-    if scale < 1:
+    longer = max(picture.size)
+    scale = min(max(longer, _SHORTEST), _LONGEST) / longer
+    if scale != 1:
         wide, high = (max(1, round(side * scale)) for side in picture.size)
         picture = picture.resize((wide, high), Image.Resampling.BILINEAR)
     line = max(1, round(min(picture.size) / 120))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.hub import load_state_dict_from_url
 from torchvision.models import WeightsEnum, get_weight
 
+from lchp.data.progress import on_terminal
 from lchp.method.backbones import find_network
 from lchp.method.networks import BapClassifier, BoxRegressor
 from lchp.method.vit import find_transformer, torchvision_names
@@ -97,7 +98,7 @@ def _downloaded(what: str, url: str, check_hash: bool, key: str) -> Mapping[str,
     """The state dict at ``url``, from torch.hub's folder if it was fetched before."""
     try:
         state: Mapping[str, Tensor] = load_state_dict_from_url(
-            url, progress=True, check_hash=check_hash, weights_only=True, map_location="cpu"
+            url, progress=on_terminal(), check_hash=check_hash, weights_only=True, map_location="cpu"
         )
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = reading_fault(error) if isinstance(error, pickle.UnpicklingError) else error

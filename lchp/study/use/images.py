@@ -17,20 +17,12 @@ _TOLD = 5
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """An image file as it was named, and where a picture of it goes below a folder of pictures."""
-
-    path: str
-    place: PurePosixPath
-
-
-@dataclass(frozen=True)
 class Given:
-    """The images, each once, in the order in which they were named, those of a folder in the order of their paths; and
-    how many were named again.
+    """The paths of the images as they were named, each once, in the order in which they were, those of a folder in the
+    order of their paths; and how many were named again.
     """
 
-    images: tuple[ImageFile, ...]
+    images: tuple[str, ...]
     repeated: int
 
 
@@ -44,13 +36,13 @@ def given_images(words: Sequence[str], listed: Iterable[str] = ()) -> Given:
             no image at all.
     """
     faults: list[str] = []
-    found: dict[str, ImageFile] = {}
+    found: dict[str, str] = {}
     count = 0
     for word in words:
         several = (image for name in listed for image in _file(name, faults)) if word == LIST else _meant(word, faults)
         for image in several:
             count += 1
-            found.setdefault(os.path.abspath(image.path), image)  # noqa: PTH100 - a link stays another name
+            found.setdefault(os.path.abspath(image), image)  # noqa: PTH100 - a link stays another name
     if faults:
         raise Refusal("\n".join(faults[:_TOLD]) + (f"\nand {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""))
     if not found:
@@ -58,7 +50,7 @@ def given_images(words: Sequence[str], listed: Iterable[str] = ()) -> Given:
     return Given(tuple(found.values()), count - len(found))
 
 
-def _meant(word: str, faults: list[str]) -> Iterator[ImageFile]:
+def _meant(word: str, faults: list[str]) -> Iterator[str]:
     if os.path.isdir(word):  # noqa: PTH112 - Path.is_dir raises where a name is too long for a file
         yield from _in_folder(word, faults)
     elif not os.path.lexists(word) and glob.has_magic(word):
@@ -75,9 +67,9 @@ def _meant(word: str, faults: list[str]) -> Iterator[ImageFile]:
         yield from _file(word, faults)
 
 
-def _file(name: str, faults: list[str]) -> Iterator[ImageFile]:
+def _file(name: str, faults: list[str]) -> Iterator[str]:
     if os.path.isfile(name):  # noqa: PTH113
-        yield ImageFile(name, PurePosixPath(PurePosixPath(name).name))
+        yield name
     elif os.path.isdir(name):  # noqa: PTH112
         faults.append(f"{name}: is a folder: a list names files")
     elif os.path.exists(name):  # noqa: PTH110
@@ -86,7 +78,7 @@ def _file(name: str, faults: list[str]) -> Iterator[ImageFile]:
         faults.append(f"{name or repr(name)}: there is no such file{near(Path(name)) if name else ''}")
 
 
-def _in_folder(word: str, faults: list[str]) -> Iterator[ImageFile]:
+def _in_folder(word: str, faults: list[str]) -> Iterator[str]:
     try:
         names = sorted(_below(Path(word), PurePosixPath(), frozenset()))
     except OSError as error:
@@ -95,7 +87,7 @@ def _in_folder(word: str, faults: list[str]) -> Iterator[ImageFile]:
     if not names:
         faults.append(f"{word}: the folder holds no image ({first_of(IMAGE_ENDINGS, len(IMAGE_ENDINGS))})")
     for name in names:
-        yield ImageFile(os.path.join(word, name), PurePosixPath(name))  # noqa: PTH118 - Path would drop a leading ./
+        yield os.path.join(word, name)  # noqa: PTH118 - Path would drop a leading ./
 
 
 def _below(folder: Path, place: PurePosixPath, around: frozenset[str]) -> Iterator[str]:

@@ -16,7 +16,6 @@ from lchp.data.headers import header
 from lchp.data.loader import decode
 from lchp.data.progress import progress
 from lchp.store.localizer import Found, Localizer, Seen
-from lchp.study.use.images import ImageFile
 
 THREADS = 4
 """That decode images: decoding releases the interpreter lock."""
@@ -26,7 +25,8 @@ THREADS = 4
 class Prediction:
     """What a model says of an image file."""
 
-    image: ImageFile
+    image: str
+    """Its path, as it was named."""
     found: Found
     name: str
     """Of the class; its index where names are not known."""
@@ -42,7 +42,7 @@ class Unread:
 
 
 def predictions(
-    localizer: Localizer, images: Sequence[ImageFile], turn: bool, unread: Unread, say: Callable[[str], None]
+    localizer: Localizer, images: Sequence[str], turn: bool, unread: Unread, say: Callable[[str], None]
 ) -> Iterator[Prediction]:
     """What the model says of the images, in their order, in batches as the trial was measured in.
 
@@ -50,8 +50,8 @@ def predictions(
         turn: look at each image turned as its EXIF says, and give its box there; else as it is stored, as in training.
         unread: takes what is wrong with an image that cannot be read, which is said and left out.
     """
-    rest: Iterator[tuple[ImageFile, Seen]] = _readable(localizer, images, turn, unread, say)
-    batch: list[tuple[ImageFile, Seen]] = []
+    rest: Iterator[tuple[str, Seen]] = _readable(localizer, images, turn, unread, say)
+    batch: list[tuple[str, Seen]] = []
     for one in rest:
         batch.append(one)
         if len(batch) == localizer.batch_size:
@@ -61,22 +61,22 @@ def predictions(
         yield from _answers(localizer, batch)
 
 
-def _answers(localizer: Localizer, batch: Sequence[tuple[ImageFile, Seen]]) -> Iterator[Prediction]:
+def _answers(localizer: Localizer, batch: Sequence[tuple[str, Seen]]) -> Iterator[Prediction]:
     for (image, _), found in zip(batch, localizer.look([seen for _, seen in batch]), strict=True):
         yield Prediction(image, found, localizer.model.named(found.label))
 
 
 def _readable(
-    localizer: Localizer, images: Sequence[ImageFile], turn: bool, unread: Unread, say: Callable[[str], None]
-) -> Iterator[tuple[ImageFile, Seen]]:
-    def read(image: ImageFile) -> tuple[Seen, bool]:
-        pixels, is_turned = upright(Path(image.path), turn)
+    localizer: Localizer, images: Sequence[str], turn: bool, unread: Unread, say: Callable[[str], None]
+) -> Iterator[tuple[str, Seen]]:
+    def read(image: str) -> tuple[Seen, bool]:
+        pixels, is_turned = upright(Path(image), turn)
         return localizer.resized(pixels), is_turned
 
     # Pillow warns of pictures that would fill a gigabyte; larger ones than that it refuses, by name.
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS, thread_name_prefix="images") as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        ahead: deque[tuple[ImageFile, Future[tuple[Seen, bool]]]] = deque()
+        ahead: deque[tuple[str, Future[tuple[Seen, bool]]]] = deque()
         coming = iter(images)
         try:
             for _ in progress(images, f"predicting {len(images)} images"):
