@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -150,9 +150,11 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def measured(folder: Path, template: Path, machine: Machine, trials: int, cores: int) -> dict[str, tuple[float, float]]:
-    """The four measurements of a study of so many trials besides the trained one."""
-    study, found = written(folder, trials), {}
+def measured(
+    folder: Path, template: Path, machine: Machine, trials: int, cores: int
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """The four measurements of a study of so many trials besides the trained one, as they come."""
+    study = written(folder, trials)
     study = replace(study, resources=study.resources.model_copy(update={"concurrent": cores}))
     train = ray_tune.train
     for name, trainer in (("study", train), ("study without Ray", alone)):
@@ -164,17 +166,16 @@ def measured(folder: Path, template: Path, machine: Machine, trials: int, cores:
             assert run_study(study, place / "out", uri, machine, lambda _: None) == 0
 
         ray_tune.train = trainer
-        found[name] = timed(run)
+        yield name, timed(run)
         if trainer is alone:
-            found["finished study again"] = timed(run)
+            yield "finished study again", timed(run)
         shutil.rmtree(place)
     ray_tune.train = train
     done = subprocess.run(
         [sys.executable, "-c", FLOOR, str(trials), str(cores), str(folder / "floor")],
         capture_output=True, text=True, check=True, env={**os.environ, **cluster.QUIET},
     )  # fmt: skip
-    found["Ray Tune alone"] = (float(done.stdout.split()[-1]), float("nan"))
-    return found
+    yield "Ray Tune alone", (float(done.stdout.split()[-1]), float("nan"))
 
 
 def main() -> None:
@@ -195,7 +196,7 @@ def main() -> None:
         template = prepared(folder, machine)
         os.environ[TEMPLATE] = str(template)
         for trials in chosen.trials:
-            for name, (wall, cpu) in measured(folder, template, machine, trials, chosen.cores).items():
+            for name, (wall, cpu) in measured(folder, template, machine, trials, chosen.cores):
                 each, own = 1000 * wall / trials, 1000 * cpu / trials
                 print(f"{name:<24}{trials:>8}{wall:>10.1f}{each:>12.1f}{own:>16.1f}", flush=True)
 

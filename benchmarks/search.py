@@ -4,7 +4,7 @@ Both have the same space, data and budget: so many trials' worth of training, in
 with a store of its own; the last trial is trained to its end. A line for each search, and the mean over its seeds with
 the sample standard deviation: the best on val, by which it chooses, what that trial has on test, and how many
 suggestions were begun, finished and pruned. With ``--json`` also the best on val after every finished suggestion, over
-the share of the budget that was spent.
+the share of the budget that was spent; searches that the file holds already are not made again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
+from lchp.data.files import write_json
 from lchp.data.kinds import Counts
 from lchp.study.plan.cost import cost_of
 from lchp.study.run.optuna_search import ContinuedSearch
@@ -43,7 +45,7 @@ search:
     beta: {low: 0.5, high: 0.99}
     augmentation: [none, flip, scale, translation, scale+flip, scale+translation+flip]
     initialization.classifier_rate: {low: 0.001, high: 0.1, log: true}
-    initialization.regressor_rate: {low: 0.0001, high: 0.1, log: true}
+    initialization.regressor_rate: {low: 0.0001, high: 0.01, log: true}
 """
 SEARCHES = {
     "random": ["search.sampler=random"],
@@ -62,6 +64,30 @@ class Found:
     pruned: int = 0
     curve: list[tuple[float, float]] = field(default_factory=list)
     """Share of the budget, and the best on val until then."""
+
+
+class Kept:
+    """The searches that a file holds, of the same settings."""
+
+    def __init__(self, file: Path | None, settings: dict[str, Any]) -> None:
+        self.file, self.content = file, {**settings, "searches": {}}
+        if file is not None and file.exists():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            for name in ("trials", "set", "commit"):
+                if before[name] != settings[name]:
+                    raise SystemExit(f"{file}: made with {name} {before[name]}, not {settings[name]}: name another")
+            self.content["searches"] = before["searches"]
+
+    def get(self, name: str, seed: int) -> Found | None:
+        """The search of that kind and seed."""
+        plain = self.content["searches"].get(name, {}).get(str(seed))
+        return None if plain is None else Found(**plain)
+
+    def put(self, name: str, seed: int, found: Found) -> None:
+        """Keep one that has ended."""
+        self.content["searches"].setdefault(name, {})[str(seed)] = asdict(found)
+        if self.file is not None:
+            write_json(self.file, self.content)
 
 
 def epoch_costs(config: TrialConfig, material: Material) -> dict[bool, float]:
@@ -119,9 +145,11 @@ def main() -> None:
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it")
     chosen = parser.parse_args()
-    made, written = describe("cpu"), {}
+    made = describe("cpu")
     print(f"{made['cpu']}, {os.cpu_count()} cores; commit {made['commit']}; {made['versions']}")
     print(f"{'':<16}{'seed':>6}{'val':>8}{'test':>8}{'begun':>8}{'finished':>10}{'pruned':>8}", flush=True)
+    settings = {"trials": chosen.trials, "set": chosen.sets, "commit": made["commit"], "environment": made}
+    kept = Kept(chosen.json, settings)
     with tempfile.TemporaryDirectory(prefix="lchp-search-") as scratch:
         file = Path(scratch) / "study.yaml"
         file.write_text(STUDY, encoding="utf-8")
@@ -129,7 +157,10 @@ def main() -> None:
             several = []
             for seed in chosen.seeds:
                 study = load_study(file, [*sets, f"search.seed={seed}", f"seeds=[{seed}]", *chosen.sets])
-                one = searched(study, Path(scratch) / name / str(seed), Path(scratch) / "cache", chosen.trials)
+                one = kept.get(name, seed)
+                if one is None:
+                    one = searched(study, Path(scratch) / name / str(seed), Path(scratch) / "cache", chosen.trials)
+                    kept.put(name, seed, one)
                 several.append(one)
                 counts = f"{one.begun:>8}{one.finished:>10}{one.pruned:>8}"
                 print(f"{name:<16}{seed:>6}{one.val:>8.4f}{one.test:>8.4f}{counts}", flush=True)
@@ -137,9 +168,6 @@ def main() -> None:
                 columns = [[one.val for one in several], [one.test for one in several]]
                 means = " ".join(f"{fmean(column):.4f} ± {stdev(column):.4f}" for column in columns)
                 print(f"{name:<16}  mean val, test: {means} (n {len(several)})", flush=True)
-            written[name] = {str(seed): asdict(one) for seed, one in zip(chosen.seeds, several, strict=True)}
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"environment": made, "searches": written}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
