@@ -15,12 +15,13 @@ from optuna.trial import Trial, TrialState
 from lchp.data.fingerprint import canonical
 from lchp.errors import Refusal
 from lchp.study.run.cards import now
+from lchp.study.run.cma_es import CmaEs
 from lchp.study.run.optuna_storage import EARLIER, completed, earlier_of, open_search, pruned
 from lchp.study.run.pruning import pruner_of, stops
 from lchp.study.run.stops import Spending, stop_reason
-from lchp.study.run.suggestions import POPULATION, is_whole, parameter, reached_by, suggested, values_of
+from lchp.study.run.suggestions import POPULATION, distribution, is_whole, parameter, reached_by, suggested, values_of
 from lchp.study.spec.load import Study
-from lchp.study.spec.search import Search
+from lchp.study.spec.search import Range, Search
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.identity import is_of_refinement, trial_key
 
@@ -40,7 +41,7 @@ _SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "gp": _gaussian,
     "nsga2": _genetic,
 }
-"""CMA-ES is not among them: Optuna keeps its state as a pickle, in a file that people pass on."""
+"""By name, those that need to know nothing of the space before."""
 
 _TRAINED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -234,4 +235,7 @@ def sampler_of(search: Search, number: int) -> BaseSampler:
     """A sampler for the suggestion of that number."""
     digest = hashlib.sha256(f"{search.seed} {number}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")
+    if search.sampler == "cmaes":
+        numbers = {key: distribution(values) for key, values in search.space.items() if isinstance(values, Range)}
+        return CmaEs(numbers, seed)
     return _SAMPLERS[search.sampler](seed=seed)

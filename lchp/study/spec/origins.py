@@ -21,6 +21,7 @@ from lchp.training.config import (
     TrialConfig,
 )
 from lchp.training.network_config import RegressorConfig, WeightsConfig
+from lchp.vocabulary import GT_KNOWN, METRICS
 
 ORIGINS: dict[type[BaseModel], dict[str, tuple[str, str]]] = {
     SyntheticDataset: {
@@ -162,7 +163,7 @@ ORIGINS: dict[type[BaseModel], dict[str, tuple[str, str]]] = {
     Table: {
         "name": ("", "own choice"),
         "by": ("", "own choice"),
-        "metrics": ("", "paper 4.2: GT-Known"),
+        "metrics": ("", f"paper 4.2: {METRICS[GT_KNOWN].title}"),
         "split": ("", "own choice"),
         "fixed": ("", "own choice"),
         "paper": ("", "Tables 1 to 6"),

@@ -167,10 +167,10 @@ class Search(Config):
     """An Optuna search over dotted keys of the trial."""
 
     trials: int = Field(ge=1, le=10_000, description="number of suggestions, each trained with every seed")
-    sampler: Literal["tpe", "random", "gp", "nsga2"] = Field(
+    sampler: Literal["tpe", "random", "gp", "cmaes", "nsga2"] = Field(
         "tpe",
-        description="Optuna's: tree-structured Parzen estimator, at random, Gaussian process, for few trials, or "
-        "NSGA-II, for two objectives",
+        description="tree-structured Parzen estimator, at random, Gaussian process, for few trials, CMA-ES, for many "
+        "numbers and trials, or NSGA-II, for two objectives",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the sampler")
     space: Space = Field(

@@ -42,6 +42,7 @@ def searched(
             f"{source.place(('split', 'val_per_class'))}: split.val_per_class = 0: a search chooses on val: set it to 5"
         )
     mistakes += _check_seeds(search, keys, source) + _check_group(search, source) + _check_cost(search, source)
+    mistakes += _check_numbers(search, source)
     if search.pruner and search.objective.metric in BOX_FREE:
         mistakes.append(
             f"{source.place(('search', 'objective'))}: search.objective.metric = {search.objective.metric}: is "
@@ -91,6 +92,17 @@ def _check_seeds(search: Search, keys: StudyKeys, source: Source) -> list[str]:
     return mistakes
 
 
+def _check_numbers(search: Search, source: Source) -> list[str]:
+    """A sampler of numbers that finds none."""
+    if search.sampler != "cmaes" or any(isinstance(values, Range) for values in search.space.values()):
+        return []
+    place = source.place(("search", "sampler"))
+    return [
+        f"{place}: search.sampler = cmaes: draws numbers, and no key of the space always has a range: give "
+        "one `{low: ..., high: ...}`, or choose another"
+    ]
+
+
 def _check_cost(search: Search, source: Source) -> list[str]:
     """What wants one objective where there are two, or two where there is one."""
     if search.cost is None:
@@ -102,6 +114,7 @@ def _check_cost(search: Search, source: Source) -> list[str]:
     one = {
         "search.pruner judges": search.pruner is not None,
         "search.stop.patience waits for": search.stop.patience is not None,
+        "search.sampler = cmaes draws by": search.sampler == "cmaes",
     }
     return [
         f"{place}: makes a front of best trials, and {what} a single one: leave one of the two out"

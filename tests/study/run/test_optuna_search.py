@@ -49,7 +49,7 @@ def proposed(folder: Path, sampler: str, count: int, restart_every: int) -> list
     return found
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "cmaes"])
 def test_continued_search_proposes_the_same_whether_stopped_or_not(tmp_path: Path, sampler: str) -> None:
     for name in ("through", "stopped"):
         (tmp_path / name).mkdir()

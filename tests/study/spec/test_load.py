@@ -320,6 +320,14 @@ def test_load_study_search_counts_no_more_trials_than_its_space_holds(tmp_path: 
         ),
         ("    delta: [0.5]\n  group: 2\n", "search.space has no key that refinement alone reads: leave it out"),
         ("    delta: [0.5, 0.6]\n    tau: [0.5]\n  group: 2\n  grid: [delta]\n", "group = 2: draws delta once for so"),
+        (
+            "    tau: [0.5]\n  sampler: cmaes\n",
+            "study.yaml:6: search.sampler = cmaes: draws numbers, and no key of the",
+        ),
+        (
+            "    tau: {low: 0.1, high: 0.5}\n  sampler: cmaes\n  cost: gflop\n",
+            "study.yaml:7: search.cost = gflop: makes a front of best trials, and search.sampler = cmaes draws by a",
+        ),
         ("    tau: [0.5]\n  sampler: nsga2\n", "study.yaml:6: search.sampler = nsga2: is for two objectives: add"),
         (
             "    tau: [0.5]\n  cost: gflop\n  pruner: {}\n",
@@ -327,7 +335,7 @@ def test_load_study_search_counts_no_more_trials_than_its_space_holds(tmp_path: 
         ),
         (
             "    tau: [0.5]\n  sampler: tpa\n",
-            "study.yaml:6: search.sampler = tpa: must be 'tpe', 'random', 'gp' or 'nsga2'",
+            "study.yaml:6: search.sampler = tpa: must be 'tpe', 'random', 'gp', 'cmaes' or 'nsga2'",
         ),
         (
             "    tau: [0.5]\n  grid: [alpha]\n",
