@@ -6,8 +6,6 @@ import os
 import resource
 import time
 
-import torch
-
 VARIABLE = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 _MEGABYTE = 1 << 20
 
@@ -27,6 +25,8 @@ class Meter:
         """By MLflow's names without ``system/``: CPU in percent of one core, the most memory until now in MB, and of
         the GPU the most since the last reading.
         """
+        import torch  # which Ray's own process does without
+
         now = time.monotonic(), _cpu_seconds()
         passed, computed = now[0] - self._since[0], now[1] - self._since[1]
         self._since = now

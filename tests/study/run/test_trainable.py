@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,10 @@ def test_keep_picture_damaged_picture_is_drawn_again_to_the_same_bytes(tmp_path:
         keep_picture(shared.material(trial.config), folder.path)
         assert picture.read_bytes() == drawn
     assert folder.whole
+
+
+def test_process_of_ray_imports_neither_torch_nor_mlflow() -> None:
+    """Each would be seconds of every study's start."""
+    code = "import sys, lchp.study.run.ray_process; print({'torch', 'mlflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
