@@ -108,8 +108,11 @@ def test_pace_tells_what_is_left_of_trial_and_study() -> None:
     now = [0.0]
     pace = Pace(lambda: now[0])
     assert pace.left(10, 3, 5.0) == "  left: trial 15 s"
-    pace.trained(2)
     now[0] = 100.0
+    pace.trained(5.0)
+    assert pace.left(10, 3, 5.0) == "  left: trial 15 s, study 50 s"
+    now[0] = 195.0
+    pace.trained(5.0)
     assert pace.left(10, 3, 5.0) == "  left: trial 15 s, study 8 min"
     assert pace.left(0, 0, 5.0) == ""
     assert [shown_time(seconds) for seconds in (0, 42.4, 90, 7800)] == ["0 s", "42 s", "2 min", "2 h 10 min"]

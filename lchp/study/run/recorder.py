@@ -194,8 +194,8 @@ class Recorder:
         if all_told and (reused := self._reused.pop(trial.name)):
             self._say(entry, f"{reused} epochs reused")
         fresh = [report for report in reports if not report["reused"]]
-        self._pace.trained(len(fresh))
         for report in fresh:
+            self._pace.trained(report["seconds"])
             left = epochs_left(self.ledger.entries.values(), self.count)
             told = self._pace.left(left, entry.of - report["step"], report["seconds"])
             self._say(entry, f"{epoch_line(report)}{told}")

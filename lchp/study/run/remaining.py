@@ -38,9 +38,11 @@ class Pace:
         self._begun = clock()
         self._trained = 0
 
-    def trained(self, epochs: int) -> None:
-        """So many more epochs were trained, none of them reused."""
-        self._trained += epochs
+    def trained(self, seconds: float) -> None:
+        """One more epoch was trained, in so many seconds; what lies before the first, Ray's start, does not count."""
+        if not self._trained:
+            self._begun = self._clock() - seconds
+        self._trained += 1
 
     def left(self, epochs: int, of_trial: int, seconds: float) -> str:
         """What is left of a trial, of which ``of_trial`` epochs are left and whose last took ``seconds``, and of a
