@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lchp.cli_config import config
+from lchp.cli_init import init
 from lchp.cli_kept import archive, gc, import_archive, rm
 from lchp.cli_options import (
     ADDRESS,
@@ -74,6 +75,7 @@ def app() -> None:
 app.add_command(config)
 app.add_command(predict)
 app.add_command(export)
+app.add_command(init)
 
 
 @app.group()
@@ -89,7 +91,7 @@ def _study(
     from lchp.study.spec.load import load_study
 
     with refusing():
-        loaded = load_study(file, sets, data, must_exist, device)
+        loaded = load_study(file, sets, data, must_exist, device, output)
         if output is not None:
             from lchp.study.run.ownership import require_continuable
 

@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from lchp.data.headers import Header, header
 from lchp.data.identities import state_of
 from lchp.data.records import Boxes, PixelBox, PixelBoxes
-from lchp.data.remembered import remembered_boxes
+
+if TYPE_CHECKING:
+    from lchp.data.headers import Header
 
 CORNERS = ("x1", "y1", "x2", "y2")
 ORIENTATION = "orientation"
@@ -60,6 +60,9 @@ def boxes_of_rows(file: Path, rows: Sequence[Row], cache: Path | None) -> PixelB
     Raises:
         ValueError: a cell that is no number, a mask that is none; names line, column and remedy.
     """
+    # Pillow is imported by those alone who look into pictures.
+    from lchp.data.headers import header
+
     of_masks = _of_masks(file, [row for row in rows if row.mask], cache)
     headers: dict[str, Header] = {}
     boxes: PixelBoxes = {}
@@ -125,6 +128,8 @@ def _of_masks(file: Path, rows: Sequence[Row], cache: Path | None) -> dict[int, 
     if cache is None:
         found = parse()
     else:
+        from lchp.data.remembered import remembered_boxes
+
         key = hashlib.sha256("\n".join([str(file.resolve()), *states]).encode(errors="surrogateescape")).hexdigest()
         found = remembered_boxes(cache, f"masks-{key[:16]}", len(rows), parse)
     return {row.line: (x1, y1, x2, y2) for row, ((x1, y1, x2, y2),) in zip(rows, found.lists(), strict=True)}
@@ -136,6 +141,10 @@ def _state(file: Path) -> str:
 
 def _around(file: Path, row: Row) -> PixelBox:
     """The smallest box around what is not black in a row's mask, which has the size of the row's picture."""
+    from PIL import Image
+
+    from lchp.data.headers import header
+
     size = header(file.parent / row.path)
     expected = size.seen if row.orientation else (size.width, size.height)
     try:

@@ -12,10 +12,11 @@ from typing import Any
 from lchp.data.config import DatasetConfig, SplitConfig
 from lchp.errors import Refusal
 from lchp.reporting.claims import Claim
+from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.claims import read_claims
 from lchp.study.spec.complaints import check
 from lchp.study.spec.layers import layers
-from lchp.study.spec.presence import missing_files, require_files
+from lchp.study.spec.presence import missing_files, missing_weights, require_files
 from lchp.study.spec.schema import RESERVED, Failures, Resources, StudyKeys, Table, TrialKeys
 from lchp.study.spec.search import Search
 from lchp.study.spec.source import Source, read
@@ -115,11 +116,18 @@ class Study:
 
 
 def load_study(
-    path: Path, sets: Sequence[str] = (), data: Path | None = None, must_exist: bool = False, device: str = "auto"
+    path: Path,
+    sets: Sequence[str] = (),
+    data: Path | None = None,
+    must_exist: bool = False,
+    device: str = "auto",
+    output: Path | None = None,
 ) -> Study:
     """Read a study: its preset, under its file, under ``--set`` options, under ``--data``.
 
-    ``must_exist`` asks for the data and the weight files of every trial; ``device`` is where they are to train.
+    ``must_exist`` asks for the data and the weight files of every trial; ``device`` is where they are to train. With it
+    ``output``, the folder of studies, asks for pretrained weights, too, that are there or can be fetched: where the
+    study has a folder in it they were once.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -134,10 +142,10 @@ def load_study(
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
-    return _study(layers(read(path), sets, data, device).laid, sets, must_exist)
+    return _study(layers(read(path), sets, data, device).laid, sets, must_exist, output)
 
 
-def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
+def _study(source: Source, sets: Sequence[str], must_exist: bool, output: Path | None = None) -> Study:
     own = source.pick(lambda key: key in StudyKeys.model_fields)
     keys, mistakes = check(StudyKeys, own)
     base = source.pick(lambda key: key not in StudyKeys.model_fields)
@@ -165,6 +173,8 @@ def _study(source: Source, sets: Sequence[str], must_exist: bool) -> Study:
     mistakes += of_claims
     for each, written in ({config: base} | grid).items() if must_exist else ():
         mistakes += missing_files(each, written)
+        if output is not None and not StudyFolder(output / keys.name).ledger.exists():
+            mistakes += missing_weights(each, written)
     if mistakes:
         raise Refusal("\n".join(dict.fromkeys(mistakes)))
     trials = resolve(grid, keys.seeds, varied)

@@ -1,4 +1,4 @@
-"""Whether the files that a configuration names are there."""
+"""Whether the files that a configuration names are there, and the weights that it starts from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection
 from lchp.errors import Refusal
 from lchp.study.spec.source import Source
 from lchp.training.config import TrialConfig
+from lchp.training.downloads import unavailable, wanted
 from lchp.training.given_paths import DATA_PATH, PATHS, paths_of
 
 
@@ -34,4 +35,16 @@ def missing_files(config: TrialConfig, source: Source, keys: Collection[str] = t
                 mistakes.append(f"{place}: {key}: {it} has no path: give it with {field.option}")
         elif not (path.exists() if field.folder else path.is_file()):
             mistakes.append(f"{place}: {key} = {path}: does not exist: give {it} with {field.option}")
+    return mistakes
+
+
+def missing_weights(config: TrialConfig, source: Source) -> list[str]:
+    """What of the configuration's pretrained weights can be neither found nor fetched, one line each."""
+    mistakes = []
+    for key, url in wanted(config).items():
+        reason = unavailable(url)
+        if reason:
+            word = "pretrained" if key.startswith("pseudo_boxes") else "imagenet"
+            place = source.place(tuple(key.split(".")))
+            mistakes.append(f"{place}: {key} = {word}: {reason}: give a local file with --set {key}.file=PATH")
     return mistakes

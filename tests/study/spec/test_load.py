@@ -6,6 +6,7 @@ import pytest
 
 from lchp.errors import Refusal
 from lchp.method.backbones import NETWORKS
+from lchp.store.study_folder import StudyFolder
 from lchp.study.spec import load
 from lchp.study.spec.load import Study, load_dataset, load_study, load_trial
 from lchp.study.spec.search import Range
@@ -492,3 +493,27 @@ def test_load_study_datasets_that_differ_in_their_place_alone_are_refused(tmp_pa
     file.write_text("name: s\nvary:\n  dataset: [{kind: cub, path: a}, {kind: cub, path: b}]\n", "utf-8")
     with pytest.raises(Refusal, match=r"study\.yaml:2: vary: several trials would be called `dataset=cub seed=0`"):
         load_study(file)
+
+
+def test_load_study_tells_data_and_weights_that_cannot_be_had_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lchp.study.spec.presence.unavailable", lambda url: "cannot be reached")
+    path = tmp_path / "study.yaml"
+    path.write_text("name: s\npreset: small\nweights:\n  regressor: {file: gone.pth}\n", encoding="utf-8")
+    with pytest.raises(Refusal) as caught:
+        load_study(path, must_exist=True, output=tmp_path / "out")
+    assert str(caught.value).splitlines() == [
+        f"{path}: dataset.path: the table data has no path: give it with --data PATH",
+        f"{path}:4: weights.regressor.file = gone.pth: does not exist: give it with --set weights.regressor.file=PATH",
+        f"{path}:3: weights.classifier = imagenet: cannot be reached: give a local file with "
+        "--set weights.classifier.file=PATH",
+        f"{path}: pseudo_boxes.weights = pretrained: cannot be reached: give a local file with "
+        "--set pseudo_boxes.weights.file=PATH",
+    ]
+    # What was run once has had its weights.
+    (tmp_path / "out" / "s").mkdir(parents=True)
+    StudyFolder(tmp_path / "out" / "s").ledger.write_text("[]", encoding="utf-8")
+    with pytest.raises(Refusal) as caught:
+        load_study(path, must_exist=True, output=tmp_path / "out")
+    assert "cannot be reached" not in str(caught.value)

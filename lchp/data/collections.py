@@ -1,0 +1,247 @@
+"""Collections of pictures as people have them: class folders, COCO, Pascal VOC and YOLO boxes, tables without splits.
+
+Each reader gives one label an image, the boxes of that class, and the split where the collection says one. An image
+with objects of several classes counts for the class whose boxes cover most.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lchp.data.listing import KINDS_OF_COLLECTIONS, is_image, is_litter
+from lchp.errors import first_of
+from lchp.vocabulary import TEST, TRAIN, VAL
+
+if TYPE_CHECKING:
+    from lchp.data.records import PixelBox
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """One picture.
+
+    Attributes:
+        path: relative to the collection's folder.
+        label: the name of its class.
+        split: ``train``, ``val`` or ``test``, None where the collection says none.
+        boxes: the corners of its boxes, in the collection's units.
+        mask: the path of its mask relative to the collection's folder, empty where there is none.
+    """
+
+    path: str
+    label: str
+    split: str | None = None
+    boxes: tuple[PixelBox, ...] = ()
+    mask: str = ""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Pictures with their labels, in the order of their paths, and what a person should know of how they were read."""
+
+    kind: str
+    images: tuple[Found, ...]
+    fractions: bool = False
+    told: tuple[str, ...] = ()
+
+
+class Pictures:
+    """The picture files below a folder, hidden ones and what systems leave behind apart."""
+
+    def __init__(self, folder: Path, without: Sequence[Path] = ()) -> None:
+        self.folder = folder
+        # A link may lead to a folder around itself.
+        seen = {os.path.realpath(path) for path in (folder, *without)}
+        self.paths: list[str] = []
+        for root, folders, files in os.walk(folder, followlinks=True):
+            places = {name: os.path.realpath(Path(root) / name) for name in sorted(folders) if not is_litter(name)}
+            folders[:] = [name for name, place in places.items() if place not in seen]
+            seen.update(places.values())
+            inside = Path(root).relative_to(folder)
+            self.paths += [(inside / name).as_posix() for name in files if is_image(name) and not is_litter(name)]
+        self.paths.sort()
+        try:
+            "\n".join(self.paths).encode()
+        except UnicodeEncodeError as error:
+            path = self.paths["\n".join(self.paths)[: error.start].count("\n")]
+            raise ValueError(f"{folder}: the name of {path!r} is no text in UTF-8: rename the file") from error
+        self._ends: dict[str, list[str]] = defaultdict(list)
+        for path in self.paths:
+            self._ends[path.rpartition("/")[2]].append(path)
+
+    def named(self, name: str, where: str) -> str | None:
+        """The path that ends in ``name``, as an annotation writes it; None where there is none.
+
+        Raises:
+            ValueError: several pictures end so; names them and the remedy.
+        """
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        if not parts:
+            return None
+        wanted = "/".join(parts)
+        known = self._ends.get(parts[-1], [])
+        found = [path for path in known if path == wanted or path.endswith(f"/{wanted}")]
+        # What stands before the name may be a path of another machine.
+        found = found or known
+        if len(found) > 1:
+            raise ValueError(f"{where}: {name} may be {first_of(found, _SHOWN, ' or ')}: give them names of their own")
+        return found[0] if found else None
+
+
+def require_pictures(folder: Path, without: Sequence[Path] = ()) -> Pictures:
+    """The pictures below a folder, those of some folders apart.
+
+    Raises:
+        ValueError: it is no folder, or holds none.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: {'is no folder' if folder.exists() else 'does not exist'}: give one with pictures")
+    pictures = Pictures(folder, without)
+    if not pictures.paths:
+        raise ValueError(f"{folder}: holds no picture: give a folder with .jpg, .png, ...")
+    return pictures
+
+
+def split_named(text: str) -> str | None:
+    """The split that a word of a file's or folder's name says; None where none does."""
+    words = {TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, TEST: TEST, "testing": TEST}
+    letters = "".join(letter if letter.isalpha() else " " for letter in text.lower())
+    return next((words[word] for word in letters.split() if word in words), None)
+
+
+def of_largest(boxes: Sequence[tuple[str, PixelBox]]) -> tuple[str, tuple[PixelBox, ...]]:
+    """Of the labelled boxes of an image the class whose boxes cover most, and its boxes."""
+    areas: Counter[str] = Counter()
+    for label, (x1, y1, x2, y2) in boxes:
+        areas[label] += (x2 - x1) * (y2 - y1)  # type: ignore[assignment]
+    label = max(areas, key=lambda name: (areas[name], name))
+    return label, tuple(box for other, box in boxes if other == label)
+
+
+def with_test(collection: Collection) -> Collection:
+    """The collection with its val images as test where it says val and no test, as ImageNet and COCO do."""
+    splits = {found.split for found in collection.images}
+    if VAL not in splits or TEST in splits:
+        return collection
+    images = tuple(replace(found, split=TEST) if found.split == VAL else found for found in collection.images)
+    return replace(collection, images=images, told=(*collection.told, "its val images are the test split: it has none"))
+
+
+def left_out(names: Iterable[str], why: str) -> tuple[str, ...]:
+    """A line about pictures that are not in the table, where there are any."""
+    names = list(names)
+    return (f"{len(names)} {why}: {first_of(names, _SHOWN)}",) if names else ()
+
+
+def class_folders(folder: Path, pictures: Pictures) -> Collection | None:
+    """Pictures in a folder for each class, which may lie in one for each split; None where none lie so.
+
+    Raises:
+        ValueError: some pictures lie below a split and others do not.
+    """
+    parts = {path: path.split("/") for path in pictures.paths}
+    deep = {path: names for path, names in parts.items() if len(names) > 1}
+    if not deep:
+        return None
+    split_folders = {names[0] for names in deep.values() if names[0].lower() in _SPLIT_FOLDERS}
+    if split_folders:
+        others = sorted({names[0] for names in deep.values()} - split_folders)
+        if others:
+            raise ValueError(
+                f"{folder}: holds {first_of(sorted(split_folders), _SHOWN)} and {first_of(others, _SHOWN)}: give every "
+                "class folder a place below a split, or none"
+            )
+        found = [
+            Found(path, names[1], _SPLIT_FOLDERS[names[0].lower()]) for path, names in deep.items() if len(names) > 2
+        ]
+    else:
+        found = [Found(path, names[0]) for path, names in deep.items()]
+    if not found:
+        return None
+    used = {image.path for image in found}
+    told = left_out((path for path in parts if path not in used), "pictures lie in no class folder")
+    return Collection("class folders", tuple(found), told=told)
+
+
+_SPLIT_FOLDERS = {
+    TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, TEST: TEST, "testing": TEST,
+}  # fmt: skip
+
+
+def collect(folder: Path, kind: str | None = None, masks: Path | None = None) -> Collection:
+    """The pictures in a folder: of one kind of :data:`KINDS_OF_COLLECTIONS`, or of the only one that it holds.
+
+    ``masks`` is a folder with a picture for each image, of the same name, whose foreground is the object.
+
+    Raises:
+        ValueError: there are none, they are of several kinds, or what describes them is damaged; names the remedy.
+    """
+    from lchp.data.foreign import coco, other_table, voc, yolo
+
+    readers: dict[str, Callable[[Path, Pictures], Collection | None]] = {
+        "csv": other_table, "coco": coco, "voc": voc, "yolo": yolo, "folders": class_folders,
+    }  # fmt: skip
+    assert tuple(readers) == KINDS_OF_COLLECTIONS
+    pictures = require_pictures(folder, [masks] if masks else [])
+    asked = [kind] if kind else [name for name in readers if name != "folders"]
+    found = {name: collection for name in asked if (collection := readers[name](folder, pictures)) is not None}
+    if not found and kind is None and (plain := class_folders(folder, pictures)) is not None:
+        found = {"folders": plain}
+    if len(found) > 1:
+        raise ValueError(f"{folder}: holds {' and '.join(found)}: say with --from which one counts")
+    if not found:
+        raise ValueError(f"{folder}: found no {_EXPECTED[kind or 'folders']}: {_ARRANGE}")
+    (collection,) = found.values()
+    if not collection.images:
+        raise ValueError(f"{folder}: its {collection.kind} name no picture that is there: {_ARRANGE}")
+    collection = with_test(collection)
+    images = tuple(sorted(collection.images, key=lambda image: image.path))
+    return _masked(folder, replace(collection, images=images), masks) if masks else replace(collection, images=images)
+
+
+_EXPECTED = {
+    "csv": "CSV file with the columns path and label",
+    "coco": "JSON file of COCO (images, annotations, categories)",
+    "voc": "XML files of Pascal VOC (annotation)",
+    "yolo": "text files of YOLO in labels/ with data.yaml or classes.txt",
+    "folders": "pictures in folders that name their classes",
+}
+_ARRANGE = "arrange them as FOLDER/<class>/<picture>, or see `lchp init --help`"
+
+
+def _masked(folder: Path, collection: Collection, masks: Path) -> Collection:
+    """The collection with the masks of ``masks``, which lies below its folder, in place of boxes."""
+    try:
+        inside = masks.resolve().relative_to(folder.resolve())
+    except ValueError:
+        raise ValueError(
+            f"--masks {masks}: lies outside {folder}, which a table may not leave: move it there"
+        ) from None
+    if not masks.is_dir():
+        raise ValueError(f"--masks {masks}: is no folder: give that of the masks")
+    known: dict[str, list[str]] = defaultdict(list)
+    for path in Pictures(masks).paths:
+        known[Path(path).stem].append(path)
+    images, without = [], []
+    for image in collection.images:
+        alike = known.get(Path(image.path).stem, [])
+        end = str(Path(image.path).with_suffix(""))
+        near = [path for path in alike if end.endswith(str(Path(path).with_suffix("")))] or alike
+        if len(near) > 1:
+            raise ValueError(f"--masks {masks}: {image.path} may have {first_of(near, _SHOWN, ' or ')}: keep one")
+        if near:
+            images.append(replace(image, boxes=(), mask=(inside / near[0]).as_posix()))
+        else:
+            without.append(image.path)
+            images.append(replace(image, boxes=()))
+    if len(without) == len(images):
+        raise ValueError(f"--masks {masks}: none is named as one of the pictures: name them alike")
+    told = (*collection.told, *left_out(without, "pictures have no mask"))
+    return replace(collection, images=tuple(images), told=told, fractions=False)

@@ -1,0 +1,323 @@
+"""Readers of other tools' annotations: COCO's JSON, Pascal VOC's XML, YOLO's text files, tables without splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import yaml
+
+from lchp.data.collections import Collection, Found, Pictures, left_out, of_largest, split_named
+from lchp.data.files import read_utf8
+from lchp.data.listing import is_litter
+from lchp.data.records import PixelBox
+from lchp.data.table import REQUIRED, SPLITS, columns_of
+from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS
+
+_DEEP = 4
+"""Levels of folders in which annotations are looked for."""
+Labelled = list[tuple[str, PixelBox]]
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    """The files of an ending up to some levels below ``folder``, hidden ones apart."""
+    found = [file for depth in range(_DEEP) for file in folder.glob("*/" * depth + f"*{ending}")]
+    return sorted(file for file in found if file.is_file() and not any(map(is_litter, file.relative_to(folder).parts)))
+
+
+def _several(labels: Mapping[str, Labelled]) -> tuple[str, ...]:
+    mixed = [path for path, boxes in labels.items() if len({label for label, _ in boxes}) > 1]
+    return left_out(mixed, "images hold objects of several classes and count for that whose boxes cover most")
+
+
+def _images(labels: Mapping[str, Labelled], splits: Mapping[str, str | None]) -> tuple[Found, ...]:
+    images = []
+    for path, boxes in labels.items():
+        label, own = of_largest(boxes)
+        images.append(Found(path, label, splits.get(path), own))
+    return tuple(images)
+
+
+def coco(folder: Path, pictures: Pictures) -> Collection | None:
+    """The boxes of COCO's files of instances; several files are several splits, which their names say.
+
+    Raises:
+        ValueError: a file is damaged, or an annotation names what is not there; names it and the remedy.
+    """
+    found = [(file, content) for file in _files(folder, ".json") if (content := _coco_content(file)) is not None]
+    if not found:
+        return None
+    labels: dict[str, Labelled] = defaultdict(list)
+    splits: dict[str, str | None] = {}
+    gone, empty = [], []
+    for file, content in found:
+        split = split_named(file.stem) if len(found) > 1 else None
+        for name, boxes in _coco_boxes(file, content):
+            path = pictures.named(name, str(file))
+            if path is None:
+                gone.append(name)
+            elif not boxes:
+                empty.append(path)
+            elif path in splits and splits[path] != split:
+                raise ValueError(f"{file}: {name} is in the splits {splits[path]} and {split}: keep it in one")
+            else:
+                splits[path] = split
+                labels[path] += boxes
+    told = (*left_out(gone, "images are not there"), *left_out(empty, "images have no box"), *_several(labels))
+    return Collection("COCO boxes", _images(labels, splits), told=told)
+
+
+def _coco_content(file: Path) -> dict[str, Any] | None:
+    text = read_utf8(file)
+    if '"images"' not in text or '"annotations"' not in text:
+        return None
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: is no JSON ({error}): save it again") from error
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
+        raise ValueError(f"{file}: lacks one of the lists {', '.join(keys)}: save it as COCO's instances")
+    return content
+
+
+def _coco_boxes(file: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, Labelled]]:
+    """Every image's name and labelled boxes."""
+    try:
+        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        categories = {category["id"]: str(category["name"]).strip() for category in content["categories"]}
+        boxes: dict[Any, Labelled] = {image: [] for image in names}
+        for number, one in enumerate(content["annotations"]):
+            if one.get("iscrowd"):
+                continue
+            if one["image_id"] not in names or one["category_id"] not in categories:
+                raise ValueError(f"{file}: annotation {number} names an image or category that is not listed")
+            x, y, width, height = (float(value) for value in one["bbox"])
+            if not (math.isfinite(x + y + width + height) and width > 0 and height > 0):
+                raise ValueError(f"{file}: annotation {number} has the bbox {one['bbox']}, which is none: remove it")
+            boxes[one["image_id"]].append((categories[one["category_id"]], (x, y, x + width, y + height)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file}: is not laid out as COCO's instances ({error!r}): save it so") from error
+    except ValueError as error:
+        if str(file) in str(error):
+            raise
+        raise ValueError(f"{file}: holds a bbox that is not four numbers ({error}): correct it") from error
+    return iter([(names[image], of_image) for image, of_image in boxes.items()])
+
+
+def voc(folder: Path, pictures: Pictures) -> Collection | None:
+    """The boxes of Pascal VOC's XML files, whose pixels count from 1 with both ends inside; splits are those of
+    ``ImageSets/Main`` where that is there.
+
+    Raises:
+        ValueError: a file is damaged; names it and the remedy.
+    """
+    labels: dict[str, Labelled] = {}
+    gone, empty, annotated = [], [], {}
+    for file in _files(folder, ".xml"):
+        root = _xml(file)
+        if root is None:
+            continue
+        name = (root.findtext("filename") or "").strip()
+        path = pictures.named(name, str(file)) or _stem_of(pictures, file)
+        boxes = list(_voc_boxes(file, root))
+        if path is None:
+            gone.append(name or file.name)
+        elif boxes:
+            labels[path], annotated[file.stem] = boxes, path
+        else:
+            empty.append(path)
+    if not labels and not gone and not empty:
+        return None
+    splits = {path: split for stem, split in _voc_splits(folder) if (path := annotated.get(stem)) is not None}
+    told = (*left_out(gone, "images are not there"), *left_out(empty, "images have no box"), *_several(labels))
+    if splits:
+        others = [path for path in labels if path not in splits]
+        told += left_out(others, "images are in no list of ImageSets/Main")
+        labels = {path: boxes for path, boxes in labels.items() if path in splits}
+    return Collection("Pascal VOC boxes", _images(labels, splits), told=told)
+
+
+def _xml(file: Path) -> ElementTree.Element | None:
+    """The root of an annotation; None of XML that is something else."""
+    text = file.read_bytes()
+    if b"<annotation" not in text:
+        return None
+    if b"<!ENTITY" in text:
+        raise ValueError(f"{file}: declares entities, which no annotation needs: remove them")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{file}: is no XML ({error}): save it again") from error
+    return root if root.tag == "annotation" else None
+
+
+def _stem_of(pictures: Pictures, file: Path) -> str | None:
+    alike = [path for path in pictures.paths if Path(path).stem == file.stem]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _voc_boxes(file: Path, root: ElementTree.Element) -> Iterator[tuple[str, PixelBox]]:
+    for one in root.iter("object"):
+        label = (one.findtext("name") or "").strip()
+        cells = [one.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            x1, y1, x2, y2 = (float(cell or "") for cell in cells)
+        except ValueError:
+            raise ValueError(f"{file}: an object {label or 'without name'} has no bndbox of four numbers") from None
+        if not label or not (math.isfinite(x1 + y1 + x2 + y2) and x1 <= x2 and y1 <= y2):
+            raise ValueError(f"{file}: the object {label or 'without name'} has no box: correct or remove it")
+        yield label, (x1 - 1, y1 - 1, x2, y2)
+
+
+def _voc_splits(folder: Path) -> Iterator[tuple[str, str]]:
+    for split in SPLITS:
+        for file in sorted(folder.glob(f"**/ImageSets/Main/{split}.txt")):
+            yield from ((line.split()[0], split) for line in read_utf8(file).splitlines() if line.strip())
+
+
+def yolo(folder: Path, pictures: Pictures) -> Collection | None:
+    """The boxes of YOLO's text files, a line `class centre-x centre-y width height` in parts of the image, or the
+    corners of a polygon; they lie beside the pictures, or in ``labels`` where those lie in ``images``. Classes are
+    ``names`` of ``data.yaml``, or the lines of ``classes.txt``; splits, what folders are called.
+
+    Raises:
+        ValueError: a line is none, or names no class; names file, line and remedy.
+    """
+    lines = {path: file for path in pictures.paths if (file := _yolo_file(folder / path)) is not None}
+    names = _yolo_names(folder)
+    if not lines or names is None:
+        return None
+    labels: dict[str, Labelled] = {}
+    for path, file in lines.items():
+        boxes = [_yolo_box(file, number, line, names) for number, line in _written(file)]
+        if boxes:
+            labels[path] = boxes
+    splits = {path: split_named("/".join(path.split("/")[:-1])) for path in labels}
+    if None in splits.values():
+        splits = dict.fromkeys(splits)
+    empty = [path for path in pictures.paths if path not in labels]
+    told = (*left_out(empty, "pictures have no box"), *_several(labels))
+    return Collection("YOLO boxes", _images(labels, splits), fractions=True, told=told)
+
+
+def _written(file: Path) -> Iterator[tuple[int, str]]:
+    yield from ((number, line) for number, line in enumerate(read_utf8(file).splitlines(), 1) if line.strip())
+
+
+def _yolo_file(picture: Path) -> Path | None:
+    beside = picture.with_suffix(".txt")
+    parts = list(picture.parts)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return next((file for file in (Path(*parts).with_suffix(".txt"), beside) if file.is_file()), None)
+
+
+def _yolo_names(folder: Path) -> dict[int, str] | None:
+    for file in [*_files(folder, ".yaml"), *_files(folder, ".yml")]:
+        text = read_utf8(file)
+        if "names:" not in text:
+            continue
+        try:
+            names = yaml.safe_load(text)["names"]
+            pairs = names.items() if isinstance(names, dict) else enumerate(names)
+            return {int(number): str(name).strip() for number, name in pairs}
+        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{file}: its `names` are no list of classes: correct them") from error
+    for name in ("classes.txt", "obj.names", "labels/classes.txt"):
+        if (folder / name).is_file():
+            return {number: line.strip() for number, (_, line) in enumerate(_written(folder / name))}
+    return None
+
+
+def _yolo_box(file: Path, number: int, line: str, names: Mapping[int, str]) -> tuple[str, PixelBox]:
+    where = f"{file}, line {number}"
+    try:
+        kind, *rest = line.split()
+        label, values = names.get(int(kind)), [float(value) for value in rest]
+    except ValueError:
+        raise ValueError(f"{where}: is not `class x y width height`: correct it") from None
+    if label is None:
+        raise ValueError(f"{where}: names the class {kind}, of which there are {len(names)}, from 0: correct it")
+    if not (len(values) == 4 or (len(values) >= 6 and len(values) % 2 == 0)) or not all(map(math.isfinite, values)):
+        raise ValueError(f"{where}: has {len(values)} numbers after the class: a box has 4, a polygon 6 or more")
+    if len(values) == 4:
+        x, y, width, height = values
+        box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    else:
+        box = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+    if not (box[0] < box[2] and box[1] < box[3] and max(map(abs, box)) <= 2):
+        raise ValueError(f"{where}: is no box in parts of the image: correct it")
+    return label, box
+
+
+def other_table(folder: Path, pictures: Pictures, file: Path | None = None) -> Collection | None:
+    """The rows of ``file``, or of the only CSV right inside ``folder`` that has the columns path and label, no split.
+
+    Raises:
+        ValueError: there are several, or one is damaged; names it and the remedy.
+    """
+    files = [file] if file else sorted(folder.glob("*.csv"))
+    found = [(file, columns) for file in files if (columns := _columns(file)) is not None]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder}: holds several tables, {', '.join(file.name for file, _ in found)}: give one as FOLDER"
+        )
+    (file, columns), boxes = found[0], defaultdict[str, list[PixelBox]](list)
+    first: dict[str, Found] = {}
+    fractions = False
+    for line, row in _cells_of(file, columns):
+        cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        where = f"{file}, line {line}"
+        if not cells["path"] or not cells["label"]:
+            raise ValueError(f"{where}: path or label is empty: fill it or remove the row")
+        path = pictures.named(cells["path"], where)
+        if path is None:
+            raise ValueError(f"{where}: {cells['path']} does not exist below {folder}: put it back, or remove the row")
+        image = Found(path, cells["label"], mask=cells.get(MASK, ""))
+        if first.setdefault(path, image).label != image.label:
+            raise ValueError(f"{where}: {path} has the label {first[path].label}, too: keep one")
+        fractions |= cells.get(UNITS, "") == "fractions"
+        corners = [cells.get(column, "") for column in CORNERS]
+        if any(corners):
+            boxes[path].append(_numbers(where, corners))
+    images = tuple(
+        Found(path, image.label, boxes=tuple(boxes.get(path, ())), mask=image.mask) for path, image in first.items()
+    )
+    return Collection(f"rows of {file.name}", images, fractions=fractions)
+
+
+def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows below the first line."""
+    reader = csv.DictReader(io.StringIO(read_utf8(file).removeprefix("\ufeff"), newline=""), columns)
+    try:
+        next(reader)
+        yield from ((reader.line_num, row) for row in reader)
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {reader.line_num}: this is no CSV ({error}): correct the line") from error
+
+
+def _numbers(where: str, cells: list[str]) -> PixelBox:
+    try:
+        x1, y1, x2, y2 = map(float, cells)
+    except ValueError:
+        raise ValueError(f"{where}: {', '.join(cells)} are not four numbers: correct them") from None
+    return x1, y1, x2, y2
+
+
+def _columns(file: Path) -> list[str] | None:
+    """The columns of a table that lacks its splits alone; None of any other."""
+    columns = columns_of(file)
+    wanted = {"path", "label"} <= set(columns) and "split" not in columns
+    if wanted and ORIENTATION in columns:
+        raise ValueError(f"{file}: has the column {ORIENTATION}, and no column split: add one yourself")
+    return columns if wanted and set(REQUIRED) - set(columns) == {"split"} else None

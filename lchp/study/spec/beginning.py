@@ -1,0 +1,150 @@
+"""What ``lchp init`` does: pictures become a table, and what is proposed for them a study."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from lchp.data.collections import Collection, Pictures, collect, require_pictures
+from lchp.data.config import FilesDataset
+from lchp.data.files import write_text
+from lchp.study.spec.load import load_study
+from lchp.study.spec.proposal import Counted, name_of, proposed, study_text
+from lchp.study.spec.schema import NAME, RESERVED
+
+if TYPE_CHECKING:
+    from lchp.data.records import Dataset
+
+_LOOKED_AT = 200
+"""Pictures whose sizes are read."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What was written, the study's file last, and what a person should know."""
+
+    written: tuple[Path, ...]
+    told: tuple[str, ...]
+
+
+def begin(
+    given: Path, kind: str | None, masks: Path | None, name: str | None, study: Path | None, weights: Path | None,
+    share: float,
+) -> Begun:  # fmt: skip
+    """Write the table of the pictures in a folder, where they have none, and a study of it.
+
+    Raises:
+        ValueError: there are no pictures, what describes them is damaged, something would be overwritten; names it and
+            the remedy. Then nothing is written.
+    """
+    folder = given.parent if given.is_file() else given
+    name = name_of(folder) if name is None else name
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"--name {name}: must be letters, digits, `.`, `_` and `-`, the first a letter or digit")
+    if name.lower() in RESERVED:
+        raise ValueError(f"--name {name}: the folder of that name holds {RESERVED[name.lower()]}: choose another")
+    file = study or Path(f"{name}.yaml")
+    if file.exists():
+        raise ValueError(f"{file}: is there already: give another with --study FILE, or remove it")
+    if weights is not None and not weights.is_file():
+        raise ValueError(f"--weights {weights}: does not exist: give the file of a MobileNetV2 state dict")
+    if not given.is_file():
+        require_pictures(given)
+    # NumPy and Pillow are imported by those alone who have something to read.
+    from lchp.data.reading import open_dataset
+    from lchp.data.table_writing import with_splits, write_table
+
+    table = None if kind or masks else _table_of(given)
+    told: tuple[str, ...] = ()
+    written: list[Path] = []
+    if table is None:
+        collection = with_splits(_collection(given, kind, masks), share)
+        told = (f"{len(collection.images)} pictures by {collection.kind}", *collection.told)
+        table = write_table(collection, folder)
+        written.append(table)
+    else:
+        told = (f"the table {table} is taken as it is",)
+    try:
+        dataset = open_dataset(FilesDataset(kind="table", path=table), Path())
+        counted = _counted(dataset, table)
+        preset, choices = proposed(counted, weights)
+        text = study_text(name, table, counted, preset, choices)
+        _write_study(file, text)
+    except BaseException:
+        for path in written:
+            path.unlink()
+        raise
+    told += (
+        f"{counted.train} training and {counted.test} test images of {counted.classes} classes, "
+        f"{counted.boxes or 'none'} with true boxes",
+        f"preset {preset}; beside it:",
+        *(f"  {', '.join(choice.values)}: {choice.why}" for choice in choices),
+    )
+    return Begun((*written, file), told)
+
+
+def _table_of(given: Path) -> Path | None:
+    """The table that is there already: ``given``, or the only one right inside it."""
+    from lchp.data.table import REQUIRED, columns_of
+
+    files = [given] if given.is_file() else sorted(given.glob("*.csv"))
+    found = [file for file in files if set(REQUIRED) <= set(columns_of(file))]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise ValueError(f"{given}: holds several tables, {names}: give one in place of the folder")
+    return found[0] if found else None
+
+
+def _collection(given: Path, kind: str | None, masks: Path | None) -> Collection:
+    from lchp.data.foreign import other_table
+    from lchp.data.table_writing import TABLE
+
+    if not given.is_file():
+        return collect(given, kind, masks)
+    collection = other_table(given.parent, Pictures(given.parent), given)
+    if collection is None:
+        raise ValueError(f"{given}: is no table: its first line names the columns path, label and, where known, split")
+    if given.name == TABLE:
+        raise ValueError(f"{given}: lacks the column split, and is what would be written: rename it")
+    return collection
+
+
+def _counted(dataset: Dataset, table: Path) -> Counted:
+    from lchp.data.reading import read_pixel_boxes
+
+    train = [record for record in dataset.train if record.path not in dataset.held_out]
+    of_class = Counter(record.label for record in train)
+    smallest = min(of_class[label] for label in range(len(dataset.classes)))
+    if smallest == 0:
+        without = next(name for label, name in enumerate(dataset.classes) if not of_class[label])
+        raise ValueError(f"{table}: the class {without} has no training image: add some, or leave the class out")
+    records = dataset.images
+    boxes = read_pixel_boxes(FilesDataset(kind="table", path=table), dataset, records)
+    return Counted(
+        len(train), len(dataset.test), len(dataset.classes), smallest, bool(dataset.held_out),
+        _side(dataset.root, list(records.paths)), len(boxes or ()),
+    )  # fmt: skip
+
+
+def _side(root: Path, paths: Sequence[str]) -> int:
+    from lchp.data.headers import header
+
+    sizes = [header(root / path) for path in paths[:: max(len(paths) // _LOOKED_AT, 1)]]
+    return round(median(min(size.width, size.height) for size in sizes))
+
+
+def _write_study(file: Path, text: str) -> None:
+    """Write the study, which must be one."""
+    write_text(file, text)
+    try:
+        load_study(file)
+    except (ValueError, ValidationError):
+        file.unlink()
+        raise

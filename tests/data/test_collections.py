@@ -1,0 +1,319 @@
+"""Pictures as people have them: folders of classes, and the boxes of other tools."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lchp.data.collections import Collection, Found, collect
+from lchp.data.config import FilesDataset
+from lchp.data.reading import open_dataset, read_pixel_boxes
+from lchp.data.table_writing import with_splits, write_table
+
+
+def draw(folder: Path, *paths: str, size: tuple[int, int] = (40, 20)) -> Path:
+    for path in paths:
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", size).save(file)
+    return folder
+
+
+def write(folder: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def labels(collection: Collection) -> dict[str, tuple[str, str | None]]:
+    return {image.path: (image.label, image.split) for image in collection.images}
+
+
+def coco(categories: dict[int, str], images: dict[int, str], boxes: list[tuple[int, int, list[float]]]) -> str:
+    content: dict[str, Any] = {
+        "categories": [{"id": number, "name": name} for number, name in categories.items()],
+        "images": [{"id": number, "file_name": name} for number, name in images.items()],
+        "annotations": [{"image_id": image, "category_id": category, "bbox": box} for image, category, box in boxes],
+    }
+    return json.dumps(content)
+
+
+def voc(name: str, *objects: tuple[str, tuple[int, int, int, int]]) -> str:
+    inner = "".join(
+        f"<object><name>{label}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
+        "</bndbox></object>"
+        for label, (x1, y1, x2, y2) in objects
+    )
+    return f"<annotation><filename>{name}</filename>{inner}</annotation>"
+
+
+def test_collect_class_folders_are_the_labels(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png", "owl/deep/b.JPG", "wren/a.png", ".hidden/c.png", "alone.png")
+    collection = collect(tmp_path)
+    assert labels(collection) == {
+        "owl/a.png": ("owl", None),
+        "owl/deep/b.JPG": ("owl", None),
+        "wren/a.png": ("wren", None),
+    }
+    assert collection.told == ("1 pictures lie in no class folder: alone.png",)
+
+
+def test_collect_class_folders_below_splits_say_the_split(tmp_path: Path) -> None:
+    draw(tmp_path, "train/owl/a.png", "valid/owl/b.png", "Test/owl/c.png")
+    assert [split for _, split in labels(collect(tmp_path)).values()] == ["test", "train", "val"]
+
+
+def test_collect_val_without_test_is_the_test_split(tmp_path: Path) -> None:
+    collection = collect(draw(tmp_path, "train/owl/a.png", "val/owl/b.png"))
+    assert [split for _, split in labels(collection).values()] == ["train", "test"]
+    assert collection.told == ("its val images are the test split: it has none",)
+
+
+def test_collect_coco_boxes_are_corners_of_the_class_that_covers_most(tmp_path: Path) -> None:
+    draw(tmp_path, "pictures/a.png", "pictures/b.png", "pictures/c.png")
+    text = coco(
+        {3: "owl", 7: "wren"},
+        {1: "a.png", 2: "/elsewhere/b.png", 3: "c.png", 4: "gone.png"},
+        [(1, 3, [1, 2, 10, 5]), (1, 3, [20, 2, 4, 4]), (1, 7, [0, 0, 8, 8]), (2, 7, [0, 0, 40, 20.5])],
+    )
+    write(tmp_path, **{"annotations/instances.json": text, "other.json": "[1]"})
+    collection = collect(tmp_path)
+    assert collection.kind == "COCO boxes"
+    assert collection.images == (
+        Found("pictures/a.png", "owl", None, ((1, 2, 11, 7), (20, 2, 24, 6))),
+        Found("pictures/b.png", "wren", None, ((0, 0, 40, 20.5),)),
+    )
+    assert collection.told == (
+        "1 images are not there: gone.png",
+        "1 images have no box: pictures/c.png",
+        "1 images hold objects of several classes and count for that whose boxes cover most: pictures/a.png",
+    )
+
+
+def test_collect_coco_files_are_the_splits_that_their_names_say(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    for split, name in (("train", "a.png"), ("val", "b.png")):
+        write(tmp_path, **{f"instances_{split}2017.json": coco({1: "owl"}, {1: name}, [(1, 1, [0, 0, 5, 5])])})
+    assert labels(collect(tmp_path)) == {"a.png": ("owl", "train"), "b.png": ("owl", "test")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [], "annotations": [', "is no JSON"),
+        ('{"images": [], "annotations": {}}', "lacks one of the lists images, annotations, categories"),
+        (coco({1: "owl"}, {1: "a.png"}, [(2, 1, [0, 0, 5, 5])]), "annotation 0 names an image or category that is not"),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 0, 5])]), r"annotation 0 has the bbox \[0, 0, 0, 5\], which is"),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 5])]), "holds a bbox that is not four numbers"),
+        ('{"images": [1], "annotations": [], "categories": []}', "is not laid out as COCO's instances"),
+        (coco({1: "owl"}, {1: "other.png"}, [(1, 1, [0, 0, 5, 5])]), "its COCO boxes name no picture that is there"),
+    ],
+)
+def test_collect_damaged_coco_file_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"boxes.json": text})
+    with pytest.raises(ValueError, match=message):
+        collect(tmp_path)
+
+
+def test_collect_annotation_of_several_pictures_is_refused(tmp_path: Path) -> None:
+    write(draw(tmp_path, "x/a.png", "y/a.png"), **{"boxes.json": coco({1: "owl"}, {1: "a.png"}, [])})
+    with pytest.raises(ValueError, match=r"a\.png may be x/a\.png or y/a\.png: give them names of their own"):
+        collect(tmp_path)
+
+
+def test_collect_voc_pixels_count_from_one_with_both_ends(tmp_path: Path) -> None:
+    draw(tmp_path, "JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png")
+    write(
+        tmp_path,
+        **{
+            "Annotations/a.xml": voc("a.png", ("owl", (1, 1, 40, 20)), ("owl", (3, 4, 5, 6))),
+            "Annotations/b.xml": voc("", ("wren", (2, 2, 2, 2))),
+            "Annotations/c.xml": voc("c.png"),
+            "ImageSets/Main/train.txt": "a 1\n",
+            "ImageSets/Main/test.txt": "b\n",
+            "settings.xml": "<project/>",
+        },
+    )
+    collection = collect(tmp_path)
+    assert collection.images == (
+        Found("JPEGImages/a.png", "owl", "train", ((0, 0, 40, 20), (2, 3, 5, 6))),
+        Found("JPEGImages/b.png", "wren", "test", ((1, 1, 2, 2),)),
+    )
+    assert collection.told == ("1 images have no box: JPEGImages/c.png",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object>", "a.xml: is no XML"),
+        ("<!DOCTYPE x [<!ENTITY y 'z'>]><annotation/>", "declares entities, which no annotation needs"),
+        ("<annotation><object><name>owl</name></object></annotation>", "an object owl has no bndbox of four numbers"),
+        (voc("a.png", ("owl", (5, 5, 1, 9))), "the object owl has no box: correct or remove it"),
+        (voc("a.png", ("", (1, 1, 5, 9))), "the object without name has no box"),
+    ],
+)
+def test_collect_damaged_voc_file_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"a.xml": text})
+    with pytest.raises(ValueError, match=message):
+        collect(tmp_path)
+
+
+def test_collect_yolo_boxes_are_fractions_around_a_centre(tmp_path: Path) -> None:
+    draw(tmp_path, "train/images/a.png", "test/images/b.png", "train/images/c.png")
+    write(
+        tmp_path,
+        **{
+            "data.yaml": "names: [owl, wren]\n",
+            "train/labels/a.txt": "1 0.5 0.5 0.5 0.25\n\n0 0.1 0.1 0.1 0.1\n",
+            "test/labels/b.txt": "0 0 0 0.5 0.25 0.25 0.75\n",
+            "train/labels/c.txt": "",
+        },
+    )
+    collection = collect(tmp_path)
+    assert collection.fractions
+    assert collection.images == (
+        Found("test/images/b.png", "owl", "test", ((0, 0, 0.5, 0.75),)),
+        Found("train/images/a.png", "wren", "train", ((0.25, 0.375, 0.75, 0.625),)),
+    )
+    table = write_table(with_splits(collection, 0.2), tmp_path)
+    config = FilesDataset(kind="table", path=table)
+    dataset = open_dataset(config, tmp_path)
+    assert read_pixel_boxes(config, dataset, dataset.images) == {
+        "test/images/b.png": [(0, 0, 20, 15)],
+        "train/images/a.png": [(10, 7.5, 30, 12.5)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.5", "line 1: has 3 numbers after the class: a box has 4, a polygon 6 or more"),
+        ("2 0.5 0.5 0.5 0.5", "line 1: names the class 2, of which there are 2, from 0"),
+        ("owl 0.5 0.5 0.5 0.5", "line 1: is not `class x y width height`"),
+        ("0 0.5 0.5 0 0.5", "line 1: is no box in parts of the image"),
+        ("0 20 20 10 10", "line 1: is no box in parts of the image"),
+        ("0 nan 0.5 0.5 0.5", "line 1: has 4 numbers"),
+    ],
+)
+def test_collect_bad_yolo_line_is_refused(line: str, message: str, tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"a.txt": line, "classes.txt": "owl\nwren\n"})
+    with pytest.raises(ValueError, match=message):
+        collect(tmp_path)
+
+
+def test_collect_table_without_split_keeps_its_boxes(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b/c.png")
+    write(tmp_path, **{"list.csv": "path,label,x1,y1,x2,y2\na.png,owl,1,2,3,4\na.png,owl,2,2,3,4\nb/c.png,wren,,,,\n"})
+    assert collect(tmp_path).images == (
+        Found("a.png", "owl", None, ((1, 2, 3, 4), (2, 2, 3, 4))),
+        Found("b/c.png", "wren", None),
+    )
+
+
+def test_collect_masks_stand_for_boxes(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png", "owl/b.png", "wren/a.png", "masks/owl/a.png", "masks/wren/a.png")
+    collection = collect(tmp_path, masks=tmp_path / "masks")
+    assert [(image.path, image.mask) for image in collection.images] == [
+        ("owl/a.png", "masks/owl/a.png"),
+        ("owl/b.png", ""),
+        ("wren/a.png", "masks/wren/a.png"),
+    ]
+    assert collection.told == ("1 pictures have no mask: owl/b.png",)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ("../elsewhere", "lies outside .*, which a table may not leave: move it there"),
+        ("gone", "is no folder: give that of the masks"),
+        ("other", "none is named as one of the pictures: name them alike"),
+        ("twice", r"owl/a\.png may have .*: keep one"),
+    ],
+)
+def test_collect_masks_that_do_not_fit_are_refused(masks: str, message: str, tmp_path: Path) -> None:
+    folder = draw(tmp_path / "pictures", "owl/a.png", "other/z.png", "twice/x/a.png", "twice/y/a.png")
+    with pytest.raises(ValueError, match=message):
+        collect(folder, masks=folder / masks)
+
+
+@pytest.mark.parametrize(
+    ("paths", "kind", "message"),
+    [
+        ((), None, "holds no picture: give a folder with .jpg, .png"),
+        (("a.png",), None, "found no pictures in folders that name their classes: arrange them as"),
+        (("owl/a.png",), "coco", r"found no JSON file of COCO \(images, annotations, categories\)"),
+        (
+            ("train/owl/a.png", "wren/b.png"),
+            None,
+            "holds train and wren: give every class folder a place below a split",
+        ),
+    ],
+)
+def test_collect_what_is_none_is_refused(
+    paths: tuple[str, ...], kind: str | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        collect(draw(tmp_path, *paths), kind)
+
+
+def test_collect_several_kinds_are_refused_unless_one_is_asked_for(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png")
+    boxes = coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 5, 5])])
+    write(tmp_path, **{"boxes.json": boxes, "a.xml": voc("a.png", ("owl", (1, 1, 4, 4)))})
+    with pytest.raises(ValueError, match="holds coco and voc: say with --from which one counts"):
+        collect(tmp_path)
+    assert collect(tmp_path, "voc").images == (Found("owl/a.png", "owl", None, ((0, 0, 4, 4),)),)
+    assert collect(tmp_path, "folders").images == (Found("owl/a.png", "owl"),)
+
+
+def test_with_splits_draws_a_share_of_every_class_and_never_all(tmp_path: Path) -> None:
+    images = tuple(
+        Found(f"{label}/{n}.png", label) for label, count in (("a", 10), ("b", 2), ("c", 1)) for n in range(count)
+    )
+    drawn = with_splits(Collection("", images), 0.3)
+    test = [image.path for image in drawn.images if image.split == "test"]
+    assert sorted(path[0] for path in test) == ["a", "a", "a", "b"]
+    assert {image.split for image in drawn.images} == {"train", "test"}
+    assert with_splits(Collection("", images), 0.3) == drawn
+    assert drawn.told == ("4 of 13 images are drawn for test, a share of 0.3 of every class (seed 0)",)
+
+
+def test_write_table_replaces_none(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"images\.csv: is there already: remove it, or begin with it"):
+        write_table(Collection("", (Found("a.png", "owl", "train"),)), tmp_path)
+    assert (tmp_path / "images.csv").read_text(encoding="utf-8") == "mine"
+
+
+def test_collect_links_that_lead_back_are_followed_once(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png")
+    (tmp_path / "owl" / "around").symlink_to(tmp_path)
+    assert list(labels(collect(tmp_path))) == ["owl/a.png"]
+
+
+def test_collect_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png")
+    (tmp_path / "owl" / "a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/owl/\xff.png"))
+    with pytest.raises(ValueError, match=r"the name of 'owl/.udcff\.png' is no text in UTF-8: rename the file"):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("gone.png,owl,,,,", r"list\.csv, line 2: gone\.png does not exist below"),
+        ("a.png,,,,,", r"list\.csv, line 2: path or label is empty"),
+        ("a.png,owl,1,2,x,4", r"list\.csv, line 2: 1, 2, x, 4 are not four numbers"),
+        ("a.png,owl,,,,\na.png,wren,,,,", r"list\.csv, line 3: a\.png has the label owl, too: keep one"),
+    ],
+)
+def test_collect_bad_row_of_a_table_is_refused(row: str, message: str, tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"list.csv": f"path,label,x1,y1,x2,y2\n{row}\n"})
+    with pytest.raises(ValueError, match=message):
+        collect(tmp_path)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lchp.study.spec.beginning import begin
+from lchp.study.spec.load import load_study
+from lchp.study.spec.proposal import Counted, name_of, proposed
+from tests.data.test_collections import coco, draw, write
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `birds` of the working folder with ten pictures of each of two classes."""
+    monkeypatch.chdir(tmp_path)
+    paths = [f"{label}/{number}.png" for label in ("owl", "wren") for number in range(10)]
+    draw(Path("birds"), *paths, size=(300, 260))
+    return Path("birds")
+
+
+def begun(given: Path, **more: object) -> list[str]:
+    arguments: dict[str, object] = {
+        "kind": None, "masks": None, "name": None, "study": None, "weights": None, "share": 0.2,
+    }  # fmt: skip
+    return list(begin(given, **{**arguments, **more}).told)  # type: ignore[arg-type]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(
+        str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file.suffix != ".png"
+    )
+
+
+def test_begin_writes_a_table_and_a_study_that_loads(pictures: Path) -> None:
+    told = begun(pictures)
+    assert files(Path()) == ["birds.yaml", "birds/images.csv"]
+    study = load_study(Path("birds.yaml"))
+    assert (study.name, str(study.base.dataset.path)) == ("birds", "birds/images.csv")  # type: ignore[union-attr]
+    assert study.base.split.val_per_class == 0
+    assert study.tables[0].metrics == ("top1_cls",)
+    assert study.base.initialization.epochs == 60
+    assert told[0] == "20 pictures by class folders"
+    assert "16 training and 4 test images of 2 classes, none with true boxes" in told
+    text = Path("birds.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=")
+    assert "# - split.val_per_class: without true boxes there is nothing to choose by" in text
+
+
+def test_begin_with_a_weight_file_names_it_wherever_weights_are_asked_for(pictures: Path) -> None:
+    write(Path(), **{"net.pth": ""})
+    begun(pictures, weights=Path("net.pth"))
+    base = load_study(Path("birds.yaml"), must_exist=True).base
+    for weights in (base.weights.classifier, base.weights.regressor, base.pseudo_boxes.weights):
+        assert str(weights.file) == "net.pth"  # type: ignore[union-attr]
+
+
+def test_begin_takes_a_table_as_it_is(pictures: Path) -> None:
+    lines = [f"owl/{number}.png,owl,{split}" for number, split in enumerate(("train", "val", "test"))]
+    write(pictures, **{"mine.csv": "\n".join(["path,label,split", *lines]) + "\n"})
+    assert begun(pictures)[0] == "the table birds/mine.csv is taken as it is"
+    assert files(Path()) == ["birds.yaml", "birds/mine.csv"]
+    Path("birds.yaml").unlink()
+    told = begun(pictures / "mine.csv")
+    assert "  split.val_per_class: the table has a val split of its own, so that none is drawn" in told
+
+
+def test_begin_overwrites_nothing(pictures: Path) -> None:
+    write(Path(), **{"birds.yaml": "mine"})
+    with pytest.raises(ValueError, match=r"^birds\.yaml: is there already: give another with --study FILE"):
+        begun(pictures)
+    assert files(Path()) == ["birds.yaml"]
+    write(pictures, **{"images.csv": "mine"})
+    with pytest.raises(ValueError, match=r"birds/images\.csv: is there already"):
+        begun(pictures, study=Path("other.yaml"))
+    assert files(Path()) == ["birds.yaml", "birds/images.csv"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"name": "a b"}, "--name a b: must be letters, digits"),
+        ({"name": "Paper"}, "--name Paper: the folder of that name holds the paper's numbers"),
+        ({"weights": Path("gone.pth")}, "--weights gone.pth: does not exist"),
+        ({"study": Path("birds/owl")}, "birds/owl: is there already"),
+        ({"kind": "voc"}, "found no XML files of Pascal VOC"),
+    ],
+)
+def test_begin_that_is_refused_leaves_nothing(more: dict[str, object], message: str, pictures: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        begun(pictures, **more)
+    assert files(Path()) == []
+
+
+def test_begin_of_a_broken_picture_is_refused_and_leaves_nothing(pictures: Path) -> None:
+    (pictures / "owl" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"owl/0\.png: this is no image that is known"):
+        begun(pictures)
+    assert files(Path()) == []
+
+
+def test_begin_with_boxes_holds_val_out(pictures: Path) -> None:
+    images = {number: f"{label}/{number % 10}.png" for number, label in enumerate(["owl"] * 10 + ["wren"] * 10)}
+    boxes = [(number, number // 10, [1.0, 2.0, 30.0, 40.0]) for number in images]
+    write(pictures, **{"boxes.json": coco({0: "owl", 1: "wren"}, images, boxes)})
+    told = begun(pictures)
+    assert "16 training and 4 test images of 2 classes, 20 with true boxes" in told
+    assert load_study(Path("birds.yaml")).base.split.val_per_class == 1
+
+
+FEW = Counted(train=40, test=10, classes=4, smallest=10, own_val=False, side=300, boxes=50)
+
+
+@pytest.mark.parametrize(
+    ("counted", "expected"),
+    [
+        (FEW, {"view.crop": 224, "split.val_per_class": 2, "initialization.epochs": 60}),
+        (replace(FEW, train=440, smallest=22), {"split.val_per_class": 4, "initialization.epochs": 13}),
+        (replace(FEW, smallest=3), {"split.val_per_class": 0}),
+        (replace(FEW, side=64), {"view.crop": 96, "pseudo_boxes.size": 160, "pseudo_boxes.further_sizes": [224]}),
+        (replace(FEW, train=4, smallest=1), {"initialization.batch_size": 4, "initialization.epochs": 60}),
+        (replace(FEW, train=10_000, smallest=900), {"view.crop": 224, "split.val_per_class": 8}),
+    ],
+)
+def test_proposed_values_go_with_the_pictures(counted: Counted, expected: dict[str, object]) -> None:
+    preset, choices = proposed(counted, None)
+    values = {key: value for choice in choices for key, value in choice.values.items()}
+    assert {key: values[key] for key in expected} == expected
+    assert preset == ("cub" if counted.train == 10_000 else "small")
+    assert all(len(choice.why.split()) > 5 for choice in choices)
+
+
+def test_name_of_a_folder_is_one_that_a_study_may_have(tmp_path: Path) -> None:
+    for folder, name in (
+        ("my birds!", "my-birds"),
+        ("paper", "my-paper"),
+        ("...", "my-pictures"),
+        ("äö", "my-pictures"),
+    ):
+        assert name_of(tmp_path / folder) == name
