@@ -81,7 +81,8 @@ def _of_trial(stage: StageFolder, first: StageFolder | None, origin: Mapping[str
     method = next((name for name in (LCHP_R, LCHP_I) if name in methods), None)
     if method is None:
         names = ", ".join(METHODS[name].title for name in METHODS if name in methods) or "no boxes"
-        raise Refusal(f"{stage.path}: holds {names}, and neither LCHP-R nor LCHP-I: {_GIVE}")
+        wanted = f"neither {METHODS[LCHP_R].title} nor {METHODS[LCHP_I].title}"
+        raise Refusal(f"{stage.path}: holds {names}, and {wanted}: {_GIVE}")
     networks = stage.networks()
     if "momentum" in networks:
         judge = judge_weights(networks)
