@@ -1,10 +1,10 @@
-# make setup | study | test | faults | check | lint | types | lock | clean: see CONTRIBUTING.md.
+# make setup | study | docs | test | faults | check | lint | types | lock | clean: see CONTRIBUTING.md.
 # PYTHON=... names the interpreter that .venv is made from.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .ONESHELL:
-.PHONY: setup study test faults check lint types floors lock clean
+.PHONY: setup study docs test faults check lint types floors lock clean
 
 PYTHON ?=
 BIN := .venv/bin
@@ -64,6 +64,11 @@ endif
 study: setup
 	@$(BIN)/lchp study run studies/quickstart.yaml
 
+# Pages carry no date, and nothing is fetched.
+docs: setup
+	@SOURCE_DATE_EPOCH=0 NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	echo "docs: site/index.html"
+
 test: setup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -87,11 +92,11 @@ floors: setup
 # The newest versions that pyproject.toml allows on Python 3.11; they must serve 3.12 as well. opencv-python wants system
 # libraries that its headless build, the same module, does not.
 lock: setup
-	@compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --extra dev pyproject.toml "$$@"; }
+	@compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --extra dev --extra docs pyproject.toml "$$@"; }
 	compile --upgrade --python-version 3.11 --output-file .venv/lock-3.11
 	compile --python-version 3.12 --constraint .venv/lock-3.11 --output-file .venv/lock-3.12
 	diff .venv/lock-3.11 .venv/lock-3.12
 	sed 's/^opencv-python==/opencv-python-headless==/' .venv/lock-3.11 | LC_ALL=C sort > requirements.lock
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache ./*.egg-info
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache ./*.egg-info

@@ -1,7 +1,7 @@
 """lchp from Python: studies, trials, their results, and models at work.
 
 Every name here is one of the package itself (``lchp.run_study``), and is imported when it is first asked for: ``import
-lchp`` takes no time. Where something is asked for that cannot be, :class:`lchp.errors.Refusal`, a ValueError, says what
+lchp`` takes no time. Where something is asked for that cannot be, ``lchp.errors.Refusal``, a ValueError, says what
 is wrong and what would be right, as the command line does.
 
 The examples stand in a folder ``output`` in which the study ``tiny`` is finished; ``images`` is that of its test
@@ -52,11 +52,12 @@ _OUTPUT = "analysis"
 def load_study(file: Place, sets: Mapping[str, Any] | Sequence[str] = (), data: Place | None = None) -> Study:
     """The study in a YAML file, or the one of that name that comes with lchp, checked.
 
-    >>> study = load_study("quickstart", {"seeds": [0, 1], "refinement.epochs": 2})
-    >>> study
-    Study 'quickstart': 2 trials (seeds 0, 1)
-    >>> study.trials[0].config.refinement.epochs
-    2
+    Examples:
+        >>> study = load_study("quickstart", {"seeds": [0, 1], "refinement.epochs": 2})
+        >>> study
+        Study 'quickstart': 2 trials (seeds 0, 1)
+        >>> study.trials[0].config.refinement.epochs
+        2
 
     Args:
         sets: values over those of the file, by dotted key, or as ``--set`` has them (``"delta=0.3"``).
@@ -71,7 +72,7 @@ def load_study(file: Place, sets: Mapping[str, Any] | Sequence[str] = (), data: 
 def load_trial(file: Place, sets: Mapping[str, Any] | Sequence[str] = (), data: Place | None = None) -> TrialConfig:
     """The configuration of one trial in a YAML file: a study's keys but for ``name``, ``vary``, ``search``, ``seeds``.
 
-    Arguments and errors as of :func:`load_study`.
+    Arguments and errors as of ``load_study``.
     """
     return _load_trial(Path(file), _options(sets), None if data is None else Path(data))
 
@@ -96,7 +97,7 @@ class Finished:
     complete: bool
 
     def results(self) -> pd.DataFrame:
-        """Every score of its finished trials, as :func:`results`."""
+        """Every score of its finished trials, as ``results``."""
         return results(self.folder)
 
     def table(self, name: str = "table") -> pd.DataFrame:
@@ -133,7 +134,7 @@ def run_study(
     """Run a study, or continue it, through Ray, and make its tables: `lchp study run`.
 
     Args:
-        study: as :func:`load_study` gave it, or its file or name.
+        study: as ``load_study`` gave it, or its file or name.
         output: the folder that holds one folder per study, and the store of trained stages.
         tracking_uri: the MLflow store; None for MLFLOW_TRACKING_URI, else ``mlflow.db`` in the working folder.
         cache: the folder of extracted archives and drawn or resized images; None for ``~/.cache/lchp``.
@@ -176,16 +177,17 @@ def run_trial(
 ) -> TrialResult:
     """Train one trial, or continue it, in this process, without Ray and MLflow: `lchp trial run`.
 
-    >>> trial = load_study("tiny.yaml").trials[0].config    # doctest: +SKIP
-    >>> run_trial(trial).scores["lchp_r/test/gt_known"]     # doctest: +SKIP
-    0.8125
+    Examples:
+        >>> trial = load_study("tiny.yaml").trials[0].config    # doctest: +SKIP
+        >>> run_trial(trial).scores["lchp_r/test/gt_known"]     # doctest: +SKIP
+        0.8125
 
     Args:
-        config: as :func:`load_trial` gave it, or a trial of a study (``study.trials[0].config``), or its file.
-        output, cache, device, workers, say: as of :func:`run_study`.
+        config: as ``load_trial`` gave it, or a trial of a study (``study.trials[0].config``), or its file.
+        output, cache, device, workers, say: as of ``run_study``.
 
     Returns:
-        ``scores`` by ``<method>/<split>/<metric>`` and ``folder``, which :func:`per_image` and :func:`predict` take.
+        ``scores`` by ``<method>/<split>/<metric>`` and ``folder``, which ``per_image`` and ``predict`` take.
 
     Raises:
         Refusal: something stands in the way of a start.
@@ -205,12 +207,13 @@ def run_trial(
 def results(what: Study | Finished | Place, output: Place = _OUTPUT) -> pd.DataFrame:
     """Every score of the finished trials of a study, of a trial, or of a run.
 
-    >>> scores = results("tiny", output=output)
-    >>> list(scores.columns)
-    ['study', 'run_id', 'seed', 'method', 'split', 'metric', 'value']
-    >>> chosen = scores.query("method == 'lchp_r' and split == 'test' and metric == 'gt_known'")
-    >>> bool(chosen["value"].between(0, 1).all())
-    True
+    Examples:
+        >>> scores = results("tiny", output=output)
+        >>> list(scores.columns)
+        ['study', 'run_id', 'seed', 'method', 'split', 'metric', 'value']
+        >>> chosen = scores.query("method == 'lchp_r' and split == 'test' and metric == 'gt_known'")
+        >>> bool(chosen["value"].between(0, 1).all())
+        True
 
     Args:
         what: a study, its folder or its name in ``output``; the folder of a trial; the id of a run of a study there.
@@ -232,21 +235,22 @@ def results(what: Study | Finished | Place, output: Place = _OUTPUT) -> pd.DataF
 def per_image(what: Study | Finished | Place, output: Place = _OUTPUT) -> pd.DataFrame:
     """The box of every measured image by every method, in pixels of the stored image.
 
-    >>> boxes = per_image("tiny", output=output).query("method == 'lchp_r' and split == 'test'")
-    >>> list(boxes.columns)[:9]
-    ['run_id', 'seed', 'path', 'label', 'split', 'method', 'x1', 'y1', 'x2']
-    >>> len(boxes)
-    16
+    Examples:
+        >>> boxes = per_image("tiny", output=output).query("method == 'lchp_r' and split == 'test'")
+        >>> list(boxes.columns)[:9]
+        ['run_id', 'seed', 'path', 'label', 'split', 'method', 'x1', 'y1', 'x2']
+        >>> len(boxes)
+        16
 
     Args:
-        what, output: as of :func:`results`.
+        what, output: as of ``results``.
 
     Returns:
         Columns ``run_id, seed``, one per varied parameter, and those of per_image.csv: ``path, label, split, method,
         x1, y1, x2, y2, iou, top1, top5``; NaN where something is not known.
 
     Raises:
-        Refusal: as of :func:`results`.
+        Refusal: as of ``results``.
     """
     import pandas as pd
 
@@ -272,16 +276,17 @@ def compare(*what: Study | Finished | Place, output: Place = _OUTPUT, split: str
     """Runs or studies beside the first: what they were configured with, paired differences with intervals, the images
     that changed most. It prints as `lchp compare` does; ``as_dict()`` gives plain values.
 
-    >>> found = compare("tiny", "tiny", output=output)
-    >>> found.as_dict()["configuration"]
-    {}
+    Examples:
+        >>> found = compare("tiny", "tiny", output=output)
+        >>> found.as_dict()["configuration"]
+        {}
 
     Args:
-        what: as of :func:`results`, two at least.
+        what: as of ``results``, two at least.
         split: whose images are compared, ``test`` or ``val``.
 
     Raises:
-        Refusal: as of :func:`results`.
+        Refusal: as of ``results``.
     """
     from lchp.reporting.compare import beside
     from lchp.study.run.comparison import found_group
@@ -306,8 +311,9 @@ def predict(
 ) -> pd.DataFrame:
     """The box, the class and its probability of every image, by the model of a finished trial: `lchp predict`.
 
-    >>> predict("tiny", images, output=output)[["class", "confidence", "x1", "y1", "x2", "y2"]].shape
-    (16, 6)
+    Examples:
+        >>> predict("tiny", images, output=output)[["class", "confidence", "x1", "y1", "x2", "y2"]].shape
+        (16, 6)
 
     Args:
         model: the id of a run (or its beginning), the folder of a trial, a file of `lchp export`, or a study (its first

@@ -13,7 +13,6 @@ import pytest
 from packaging.requirements import Requirement
 
 from lchp.method.backbones import NETWORKS
-from lchp.study.spec.load import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
@@ -114,8 +113,8 @@ def test_lock_is_plain_pins() -> None:
 
 def test_lock_serves_every_requirement_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pins = pinned()
-    wanted = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    pins, extras = pinned(), project["optional-dependencies"]
+    wanted = [Requirement(text) for text in [*project["dependencies"], *extras["dev"], *extras["docs"]]]
     missing = [str(one) for one in wanted if not one.specifier.contains(pins.get(one.name.lower(), "0"))]
     assert missing == []
     assert "opencv-python-headless" in pins
@@ -159,18 +158,8 @@ def test_document_links_lead_somewhere(document: str) -> None:
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
-def test_readme_names_every_network_in_the_order_of_the_table() -> None:
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    sentence = re.search(r"Networks \(`backbone`, `classifier`\) are ((?:`\w+`(?:, | and )?)+)", readme)
+def test_documents_name_every_network_in_the_order_of_the_table() -> None:
+    page = " ".join((ROOT / "docs/studies.md").read_text(encoding="utf-8").split())
+    sentence = re.search(r"Networks \(`backbone`, `classifier`\) are ((?:`\w+`(?:, | and )?)+)", page)
     assert sentence
     assert re.findall(r"\w+", sentence[1].replace(" and ", ", ")) == list(NETWORKS)
-
-
-def test_readme_study_is_accepted_as_written(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
-    assert blocks
-    for number, block in enumerate(blocks):
-        path = tmp_path / f"{number}.yaml"
-        path.write_text(block, encoding="utf-8")
-        assert len(load_study(path).grid) > 1

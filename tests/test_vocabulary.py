@@ -24,10 +24,10 @@ def test_vocabulary_examples_run() -> None:
     assert doctest.testmod(vocabulary) == doctest.TestResults(failed=0, attempted=3)
 
 
-def test_readme_promises_the_methods_and_metrics_of_the_vocabulary() -> None:
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"Methods: `{', '.join(METHODS)}`" in readme
-    assert f"`{', '.join(METRICS)}`" in readme
+def test_scripts_are_promised_the_methods_and_metrics_of_the_vocabulary() -> None:
+    page = " ".join((ROOT / "docs/scripts.md").read_text(encoding="utf-8").split())
+    assert f"Methods: `{', '.join(METHODS)}`" in page
+    assert f"`{', '.join(METRICS)}`" in page
 
 
 @pytest.mark.parametrize("method", METHODS)

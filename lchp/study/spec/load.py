@@ -37,7 +37,7 @@ class Study:
 
     ``varied`` are the dotted keys that ``vary`` or ``search`` names, in the order written. ``grid`` holds every
     distinct configuration before seeds, ``trials`` each of them with each seed; a search has neither, its trials are
-    :meth:`suggested`.
+    ``suggested``.
     """
 
     name: str
