@@ -26,6 +26,8 @@ _KIND_TAG, _TRAINS = "mlflow.experimentKind", "custom_model_development"
 _TRAINING = "workflowType=machine_learning"
 """Without it MLflow puts around the table what is for language models."""
 _MOST_STUDIES = 1000
+_NAME, _NAME_PIXELS = "attributes.`Run Name`", 260
+"""MLflow's own column of names, and its width in pixels: names are cut less than by MLflow's own 200."""
 _PIXELS, _MARGIN = 8, 24
 """The width of a letter of a column's title, and of what is around it."""
 
@@ -46,8 +48,8 @@ def keep_view(
         "orderByKey": f"metrics.`{metrics[0]}`",
         "orderByAsc": False,
         "selectedColumns": list(columns),
-        "columnOrder": list(columns),
-        "columnWidths": columns,
+        "columnOrder": [_NAME, *columns],
+        "columnWidths": {_NAME: _NAME_PIXELS, **columns},
     }
     # The view is as old as the experiment: so the same view is the same text.
     since = found.creation_time or 0

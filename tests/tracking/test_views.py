@@ -20,7 +20,8 @@ def test_keep_view_holds_what_trials_are_read_by_and_is_written_once(
     assert view["createdAt"] == view["updatedAt"] == client(store).get_experiment(experiment).creation_time
     state = json.loads(view["state"])
     columns = ["params.`delta`", "metrics.`lchp_r/test/gt_known`", "metrics.`cost/seconds`"]
-    assert state["selectedColumns"] == state["columnOrder"] == list(state["columnWidths"]) == columns
+    assert state["selectedColumns"] == columns
+    assert state["columnOrder"] == list(state["columnWidths"]) == ["attributes.`Run Name`", *columns]
     assert (state["searchFilter"], state["orderByKey"]) == ("tags.kind = 'trial'", columns[1])
     keep_view(store, experiment, "tags.kind = 'reproduction'", ["delta"], ["cost/seconds"], REPRODUCTIONS)
     tags = client(store).get_experiment(experiment).tags
