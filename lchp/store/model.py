@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     Image = str | Path | np.ndarray
 
-ANSWER = ("x1", "y1", "x2", "y2", "label", "probability")
-"""The columns of an answer: the box in pixels of the image, the likeliest class and its probability."""
+ANSWER = ("x1", "y1", "x2", "y2", "label", "probability", "class")
+"""The columns of an answer: the box in pixels of the image; index, probability and name of the likeliest class."""
 
 _CONFIG, _NETWORKS, _CLASSES = "config.json", "networks.pt", "classes.json"
 
@@ -154,7 +154,8 @@ class PyfuncModel:
         import pandas as pd
 
         found = self._localizer.answers(_several(images))
-        rows = [(*one.box, one.label, one.confidence) for one in found]
+        named = self._localizer.model.named
+        rows = [(*one.box, one.label, one.confidence, named(one.label)) for one in found]
         return pd.DataFrame(rows, columns=list(ANSWER)).astype({"label": "int64"})
 
 

@@ -22,7 +22,7 @@ NAME = "model"
 """Of the folder of a run's artifacts that is its model."""
 _DATA, _DESCRIPTION, _EXAMPLE = "data", "MLmodel", "input_example.json"
 _REQUIRED = ("lchp", "torch", "torchvision", "mlflow")
-_TYPES = {"label": "long"}
+_TYPES = {"label": "long", "class": "string"}
 
 
 def keep_model(uri: str, run_id: str, write: Callable[[Path], None], versions: Mapping[str, str], example: str) -> None:
