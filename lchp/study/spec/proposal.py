@@ -13,7 +13,7 @@ from lchp.shipped import SCHEMA, SCHEMA_LINE
 from lchp.study.spec.schema import RESERVED
 from lchp.study.spec.source import flow, merge, nested
 from lchp.training.presets import PRESETS
-from lchp.vocabulary import TOP1_CLS
+from lchp.vocabulary import LCHP_I, LCHP_R, METHODS, PSEUDO_LABEL, TOP1_CLS
 
 _PRESET = "small"
 _STEPS = 660
@@ -149,9 +149,10 @@ def _tables(counted: Counted) -> list[Choice]:
 
 def study_text(name: str, table: Path, counted: Counted, preset: str, choices: list[Choice]) -> str:
     """The study's file."""
+    titles = [METHODS[method].title for method in (PSEUDO_LABEL, LCHP_I, LCHP_R)]
     lines = [
         f"{SCHEMA_LINE}{SCHEMA}",
-        "# Question: what do Pseudo Label, LCHP-I and LCHP-R make of these pictures?",
+        f"# Question: what do {', '.join(titles[:-1])} and {titles[-1]} make of these pictures?",
         f"# Data:     {counted.train} training and {counted.test} test images of {counted.classes} classes; "
         f"{counted.boxes or 'none'} with true boxes.",
         "# Cost:     `lchp study plan` says it. Every key: `lchp config show`; what it may be: `lchp config keys`.",
