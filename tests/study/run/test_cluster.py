@@ -307,7 +307,7 @@ END: list[object] = [UP, ("completed", "p", None)]
 def trained(
     monkeypatch: pytest.MonkeyPatch, study: Study, *script: list[object], address: str | None = None
 ) -> list[str]:
-    """What ``train`` says over such clusters."""
+    """What ``train`` says over such clusters, once it has said that it begins with one."""
     monkeypatch.setattr(Scripted, "script", [list(lines) for lines in script], raising=False)
     monkeypatch.setattr(Scripted, "address", address)
     monkeypatch.setattr(ray_tune, "Cluster", Scripted)
@@ -315,7 +315,9 @@ def trained(
     recorder = Saying()
     ray_tune.train(study, study.trials, recorder)  # type: ignore[arg-type]
     assert Scripted.script == [], "every cluster was started"
-    return recorder.lines
+    begun, *lines = recorder.lines
+    assert begun == (f"joining Ray at {address}" if address else "starting Ray (a few seconds)")
+    return lines
 
 
 def test_train_cluster_that_starts_late_is_tried_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
