@@ -90,13 +90,17 @@ floors: setup
 	@$(BIN)/lint-imports
 
 # The newest versions that pyproject.toml allows on Python 3.11; they must serve 3.12 as well. opencv-python wants system
-# libraries that its headless build, the same module, does not.
+# libraries that its headless build, the same module, does not. The image of deploy/ has the same versions, and no tools.
 lock: setup
 	@compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --extra dev --extra docs pyproject.toml "$$@"; }
 	compile --upgrade --python-version 3.11 --output-file .venv/lock-3.11
 	compile --python-version 3.12 --constraint .venv/lock-3.11 --output-file .venv/lock-3.12
 	diff .venv/lock-3.11 .venv/lock-3.12
-	sed 's/^opencv-python==/opencv-python-headless==/' .venv/lock-3.11 | LC_ALL=C sort > requirements.lock
+	plain() { sed 's/^opencv-python==/opencv-python-headless==/' "$$1" | LC_ALL=C sort; }
+	plain .venv/lock-3.11 > requirements.lock
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --extra cluster pyproject.toml --python-version 3.11 \
+	  --constraint .venv/lock-3.11 --output-file .venv/lock-cluster
+	plain .venv/lock-cluster > deploy/requirements.lock
 
 clean:
 	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache ./*.egg-info
