@@ -8,7 +8,6 @@ structure of their files.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lchp.data.files import replacing, unused_aside, write_json, write_text
+from lchp.data.locks import locked
 from lchp.store.checks import (
     Damaged,
     check_listed,
@@ -146,16 +146,16 @@ class StageFolder:
         return aside
 
     def remove(self) -> None:
-        """Removes the folder with all that lies in it. What says that the stage is done goes first: after a kill in
-        between it is none.
+        """Removes the folder with all that lies in it, under another name: after a kill in between it is no stage, and
+        a process that waits for it makes it anew.
 
         Raises:
             BlockingIOError: another process holds the folder.
         """
         with self.lock(wait=False):
-            for name in (MANIFEST, _SCORES):
-                (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.path)
+            aside = unused_aside(self.path)
+            self.path.rename(aside)
+            shutil.rmtree(aside)
 
     def files(self) -> list[Path]:
         """Every file that belongs to the stage or trial, finished or not, those last that say that it is done."""
@@ -170,9 +170,7 @@ class StageFolder:
         Raises:
             BlockingIOError: another process holds it, and this one is not to wait.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _LOCK).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        with locked(self.path / _LOCK, wait=wait):
             yield
 
     def finish(self, result: StageResult, last_checkpoint: Path | None = None) -> None:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lchp.data.files import left_parts, read_json, write_text
 from lchp.data.fingerprint import fingerprint
+from lchp.data.locks import locked
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import SEARCH_KEY, StudyFolder, store_of
@@ -43,12 +44,10 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         Refusal: another process holds it.
     """
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = StudyFolder(folder).lock
-    with lock.open("w") as file:
+    made, lock = not folder.exists(), StudyFolder(folder).lock
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(lock, wait=False))
         except BlockingIOError as error:
             raise Refusal(f"{folder}: another process is running this study: wait for it, or stop it") from error
         for part in (*left_parts(folder), *left_parts(StudyFolder(folder).runs)):

@@ -1,0 +1,33 @@
+"""Locks that go with their process, however it ends: files held with flock(2), which a machine's own disks honour."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
+    """Holds the file at ``path``, which is made, and its folder; where ``shared``, beside others that hold it so.
+
+    Raises:
+        BlockingIOError: another process holds it, and this one is not to wait.
+    """
+    with _held(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)):
+        yield
+
+
+def _held(path: Path, how: int) -> TextIO:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack, suppress(FileNotFoundError):
+            file = stack.enter_context(path.open("w"))
+            fcntl.flock(file, how)
+            # Whoever held it may have removed it: then the next process would make, and hold, another.
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                stack.pop_all()
+                return file
