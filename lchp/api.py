@@ -49,7 +49,12 @@ Place = str | os.PathLike[str]
 _OUTPUT = "analysis"
 
 
-def load_study(file: Place, sets: Mapping[str, Any] | Sequence[str] = (), data: Place | None = None) -> Study:
+def load_study(
+    file: Place,
+    sets: Mapping[str, Any] | Sequence[str] = (),
+    data: Place | None = None,
+    device: str = "auto",
+) -> Study:
     """The study in a YAML file, or the one of that name that comes with lchp, checked.
 
     Examples:
@@ -62,19 +67,25 @@ def load_study(file: Place, sets: Mapping[str, Any] | Sequence[str] = (), data: 
     Args:
         sets: values over those of the file, by dotted key, or as ``--set`` has them (``"delta=0.3"``).
         data: where the dataset lies.
+        device: ``auto``, ``cpu`` or ``cuda``: where it is to train, by which ``compute.precision: auto`` is settled.
 
     Raises:
         Refusal: everything that is wrong, one line each: file and line, key, value, remedy.
     """
-    return _load_study(study_file(Path(file)), _options(sets), None if data is None else Path(data))
+    return _load_study(study_file(Path(file)), _options(sets), None if data is None else Path(data), device=device)
 
 
-def load_trial(file: Place, sets: Mapping[str, Any] | Sequence[str] = (), data: Place | None = None) -> TrialConfig:
+def load_trial(
+    file: Place,
+    sets: Mapping[str, Any] | Sequence[str] = (),
+    data: Place | None = None,
+    device: str = "auto",
+) -> TrialConfig:
     """The configuration of one trial in a YAML file: a study's keys but for ``name``, ``vary``, ``search``, ``seeds``.
 
     Arguments and errors as of ``load_study``.
     """
-    return _load_trial(Path(file), _options(sets), None if data is None else Path(data))
+    return _load_trial(Path(file), _options(sets), None if data is None else Path(data), device=device)
 
 
 def _options(sets: Mapping[str, Any] | Sequence[str]) -> list[str]:
@@ -84,9 +95,17 @@ def _options(sets: Mapping[str, Any] | Sequence[str]) -> list[str]:
         raise TypeError("sets: give a mapping of dotted keys to values, or a list of 'key=value'")
     if not isinstance(sets, Mapping):
         return list(sets)
-    plain = {key: str(value) if isinstance(value, os.PathLike) else value for key, value in sets.items()}
+
+    def plain(value: Any) -> Any:
+        """A path, or a value of NumPy's, which have `tolist`."""
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise TypeError(f"sets: {type(value).__name__} {value!r} is nothing that a study's file can hold")
+
     # JSON is YAML, but for the text of a float: 1e-07 has no dot there.
-    return [f"{key}={json.dumps(value)}" for key, value in plain.items()]
+    return [f"{key}={json.dumps(value, default=plain)}" for key, value in sets.items()]
 
 
 @dataclass(frozen=True)
@@ -150,7 +169,11 @@ def run_study(
     from lchp.study.run.ownership import require_continuable
 
     settle()
-    loaded, out = study if isinstance(study, Study) else load_study(study), Path(output)
+    out = Path(output)
+    loaded = (
+        study if isinstance(study, Study)
+        else _load_study(study_file(Path(study)), must_exist=True, device=device, output=out)
+    )  # fmt: skip
     kept = default_cache() if cache is None else Path(cache)
     require_continuable(loaded, out / loaded.name)
     with fit(
@@ -195,7 +218,8 @@ def run_trial(
     from lchp.study.run.fitness import fit
 
     settle()
-    loaded, out = config if isinstance(config, TrialConfig) else load_trial(config), Path(output)
+    out = Path(output)
+    loaded = config if isinstance(config, TrialConfig) else _load_trial(Path(config), must_exist=True, device=device)
     kept = default_cache() if cache is None else Path(cache)
     with fit({"output": out, "cache": kept}, device):
         from lchp.study.run.options import Machine
@@ -337,7 +361,7 @@ def predict(
     from lchp.study.use.images import given_images
     from lchp.study.use.models import model_of
 
-    several = [images] if isinstance(images, str | os.PathLike) or hasattr(images, "dtype") else list(images)
+    several = _several(images)
     files = all(isinstance(one, str | os.PathLike) for one in several)
     with refusing():
         given = given_images([os.fspath(one) for one in several]) if files else None
@@ -355,6 +379,17 @@ def predict(
         else:
             made = predictions(localizer, given.images, exif, Unread([]), warnings.warn)
         return pd.DataFrame([as_dict(one) for one in made], columns=list(COLUMNS))
+
+
+def _several(images: Any) -> list[Any]:
+    """What ``predict`` was given, one by one: a column of a table is many files, an array of three axes one image."""
+    if isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) in (2, 3):
+        return [images]
+    if not isinstance(images, Iterable):
+        raise TypeError(
+            f"images: {type(images).__name__} is neither files nor arrays: numpy.asarray(image) of one of PIL's"
+        )
+    return list(images)
 
 
 def _words(varied: Mapping[str, Any]) -> dict[str, str]:

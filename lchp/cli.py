@@ -49,6 +49,7 @@ from lchp.cli_use import export, predict
 from lchp.cli_voice import answer_alone, say, waiting, warn
 from lchp.data.kinds import KINDS
 from lchp.errors import Refusal, refusing, shown
+from lchp.shipped import study_file
 from lchp.store.study_folder import REPORTS
 from lchp.surroundings import UI_PORT, settle
 from lchp.vocabulary import PICTURED, SPLITS, TEST
@@ -278,7 +279,7 @@ def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Pa
 
 
 @study.command("sync")
-@click.argument("place", type=StudyArgument(), metavar="FILE|FOLDER")
+@click.argument("place", type=PathArgument(), metavar="FILE|FOLDER")
 @with_options(DATA, SET, SEEDS, OUTPUT, TRACKING)
 def study_sync(
     place: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None
@@ -287,7 +288,7 @@ def study_sync(
     from lchp.study.run.fitness import fit
     from lchp.study.run.ledger import read
 
-    folder = place.absolute() if place.is_dir() else output / _study(place, sets, data, output).name
+    folder = place.absolute() if place.is_dir() else output / _study(study_file(place), sets, data, output).name
     read(folder)
     with fit({"--output": folder.parent}, tracked=True, tracking_uri=tracking_uri, experiment=folder.name):
         from lchp.study.run.sync import sync_study

@@ -142,7 +142,7 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
             kept = StudyFolder(folder).written
             written = kept.read_text(encoding="utf-8") if kept.is_file() else None
         else:
-            study = load_study(file, sets, data)
+            study = load_study(file, sets, data, output=output)
             folder = (output / study.name).absolute()
             require_unchanged(study, folder)
             own = options(sets).over(read_source(file))

@@ -25,8 +25,8 @@ def study_names() -> list[str]:
 
 
 def study_file(given: Path) -> Path:
-    """The file of a study: ``given`` where something is there, else that of the study that comes with the package and
-    has this name; ``given`` where there is neither.
+    """The file of a study: ``given`` where such a file is there, else that of the study that comes with the package and
+    has this name, whose own results may lie in a folder so called; ``given`` where there is neither.
 
     >>> study_file(Path("quickstart")).name
     'quickstart.yaml'

@@ -54,6 +54,9 @@ def _augmentation(value: Any) -> Any:
 Augmentation = Annotated[str, BeforeValidator(_augmentation), Field(json_schema_extra={"enum": list(AUGMENTATIONS)})]
 
 
+Precision = Literal["fp32", "bf16"]
+
+
 class ConfidenceConfig(Config):
     """How sure one is of a weak box, and which boxes Eq. 6 takes (paper 3.2; method notes 21)."""
 
@@ -213,14 +216,14 @@ class EvaluationConfig(Config):
 class ComputeConfig(Config):
     """What of the machine changes the bits of a result."""
 
-    precision: Literal["fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "fp32",
         description="bf16 runs the networks under autocast; `auto`, in a file or --set, is bf16 on CUDA and "
         "on processors with AVX512-BF16 or AMX, else fp32: settled where the study starts, and part of what its "
         "trials are",
         json_schema_extra={"enum": ["fp32", "bf16", "auto"]},
     )
-    maps_precision: Literal["fp32", "bf16"] = Field(
+    maps_precision: Precision = Field(
         "fp32",
         description="of the maps that pseudo boxes are read off, where `precision` is bf16: bf16 moves boxes (IoU with "
         "those of fp32 .95 in the mean, .77 at least: MobileNetV2 on 40 birds)",

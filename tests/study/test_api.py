@@ -49,6 +49,15 @@ def test_load_study_takes_values_of_any_type_and_shows_itself_in_a_line(tmp_path
         lchp.load_study(tmp_path / "grid.yaml", {"tua": 1})
 
 
+def test_load_study_takes_numpy_s_values_and_paths_and_refuses_the_rest_by_type(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID, encoding="utf-8")
+    study = lchp.load_study(tmp_path / "grid.yaml", {"seeds": np.arange(2), "alpha": np.float64(0.25)})
+    assert study.seeds == (0, 1)
+    assert study.base.alpha == 0.25
+    with pytest.raises(TypeError, match="set"):
+        lchp.load_study(tmp_path / "grid.yaml", {"seeds": {0, 1}})
+
+
 def test_results_and_per_image_are_those_of_the_files(trained: Trained) -> None:
     frame = lchp.results("tiny", output=trained.output)
     scores = {"/".join((row.method, row.split, row.metric)): row.value for row in frame.itertuples()}
@@ -70,6 +79,14 @@ def test_predict_takes_files_and_arrays_and_warns_of_what_it_cannot_read(trained
         pixels = np.asarray(image)
     for arrays in (pixels, [pixels]):
         assert lchp.predict(trained.stage.path, arrays)[["x1", "class"]].equals(found[["x1", "class"]])
+
+
+def test_predict_takes_a_column_of_paths_and_says_of_other_images_what_to_give(trained: Trained) -> None:
+    files = sorted(trained.images.rglob("*.png"))[:2]
+    found = lchp.predict(trained.stage.path, pd.Series([str(file) for file in files]))
+    assert found.equals(lchp.predict(trained.stage.path, files))
+    with Image.open(files[0]) as image, pytest.raises(TypeError, match=r"numpy\.asarray"):
+        lchp.predict(trained.stage.path, image)
 
 
 def test_run_trial_finds_what_is_trained(trained: Trained) -> None:

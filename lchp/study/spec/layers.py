@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from lchp.data.files import read_json
 from lchp.data.kinds import KINDS
 from lchp.errors import Refusal
+from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.complaints import TRUTH, unknown_key
 from lchp.study.spec.parse import Location, shortened
 from lchp.study.spec.source import Source, options
-from lchp.training.config import TrialConfig
+from lchp.training.config import Precision, TrialConfig
 from lchp.training.environment import automatic_precision
 from lchp.training.presets import PRESETS
 
@@ -55,9 +57,12 @@ def _sets(values: Any, location: Location, value: Any) -> bool:
     return location[0] != "dataset" or values == value
 
 
-def layers(file: Source, sets: Sequence[str], data: Path | None, device: str = "auto") -> Layers:
+def layers(
+    file: Source, sets: Sequence[str], data: Path | None, device: str = "auto", output: Path | None = None
+) -> Layers:
     """The layers of a file's values. An option that gives ``vary`` as a whole replaces the file's; the precision
-    ``auto`` becomes what it is for ``device`` (``cpu``, ``cuda`` or ``auto``) on this machine.
+    ``auto`` becomes what it was for the study of this name that was begun in ``output``, else what it is for
+    ``device`` (``cpu``, ``cuda`` or ``auto``) on this machine.
 
     Raises:
         Refusal: an option that is none, or an unknown preset.
@@ -72,17 +77,32 @@ def layers(file: Source, sets: Sequence[str], data: Path | None, device: str = "
             f"{place}: `vary` is a list of grids ({file.place(('vary',))}): give it as a whole: "
             "--set 'vary={delta: [...]}'"
         )
-    found = _with_precision(Layers(given, file, _preset(given.over(file))), device)
+    found = _with_precision(Layers(given, file, _preset(given.over(file))), device, output)
     return found if data is None else _with_data(found, data)
 
 
-def _with_precision(found: Layers, device: str) -> Layers:
-    """A precision decides results: trials are what it is here, and no ``auto`` is ever stored."""
+def _with_precision(found: Layers, device: str, output: Path | None) -> Layers:
+    """A precision decides results: trials are what it is here, and no ``auto`` is ever stored. A study that was begun
+    keeps what it became, whoever asks for it, and where.
+    """
     compute = found.laid.values.get("compute")
     if not isinstance(compute, Mapping) or compute.get(PRECISION[1]) != "auto":
         return found
-    place = f"{found.origin(PRECISION, 'auto')}, auto on this machine"
-    return Layers(found.options.put(PRECISION, automatic_precision(device), place), found.file, found.preset)
+    origin, begun = found.origin(PRECISION, "auto"), _begun(found.laid.values.get("name"), output)
+    settled = automatic_precision(device) if begun is None else begun
+    place = f"{origin}, auto {'on this machine' if begun is None else 'when the study was begun'}"
+    return Layers(found.options.put(PRECISION, settled, place), found.file, found.preset)
+
+
+def _begun(name: Any, output: Path | None) -> str | None:
+    """The precision of the study of that name in ``output``; None where there is none that says it."""
+    if output is None or not isinstance(name, str):
+        return None
+    try:
+        held = read_json(StudyFolder(output / name).configuration, "")["base"]["compute"]["precision"]
+    except (ValueError, OSError, LookupError, TypeError):
+        return None
+    return held if held in get_args(Precision) else None
 
 
 def _preset(source: Source) -> Source:

@@ -127,7 +127,7 @@ def load_study(
 
     ``must_exist`` asks for the data and the weight files of every trial; ``device`` is where they are to train. With it
     ``output``, the folder of studies, asks for pretrained weights, too, that are there or can be fetched: where the
-    study has a folder in it they were once.
+    study has a folder in it they were once, and the precision ``auto`` is what it was there.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -142,7 +142,7 @@ def load_study(
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
-    return _study(layers(read(path), sets, data, device).laid, sets, must_exist, output)
+    return _study(layers(read(path), sets, data, device, output).laid, sets, must_exist, output)
 
 
 def _study(source: Source, sets: Sequence[str], must_exist: bool, output: Path | None = None) -> Study:

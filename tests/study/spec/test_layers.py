@@ -49,3 +49,20 @@ def test_precision_auto_is_shown_as_what_it_is_here(file: Path, monkeypatch: pyt
 def test_precision_auto_among_what_varies_is_refused(file: Path) -> None:
     with pytest.raises(Refusal, match=r"compute\.precision.*auto"):
         load_study(file, ["vary={compute.precision: [auto, fp32]}", "compute.precision=fp32"])
+
+
+def test_precision_auto_stays_what_it_was_when_the_study_was_begun(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "automatic_precision", lambda device: "bf16")
+    begun = tmp_path / "out" / load_study(file).name
+    begun.mkdir(parents=True)
+    for held, expected in (
+        ('{"base": {"compute": {"precision": "fp32"}}}', "fp32"),
+        ('{"base": {', "bf16"),
+        ("[]", "bf16"),
+    ):
+        (begun / "study.json").write_text(held, encoding="utf-8")
+        assert load_study(file, output=tmp_path / "out").base.compute.precision == expected
+    assert load_study(file, output=tmp_path / "elsewhere").base.compute.precision == "bf16"
+    assert load_study(file, ["compute.precision=bf16"], output=tmp_path / "out").base.compute.precision == "bf16"
