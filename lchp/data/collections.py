@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,14 @@ class Collection:
     told: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Matched:
+    """The paths of pictures by the names that annotations give them, and what a person should know of it."""
+
+    paths: Mapping[str, str]
+    told: tuple[str, ...]
+
+
 class Pictures:
     """The picture files below a folder, hidden ones and what systems leave behind apart."""
 
@@ -75,24 +83,51 @@ class Pictures:
         self._ends: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             self._ends[path.rpartition("/")[2]].append(path)
+        self._folders = {part for path in self.paths for part in path.split("/")[:-1]}
 
-    def named(self, name: str, where: str) -> str | None:
-        """The path that ends in ``name``, as an annotation writes it; None where there is none.
+    def matched(self, names: Mapping[str, str]) -> Matched:
+        """The pictures that annotations mean by ``names``, each with the place where it stands: those whose paths end
+        so. What stands before a name may be a path of another machine: where no picture ends so, one of the same file
+        name is meant, unless another annotation claims it or a folder of the name is here, and the picture not in it.
 
         Raises:
-            ValueError: several pictures end so; names them and the remedy.
+            ValueError: several pictures may be meant by one name, or one by several names; names them and the remedy.
         """
-        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-        if not parts:
-            return None
+        ends = {name: self._ending(name) for name in names}
+        claimed = {path for paths in ends.values() for path in paths}
+        alone = {name: self._elsewhere(name, claimed) for name, paths in ends.items() if not paths}
+        of_name: dict[str, str] = {}
+        by_file: dict[str, str] = {}
+        for name, where in names.items():
+            found = ends[name] or alone[name]
+            if len(found) > 1:
+                raise ValueError(
+                    f"{where}: {name} may be {first_of(found, _SHOWN, ' or ')}: give them names of their own"
+                )
+            of_name.update((name, path) for path in found)
+            for path in alone.get(name, []):
+                if by_file.setdefault(path, name) != name:
+                    raise ValueError(
+                        f"{where}: {by_file[path]} and {name} may both be {path}: write them as they lie below "
+                        f"{self.folder}"
+                    )
+        return Matched(of_name, left_out(by_file.values(), "images are known by the names of their files alone"))
+
+    def _ending(self, name: str) -> list[str]:
+        parts = _parts(name)
         wanted = "/".join(parts)
-        known = self._ends.get(parts[-1], [])
-        found = [path for path in known if path == wanted or path.endswith(f"/{wanted}")]
-        # What stands before the name may be a path of another machine.
-        found = found or known
-        if len(found) > 1:
-            raise ValueError(f"{where}: {name} may be {first_of(found, _SHOWN, ' or ')}: give them names of their own")
-        return found[0] if found else None
+        known = self._ends.get(parts[-1], []) if parts else []
+        return [path for path in known if path == wanted or path.endswith(f"/{wanted}")]
+
+    def _elsewhere(self, name: str, claimed: set[str]) -> list[str]:
+        *folders, last = _parts(name) or [""]
+        here = self._folders.intersection(folders)
+        known = self._ends.get(last, [])
+        return [path for path in known if path not in claimed and here <= set(path.split("/")[:-1])]
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
 
 
 def require_pictures(folder: Path, without: Sequence[Path] = ()) -> Pictures:

@@ -57,10 +57,12 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
     labels: dict[str, Labelled] = defaultdict(list)
     splits: dict[str, str | None] = {}
     gone, empty = [], []
-    for file, content in found:
+    of_files = [(file, list(_coco_boxes(file, content))) for file, content in found]
+    matched = pictures.matched({name: str(file) for file, images in of_files for name, _ in images})
+    for file, images in of_files:
         split = split_named(file.stem) if len(found) > 1 else None
-        for name, boxes in _coco_boxes(file, content):
-            path = pictures.named(name, str(file))
+        for name, boxes in images:
+            path = matched.paths.get(name)
             if path is None:
                 gone.append(name)
             elif not boxes:
@@ -70,7 +72,10 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
             else:
                 splits[path] = split
                 labels[path] += boxes
-    told = (*left_out(gone, "images are not there"), *left_out(empty, "images have no box"), *_several(labels))
+    told = (
+        *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
+        *_several(labels),
+    )  # fmt: skip
     return Collection("COCO boxes", _images(labels, splits), told=told)
 
 
@@ -121,15 +126,17 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
     """
     labels: dict[str, Labelled] = {}
     gone, empty, annotated = [], [], {}
-    for file in _files(folder, ".xml"):
-        root = _xml(file)
-        if root is None:
-            continue
-        name = (root.findtext("filename") or "").strip()
-        path = pictures.named(name, str(file)) or _stem_of(pictures, file)
+    roots = {file: root for file in _files(folder, ".xml") if (root := _xml(file)) is not None}
+    names = {file: (root.findtext("filename") or "").strip() for file, root in roots.items()}
+    matched = pictures.matched({name: str(file) for file, name in names.items()})
+    for file, root in roots.items():
+        name = names[file]
+        path = matched.paths.get(name) or (_stem_of(pictures, file) if Path(name).name == name else None)
         boxes = list(_voc_boxes(file, root))
         if path is None:
             gone.append(name or file.name)
+        elif path in labels:
+            raise ValueError(f"{file}: {path} is described by another file, too: keep one, or write its whole path")
         elif boxes:
             labels[path], annotated[file.stem] = boxes, path
         else:
@@ -137,7 +144,10 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
     if not labels and not gone and not empty:
         return None
     splits = {path: split for stem, split in _voc_splits(folder) if (path := annotated.get(stem)) is not None}
-    told = (*left_out(gone, "images are not there"), *left_out(empty, "images have no box"), *_several(labels))
+    told = (
+        *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
+        *_several(labels),
+    )  # fmt: skip
     if splits:
         others = [path for path in labels if path not in splits]
         told += left_out(others, "images are in no list of ImageSets/Main")
@@ -275,12 +285,13 @@ def other_table(folder: Path, pictures: Pictures, file: Path | None = None) -> C
     (file, columns), boxes = found[0], defaultdict[str, list[PixelBox]](list)
     first: dict[str, Found] = {}
     fractions = False
-    for line, row in _cells_of(file, columns):
-        cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
-        where = f"{file}, line {line}"
+    rows = [(f"{file}, line {line}", cells) for line, cells in _cells_of(file, columns)]
+    for where, cells in rows:
         if not cells["path"] or not cells["label"]:
             raise ValueError(f"{where}: path or label is empty: fill it or remove the row")
-        path = pictures.named(cells["path"], where)
+    matched = pictures.matched({cells["path"]: where for where, cells in rows})
+    for where, cells in rows:
+        path = matched.paths.get(cells["path"])
         if path is None:
             raise ValueError(f"{where}: {cells['path']} does not exist below {folder}: put it back, or remove the row")
         image = Found(path, cells["label"], mask=cells.get(MASK, ""))
@@ -293,7 +304,7 @@ def other_table(folder: Path, pictures: Pictures, file: Path | None = None) -> C
     images = tuple(
         Found(path, image.label, boxes=tuple(boxes.get(path, ())), mask=image.mask) for path, image in first.items()
     )
-    return Collection(f"rows of {file.name}", images, fractions=fractions)
+    return Collection(f"rows of {file.name}", images, fractions=fractions, told=matched.told)
 
 
 def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -301,7 +312,9 @@ def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, s
     reader = csv.DictReader(io.StringIO(read_utf8(file).removeprefix("\ufeff"), newline=""), columns)
     try:
         next(reader)
-        yield from ((reader.line_num, row) for row in reader)
+        for row in reader:
+            cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+            yield reader.line_num, cells
     except csv.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: this is no CSV ({error}): correct the line") from error
 

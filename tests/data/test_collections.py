@@ -91,6 +91,7 @@ def test_collect_coco_boxes_are_corners_of_the_class_that_covers_most(tmp_path: 
     )
     assert collection.told == (
         "1 images are not there: gone.png",
+        "1 images are known by the names of their files alone: /elsewhere/b.png",
         "1 images have no box: pictures/c.png",
         "1 images hold objects of several classes and count for that whose boxes cover most: pictures/a.png",
     )
@@ -125,6 +126,29 @@ def test_collect_annotation_of_several_pictures_is_refused(tmp_path: Path) -> No
     write(draw(tmp_path, "x/a.png", "y/a.png"), **{"boxes.json": coco({1: "owl"}, {1: "a.png"}, [])})
     with pytest.raises(ValueError, match=r"a\.png may be x/a\.png or y/a\.png: give them names of their own"):
         collect(tmp_path)
+
+
+def test_collect_annotation_of_an_image_that_is_gone_goes_to_no_other(tmp_path: Path) -> None:
+    draw(tmp_path, "dog/1.png", "cat/2.png", "cat/3.png")
+    names = {1: "cat/1.png", 2: "cat/2.png", 3: "val/2.png", 4: "/x/cat/3.png"}
+    write(tmp_path, **{"boxes.json": coco({1: "cat"}, names, [(number, 1, [0, 0, 5, 5]) for number in names])})
+    collection = collect(tmp_path)
+    assert list(labels(collection)) == ["cat/2.png", "cat/3.png"]
+    assert collection.told == (
+        "2 images are not there: cat/1.png, val/2.png",
+        "1 images are known by the names of their files alone: /x/cat/3.png",
+    )
+
+
+def test_collect_picture_that_two_annotations_may_mean_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path, "pictures/1.png")
+    boxes = [(1, 1, [0.0, 0, 5, 5]), (2, 1, [0.0, 0, 9, 9])]
+    write(tmp_path, **{"boxes.json": coco({1: "owl"}, {1: "a/1.png", 2: "b/1.png"}, boxes)})
+    with pytest.raises(ValueError, match=r"a/1\.png and b/1\.png may both be pictures/1\.png: write them as they lie"):
+        collect(tmp_path)
+    write(tmp_path, **{f"{name}/1.xml": voc("1.png", ("owl", (1, 1, 4, 4))) for name in "ab"})
+    with pytest.raises(ValueError, match=r"b/1\.xml: pictures/1\.png is described by another file, too: keep one"):
+        collect(tmp_path, "voc")
 
 
 def test_collect_voc_pixels_count_from_one_with_both_ends(tmp_path: Path) -> None:
