@@ -31,7 +31,8 @@ class Found:
         path: relative to the collection's folder.
         label: the name of its class.
         split: ``train``, ``val`` or ``test``, None where the collection says none.
-        boxes: the corners of its boxes, in the collection's units.
+        boxes: the corners of its boxes, in pixels.
+        parts: the corners of further boxes, in parts of its width and height.
         mask: the path of its mask relative to the collection's folder, empty where there is none.
     """
 
@@ -39,6 +40,7 @@ class Found:
     label: str
     split: str | None = None
     boxes: tuple[PixelBox, ...] = ()
+    parts: tuple[PixelBox, ...] = ()
     mask: str = ""
 
 
@@ -48,7 +50,6 @@ class Collection:
 
     kind: str
     images: tuple[Found, ...]
-    fractions: bool = False
     told: tuple[str, ...] = ()
 
 
@@ -272,11 +273,11 @@ def _masked(folder: Path, collection: Collection, masks: Path) -> Collection:
         if len(near) > 1:
             raise ValueError(f"--masks {masks}: {image.path} may have {first_of(near, _SHOWN, ' or ')}: keep one")
         if near:
-            images.append(replace(image, boxes=(), mask=(inside / near[0]).as_posix()))
+            images.append(replace(image, boxes=(), parts=(), mask=(inside / near[0]).as_posix()))
         else:
             without.append(image.path)
-            images.append(replace(image, boxes=()))
+            images.append(replace(image, boxes=(), parts=()))
     if len(without) == len(images):
         raise ValueError(f"--masks {masks}: none is named as one of the pictures: name them alike")
     told = (*collection.told, *left_out(without, "pictures have no mask"))
-    return replace(collection, images=tuple(images), told=told, fractions=False)
+    return replace(collection, images=tuple(images), told=told)

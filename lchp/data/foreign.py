@@ -7,7 +7,8 @@ import io
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,8 +19,9 @@ from lchp.data.collections import Collection, Found, Pictures, left_out, of_larg
 from lchp.data.files import read_utf8
 from lchp.data.listing import is_litter
 from lchp.data.records import PixelBox
-from lchp.data.table import REQUIRED, SPLITS, columns_of
-from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS
+from lchp.data.table import SPLITS, columns_of, require_columns
+from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, are_fractions
+from lchp.vocabulary import TRAIN
 
 _DEEP = 4
 """Levels of folders in which annotations are looked for."""
@@ -59,8 +61,9 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
     gone, empty = [], []
     of_files = [(file, list(_coco_boxes(file, content))) for file, content in found]
     matched = pictures.matched({name: str(file) for file, images in of_files for name, _ in images})
+    of_file, without = _coco_splits([file for file, _ in found])
     for file, images in of_files:
-        split = split_named(file.stem) if len(found) > 1 else None
+        split = of_file[file]
         for name, boxes in images:
             path = matched.paths.get(name)
             if path is None:
@@ -74,9 +77,19 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
                 labels[path] += boxes
     told = (
         *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
-        *_several(labels),
+        *_several(labels), *left_out(without, "files name no split and count as train, as others name one"),
     )  # fmt: skip
     return Collection("COCO boxes", _images(labels, splits), told=told)
+
+
+def _coco_splits(files: Sequence[Path]) -> tuple[dict[Path, str | None], list[str]]:
+    """The split of each file, and the names of those which say none where others do."""
+    if len(files) == 1:
+        return dict.fromkeys(files), []
+    said = {file: split_named(file.stem) for file in files}
+    if not any(said.values()):
+        return said, []
+    return {file: split or TRAIN for file, split in said.items()}, [file.name for file in files if not said[file]]
 
 
 def _coco_content(file: Path) -> dict[str, Any] | None:
@@ -215,7 +228,8 @@ def yolo(folder: Path, pictures: Pictures) -> Collection | None:
         splits = dict.fromkeys(splits)
     empty = [path for path in pictures.paths if path not in labels]
     told = (*left_out(empty, "pictures have no box"), *_several(labels))
-    return Collection("YOLO boxes", _images(labels, splits), fractions=True, told=told)
+    images = tuple(replace(image, boxes=(), parts=image.boxes) for image in _images(labels, splits))
+    return Collection("YOLO boxes", images, told=told)
 
 
 def _written(file: Path) -> Iterator[tuple[int, str]]:
@@ -282,29 +296,30 @@ def other_table(folder: Path, pictures: Pictures, file: Path | None = None) -> C
         raise ValueError(
             f"{folder}: holds several tables, {', '.join(file.name for file, _ in found)}: give one as FOLDER"
         )
-    (file, columns), boxes = found[0], defaultdict[str, list[PixelBox]](list)
+    file, columns = found[0]
+    boxes, parts = defaultdict[str, list[PixelBox]](list), defaultdict[str, list[PixelBox]](list)
     first: dict[str, Found] = {}
-    fractions = False
-    rows = [(f"{file}, line {line}", cells) for line, cells in _cells_of(file, columns)]
-    for where, cells in rows:
+    rows = [(line, f"{file}, line {line}", cells) for line, cells in _cells_of(file, columns)]
+    for _, where, cells in rows:
         if not cells["path"] or not cells["label"]:
             raise ValueError(f"{where}: path or label is empty: fill it or remove the row")
-    matched = pictures.matched({cells["path"]: where for where, cells in rows})
-    for where, cells in rows:
+    matched = pictures.matched({cells["path"]: where for _, where, cells in rows})
+    for line, where, cells in rows:
         path = matched.paths.get(cells["path"])
         if path is None:
             raise ValueError(f"{where}: {cells['path']} does not exist below {folder}: put it back, or remove the row")
         image = Found(path, cells["label"], mask=cells.get(MASK, ""))
         if first.setdefault(path, image).label != image.label:
             raise ValueError(f"{where}: {path} has the label {first[path].label}, too: keep one")
-        fractions |= cells.get(UNITS, "") == "fractions"
+        in_units = parts if are_fractions(file, line, cells.get(UNITS, "")) else boxes
         corners = [cells.get(column, "") for column in CORNERS]
         if any(corners):
-            boxes[path].append(_numbers(where, corners))
+            in_units[path].append(_numbers(where, corners))
     images = tuple(
-        Found(path, image.label, boxes=tuple(boxes.get(path, ())), mask=image.mask) for path, image in first.items()
+        replace(image, boxes=tuple(boxes.get(path, ())), parts=tuple(parts.get(path, ())))
+        for path, image in first.items()
     )
-    return Collection(f"rows of {file.name}", images, fractions=fractions, told=matched.told)
+    return Collection(f"rows of {file.name}", images, told=matched.told)
 
 
 def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -333,4 +348,7 @@ def _columns(file: Path) -> list[str] | None:
     wanted = {"path", "label"} <= set(columns) and "split" not in columns
     if wanted and ORIENTATION in columns:
         raise ValueError(f"{file}: has the column {ORIENTATION}, and no column split: add one yourself")
-    return columns if wanted and set(REQUIRED) - set(columns) == {"split"} else None
+    if not wanted:
+        return None
+    require_columns(file, [*columns, "split"])
+    return columns

@@ -4,7 +4,8 @@ Paths are relative to the CSV's folder and may not leave it. Splits are ``train`
 is of ``val``, that split is drawn from ``train``. Boxes are pixels of the original image with exclusive ends: one over
 a whole 80 x 64 image is 0, 0, 80, 64; where a column ``units`` says ``fractions``, parts of its width and height.
 Several rows with one path are several boxes of that image; a row with four empty box cells has no box. In their place a
-column ``mask`` may name a picture of the image's size, whose box is the smallest around all that is not black.
+column ``mask`` may name a picture of the image's size, whose box is the smallest around all that is
+neither black nor transparent.
 
 Boxes count in the pixels as they are stored. Where they were drawn on the picture that viewers show, turned as its EXIF
 says, a column ``orientation`` says ``exif``. Classes are the labels in alphabetical order or, where
@@ -21,7 +22,17 @@ from pathlib import Path, PurePosixPath
 from lchp.data.files import read_utf8
 from lchp.data.listing import lines
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Records
-from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, Row, boxes_of_rows, refusal, refuse_other_boxes
+from lchp.data.table_boxes import (
+    CORNERS,
+    MASK,
+    ORIENTATION,
+    UNITS,
+    Row,
+    are_fractions,
+    boxes_of_rows,
+    refusal,
+    refuse_other_boxes,
+)
 from lchp.vocabulary import TEST, TRAIN, VAL
 
 REQUIRED = ("path", "label", "split")
@@ -105,7 +116,7 @@ def _rows(file: Path) -> tuple[list[str], Iterator[Row]]:
         columns = [column.strip() for column in next(csv.reader(io.StringIO(text, newline=""), strict=True), [])]
     except csv.Error as error:
         raise _no_csv(file, 1, error) from error
-    _require_columns(file, columns)
+    require_columns(file, columns)
     return columns, _checked(file, text, columns)
 
 
@@ -124,7 +135,7 @@ def _no_csv(file: Path, line: int, error: csv.Error) -> ValueError:
     return ValueError(f"{file}, line {line}: this is no CSV ({error}): correct the line, or save the table again")
 
 
-def _require_columns(file: Path, columns: list[str]) -> None:
+def require_columns(file: Path, columns: Sequence[str]) -> None:
     """See that the first line names what is needed, each once, and no boxes in another way."""
     for separator in (";", "\t", "|", " "):
         if len(columns) == 1 and set(REQUIRED) <= {cell.strip().lower() for cell in columns[0].split(separator)}:
@@ -167,16 +178,14 @@ def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:
             file, line, ORIENTATION, row[ORIENTATION],
             "is not known: write exif where the boxes were drawn on the picture turned as its EXIF says, else nothing",
         )  # fmt: skip
-    units = row.get(UNITS, "").lower()
-    if units not in ("", "pixels", "fractions"):
-        raise refusal(file, line, UNITS, row[UNITS], "is neither pixels nor fractions: correct it, or leave it empty")
+    fractions = are_fractions(file, line, row.get(UNITS, ""))
     x1, y1, x2, y2 = (row.get(column, "") for column in CORNERS)
     corners = (x1, y1, x2, y2) if any((x1, y1, x2, y2)) else None
     mask = row.get(MASK, "")
     if mask and corners:
         raise refusal(file, line, MASK, mask, "stands beside x1, y1, x2, y2: give the box in one way")
     return Row(
-        line, str(path), row["label"], row["split"], corners, orientation, units == "fractions",
+        line, str(path), row["label"], row["split"], corners, orientation, fractions,
         str(_inside(file, line, MASK, mask)) if mask else "",
     )  # fmt: skip
 

@@ -13,6 +13,8 @@ from lchp.data.identities import state_of
 from lchp.data.records import Boxes, PixelBox, PixelBoxes
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from lchp.data.headers import Header
 
 CORNERS = ("x1", "y1", "x2", "y2")
@@ -52,6 +54,17 @@ class Row:
     orientation: str
     fractions: bool
     mask: str
+
+
+def are_fractions(file: Path, line: int, units: str) -> bool:
+    """Whether a cell of ``units`` says that the row's corners are parts of the image's width and height.
+
+    Raises:
+        ValueError: it says something that is not known.
+    """
+    if units.lower() not in ("", "pixels", "fractions"):
+        raise refusal(file, line, UNITS, units, "is neither pixels nor fractions: correct it, or leave it empty")
+    return units.lower() == "fractions"
 
 
 def boxes_of_rows(file: Path, rows: Sequence[Row], cache: Path | None) -> PixelBoxes:
@@ -109,6 +122,10 @@ def _corners(file: Path, row: Row, cells: tuple[str, str, str, str]) -> PixelBox
     return x1, y1, x2, y2
 
 
+_RULE = "neither black nor transparent"
+"""What of a mask is foreground: what is remembered by another rule is found no more."""
+
+
 def _of_masks(file: Path, rows: Sequence[Row], cache: Path | None) -> dict[int, PixelBox]:
     """The boxes around masks by line, in pixels of the mask."""
     if not rows:
@@ -130,7 +147,9 @@ def _of_masks(file: Path, rows: Sequence[Row], cache: Path | None) -> dict[int, 
     else:
         from lchp.data.remembered import remembered_boxes
 
-        key = hashlib.sha256("\n".join([str(file.resolve()), *states]).encode(errors="surrogateescape")).hexdigest()
+        key = hashlib.sha256(
+            "\n".join([_RULE, str(file.resolve()), *states]).encode(errors="surrogateescape")
+        ).hexdigest()
         found = remembered_boxes(cache, f"masks-{key[:16]}", len(rows), parse)
     return {row.line: (x1, y1, x2, y2) for row, ((x1, y1, x2, y2),) in zip(rows, found.lists(), strict=True)}
 
@@ -140,7 +159,9 @@ def _state(file: Path) -> str:
 
 
 def _around(file: Path, row: Row) -> PixelBox:
-    """The smallest box around what is not black in a row's mask, which has the size of the row's picture."""
+    """The smallest box around what is neither black nor transparent in a row's mask, which has the size of the row's
+    picture.
+    """
     from PIL import Image
 
     from lchp.data.headers import header
@@ -150,16 +171,33 @@ def _around(file: Path, row: Row) -> PixelBox:
     try:
         with Image.open(file.parent / row.mask) as mask:
             found = mask.size
-            box = mask.convert("RGB").getbbox() if mask.mode in ("P", "PA", "RGBA", "LA", "CMYK") else mask.getbbox()
+            is_jpeg = mask.format in ("JPEG", "MPO")
+            box = None if is_jpeg else _foreground(mask).getbbox()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise refusal(file, row.line, MASK, row.mask, f"is no image ({error}): replace it") from error
+    if is_jpeg:
+        raise refusal(file, row.line, MASK, row.mask, "is a JPEG, whose black is not all black: save the mask as PNG")
     if found != expected:
         sizes = f"is {found[0]} x {found[1]} pixels, the image {expected[0]} x {expected[1]}"
         raise refusal(file, row.line, MASK, row.mask, f"{sizes}: give a mask of the image's size")
     if box is None:
-        raise refusal(file, row.line, MASK, row.mask, "is black all over: correct it, or leave the cell empty")
+        raise refusal(
+            file, row.line, MASK, row.mask, "is black or transparent all over: correct it, or leave the cell empty"
+        )
     x1, y1, x2, y2 = map(float, box)
     return x1, y1, x2, y2
+
+
+def _foreground(mask: Image.Image) -> Image.Image:
+    """The mask, black where it is transparent."""
+    from PIL import Image
+
+    if mask.mode in ("RGBA", "LA", "PA") or ("transparency" in mask.info and mask.mode in ("1", "L", "RGB", "P")):
+        seen = mask.convert("RGBA")
+        black = Image.new("RGB", mask.size)
+        black.paste(seen.convert("RGB"), mask=seen.getchannel("A").point([0] + [255] * 255))
+        return black
+    return mask.convert("RGB") if mask.mode in ("P", "CMYK") else mask
 
 
 def refuse_other_boxes(file: Path, columns: set[str]) -> None:

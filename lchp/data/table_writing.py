@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lchp.data.collections import Collection, Found
 from lchp.data.files import replacing
+from lchp.data.records import PixelBox
 from lchp.data.table import REQUIRED, read
 from lchp.data.table_boxes import CORNERS, MASK, UNITS
 from lchp.vocabulary import TEST, TRAIN
@@ -64,13 +65,18 @@ def write_table(collection: Collection, folder: Path) -> Path:
 
 
 def _rows(collection: Collection) -> Iterator[list[str]]:
-    boxes = any(found.boxes for found in collection.images)
+    fractions = any(found.parts for found in collection.images)
+    boxes = fractions or any(found.boxes for found in collection.images)
     masks = any(found.mask for found in collection.images)
-    fractions = boxes and collection.fractions
     yield [*REQUIRED, *(CORNERS if boxes else ()), *([UNITS] if fractions else []), *([MASK] if masks else [])]
     for found in collection.images:
-        of_image = [[format(value, ".10g") for value in box] for box in dict.fromkeys(found.boxes)]
-        for cells in of_image or [[""] * 4]:
+        of_image = [(_cells(box), "") for box in dict.fromkeys(found.boxes)]
+        of_image += [(_cells(box), "fractions") for box in dict.fromkeys(found.parts)]
+        for cells, unit in of_image or [([""] * 4, "")]:
             box = cells if boxes else []
-            units = [("fractions" if found.boxes else "")] if fractions else []
+            units = [unit] if fractions else []
             yield [found.path, found.label, str(found.split), *box, *units, *([found.mask] if masks else [])]
+
+
+def _cells(box: PixelBox) -> list[str]:
+    return [format(value, ".10g") for value in box]

@@ -104,6 +104,15 @@ def test_collect_coco_files_are_the_splits_that_their_names_say(tmp_path: Path) 
     assert labels(collect(tmp_path)) == {"a.png": ("owl", "train"), "b.png": ("owl", "test")}
 
 
+def test_collect_coco_file_without_a_split_is_train_where_others_name_one(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    for stem, name in (("coco", "a.png"), ("coco_val", "b.png")):
+        write(tmp_path, **{f"{stem}.json": coco({1: "owl"}, {1: name}, [(1, 1, [0, 0, 5, 5])])})
+    collection = collect(tmp_path)
+    assert labels(collection) == {"a.png": ("owl", "train"), "b.png": ("owl", "test")}
+    assert collection.told[0] == "1 files name no split and count as train, as others name one: coco.json"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -200,10 +209,9 @@ def test_collect_yolo_boxes_are_fractions_around_a_centre(tmp_path: Path) -> Non
         },
     )
     collection = collect(tmp_path)
-    assert collection.fractions
     assert collection.images == (
-        Found("test/images/b.png", "owl", "test", ((0, 0, 0.5, 0.75),)),
-        Found("train/images/a.png", "wren", "train", ((0.25, 0.375, 0.75, 0.625),)),
+        Found("test/images/b.png", "owl", "test", parts=((0, 0, 0.5, 0.75),)),
+        Found("train/images/a.png", "wren", "train", parts=((0.25, 0.375, 0.75, 0.625),)),
     )
     table = write_table(with_splits(collection, 0.2), tmp_path)
     config = FilesDataset(kind="table", path=table)
@@ -238,6 +246,29 @@ def test_collect_table_without_split_keeps_its_boxes(tmp_path: Path) -> None:
         Found("a.png", "owl", None, ((1, 2, 3, 4), (2, 2, 3, 4))),
         Found("b/c.png", "wren", None),
     )
+
+
+def test_collect_table_units_count_row_by_row_in_any_case(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    rows = "a.png,owl,.25,.5,.5,1,Fractions\na.png,owl,1,2,3,4,pixels\nb.png,owl,1,2,3,5,\n"
+    write(tmp_path, **{"list.csv": f"path,label,x1,y1,x2,y2,units\n{rows}"})
+    table = write_table(with_splits(collect(tmp_path), 0.2), tmp_path)
+    config = FilesDataset(kind="table", path=table)
+    dataset = open_dataset(config, tmp_path)
+    assert read_pixel_boxes(config, dataset, dataset.images) == {
+        "a.png": [(1, 2, 3, 4), (10, 10, 20, 20)],
+        "b.png": [(1, 2, 3, 5)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [("x1,y1,x2,y2,Units", "column 'Units' is not known: write it 'units'"), ("xmin,ymin,xmax,ymax,u", "call them x1")],
+)
+def test_collect_table_whose_boxes_are_named_otherwise_is_refused(head: str, message: str, tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"list.csv": f"path,label,{head}\na.png,owl,1,2,3,4,\n"})
+    with pytest.raises(ValueError, match=message):
+        collect(tmp_path)
 
 
 def test_collect_masks_stand_for_boxes(tmp_path: Path) -> None:

@@ -286,6 +286,7 @@ def masked(folder: Path, *rows: str) -> Path:
     mask.save(folder / "masks" / "a.png")
     Image.new("L", (40, 20)).save(folder / "masks" / "black.png")
     Image.new("L", (20, 40), 1).save(folder / "masks" / "turned.png")
+    mask.save(folder / "masks" / "a.jpg")
     (folder / "masks" / "broken.png").write_bytes(b"no image")
     return file
 
@@ -298,6 +299,17 @@ def test_table_mask_is_the_box_around_its_foreground(cached: bool, tmp_path: Pat
         found = read_boxes(dataset, dataset.train, tmp_path / "cache" if cached else None)
         assert found == {"a.png": [(3, 4, 11, 9), (1, 2, 3, 4)]}
     assert (tmp_path / "cache").exists() == cached
+
+
+@pytest.mark.parametrize(("mode", "blank", "shown"), [("RGBA", (255, 255, 255, 0), "red"), ("LA", (255, 0), (9, 1))])
+def test_table_mask_that_is_transparent_is_no_foreground(
+    mode: str, blank: tuple[int, ...], shown: str | tuple[int, ...], tmp_path: Path
+) -> None:
+    file = masked(tmp_path, "a.png,x,train,,,,,masks/a.png")
+    mask = Image.new(mode, (40, 20), blank)
+    mask.paste(shown, (3, 4, 11, 9))
+    mask.save(tmp_path / "masks" / "a.png")
+    assert boxes_of(file) == {"a.png": [(3, 4, 11, 9)]}
 
 
 def test_table_mask_that_changed_is_read_again(tmp_path: Path) -> None:
@@ -314,7 +326,8 @@ def test_table_mask_that_changed_is_read_again(tmp_path: Path) -> None:
         ("a.png,x,train,,,,,../a.png", r"column mask: '../a.png' leaves the table's folder"),
         ("a.png,x,train,1,2,3,4,masks/a.png", r"column mask: 'masks/a.png' stands beside x1, y1, x2, y2: give the box"),
         ("a.png,x,train,,,,,masks/gone.png", r"column mask: 'masks/gone.png' cannot be read \(No such file"),
-        ("a.png,x,train,,,,,masks/black.png", r"column mask: 'masks/black.png' is black all over: correct it"),
+        ("a.png,x,train,,,,,masks/black.png", r"column mask: 'masks/black.png' is black or transparent all over"),
+        ("a.png,x,train,,,,,masks/a.jpg", r"column mask: 'masks/a.jpg' is a JPEG, .*: save the mask as PNG"),
         (
             "a.png,x,train,,,,,masks/turned.png",
             r"is 20 x 40 pixels, the image 40 x 20: give a mask of the image's size",
