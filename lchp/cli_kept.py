@@ -48,7 +48,9 @@ def gc(output: Path, keep_milestones: bool, dry_run: bool, yes: bool, as_json: b
     - lists of images of which no stage is left
     - what was set aside as damaged, and what killed processes have left
 
-    Whatever goes is made again to the same bits by who needs it.
+    Whatever goes is made again to the same bits by who needs it. Nothing goes
+    while a process of this machine trains or imports there; on a file system
+    that several machines share see that none of the others does.
     """
     from lchp.study.kept.collect import remove, told, unneeded
 
@@ -65,7 +67,7 @@ def gc(output: Path, keep_milestones: bool, dry_run: bool, yes: bool, as_json: b
         click.echo(told(found, output))
     if found and not dry_run:
         _sure(f"remove {len(found)} files and folders", yes)
-        freed = remove(found, warn)
+        freed = remove(found, output.absolute(), warn, keep_milestones)
         say(f"removed: {freed:,} bytes")
     return 0
 
@@ -82,7 +84,7 @@ def rm(place: Path, output: Path, tracking_uri: str | None, runs: str, dry_run: 
     """Remove a study that was run: its folder, and the stages of the store that no other study has.
 
     Its runs in MLflow stay, models and tables included, unless --runs delete. Milestones and other leftovers go with
-    `lchp study gc`.
+    `lchp study gc`. As there, on a file system that several machines share see that none of the others trains.
     """
     from lchp.study.kept.removal import removal, remove_study, study_folder
     from lchp.study.run.cards import Cards
@@ -94,23 +96,34 @@ def rm(place: Path, output: Path, tracking_uri: str | None, runs: str, dry_run: 
             return 0
         _sure(f"remove {what.study.name}", yes)
         own = Cards(what.study).own_key()
-        if runs == "delete" and own is not None:
-            _delete_runs(what.study.name, own, tracking_uri)
-    remove_study(what, warn)
+        uri = None if runs == "keep" or own is None else _runs_at(tracking_uri)
+
+    def forget() -> None:
+        if uri is not None and own is not None:
+            _delete_runs(what.study.name, own, uri)
+
+    what = remove_study(what.study, warn, forget)
     say(f"removed: {what.study} ({what.own + what.trained:,} bytes)")
     return 0
 
 
-def _delete_runs(study: str, own: str, tracking_uri: str | None) -> None:
+def _runs_at(tracking_uri: str | None) -> str:
+    """The tracking store, which is there."""
     from lchp.tracking.address import require_runs, resolved
 
     uri = resolved(tracking_uri, Path.cwd())
     require_runs(uri)
 
-    from lchp.tracking.runs import delete_runs
     from lchp.tracking.store import open_store
 
-    say(f"deleted: {delete_runs(open_store(tracking_uri, Path.cwd()), study, own)} runs")
+    return open_store(tracking_uri, Path.cwd())
+
+
+def _delete_runs(study: str, own: str, uri: str) -> None:
+    from lchp.tracking.runs import delete_runs
+
+    with refusing():
+        say(f"deleted: {delete_runs(uri, study, own)} runs")
 
 
 @click.command(cls=OnceEachCommand)
@@ -138,7 +151,7 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
         require_replaceable(archive)
         file = study_file(place)
         if place.is_dir() or (not file.exists() and (output / place).is_dir()):
-            folder = (place if place.is_dir() else output / place).absolute()
+            folder = (place if place.is_dir() else output / place).resolve()
             kept = StudyFolder(folder).written
             written = kept.read_text(encoding="utf-8") if kept.is_file() else None
         else:

@@ -21,6 +21,7 @@ from lchp.method import augmentation
 from lchp.method.boxes import area
 from lchp.store.datasets import keep_list
 from lchp.store.exchange import keeps, leave
+from lchp.store.in_use import using
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured, true_boxes_of
@@ -61,7 +62,7 @@ def reference_epochs(
     set_up_torch(config.compute, runtime.device)
     material = material.serving(config, runtime)
     folder = material.stage(material.reference_folder(config, method))
-    with folder.lock():
+    with using(runtime.store), folder.lock():
         if keeps(folder, say):
             yield from past(folder.history())
             return

@@ -16,6 +16,7 @@ from pathlib import Path
 from lchp.store.datasets import keep_classes, keep_list
 from lchp.store.exchange import keeps, leave
 from lchp.store.folder import StageFolder, StageResult
+from lchp.store.in_use import using
 from lchp.store.milestones import Milestones
 from lchp.training.box_sources import fixed_boxes
 from lchp.training.config import TrialConfig
@@ -82,9 +83,10 @@ def run_trial(
             or image.
     """
     material = _material(config, runtime, material)
-    for epoch in trial_epochs(config, runtime, material, say):
-        report(epoch)
-    result = finished_trial(config, runtime, material)
+    with using(runtime.store):
+        for epoch in trial_epochs(config, runtime, material, say):
+            report(epoch)
+        result = finished_trial(config, runtime, material)
     assert result is not None, "a trial without further epochs is finished"
     return result
 
@@ -112,7 +114,7 @@ def trial_epochs(
         material.stage(material.trial_folder(config)),
     )
     evaluator = Evaluator(config, runtime.device, runtime.loader_workers)
-    with folder.lock():
+    with using(runtime.store), folder.lock():
         if keeps(folder, say):
             yield from past(folder.history())
             return

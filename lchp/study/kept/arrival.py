@@ -18,6 +18,7 @@ from lchp.data.files import replacing
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.store.folder import CHECKPOINT, StageFolder
+from lchp.store.in_use import using
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.archive import FORMAT, INDEX, LISTS, SEAL, STORE, STUDY, is_placed
 from lchp.study.run.ownership import alone
@@ -69,22 +70,23 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
                     out.write(block)
             return int(listed[name]["bytes"])
 
-        for place, names in stages.items():
-            root, _, below = place.partition("/")
-            if root == STORE and below == LISTS:
-                missing = [name for name in names if not (store / LISTS / PurePosixPath(name).name).exists()]
-                size += sum(copy(name, store / LISTS / PurePosixPath(name).name) for name in missing)
-            elif root == STORE:
-                try:
-                    written = _put_stage(StageFolder(store / below), names, copy, say)
-                except BlockingIOError:
-                    say(f"{store / below}: a process is at work on it: left to that")
-                    written = 0
-                brought, known, size = brought + bool(written), known + (not written), size + written
-        with alone(folder):
-            ledger = StudyFolder(folder).ledger
-            for name in sorted(own, key=lambda name: name == f"{STUDY}/{ledger.name}"):
-                size += copy(name, folder / name.removeprefix(f"{STUDY}/"))
+        with using(store):
+            for place, names in stages.items():
+                root, _, below = place.partition("/")
+                if root == STORE and below == LISTS:
+                    missing = [name for name in names if not (store / LISTS / PurePosixPath(name).name).exists()]
+                    size += sum(copy(name, store / LISTS / PurePosixPath(name).name) for name in missing)
+                elif root == STORE:
+                    try:
+                        written = _put_stage(StageFolder(store / below), names, copy, say)
+                    except BlockingIOError:
+                        say(f"{store / below}: a process is at work on it: left to that")
+                        written = 0
+                    brought, known, size = brought + bool(written), known + (not written), size + written
+            with alone(folder):
+                ledger = StudyFolder(folder).ledger
+                for name in sorted(own, key=lambda name: name == f"{STUDY}/{ledger.name}"):
+                    size += copy(name, folder / name.removeprefix(f"{STUDY}/"))
     return Arrived(folder, brought, known, size)
 
 

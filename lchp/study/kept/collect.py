@@ -10,6 +10,7 @@ from pathlib import Path
 from lchp.data.files import left_parts
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
+from lchp.store.in_use import alone_in, require_unused
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.needs import places_of, studies_in
 from lchp.study.kept.sizes import bytes_of, shown_size
@@ -39,8 +40,13 @@ def unneeded(output: Path, keep_milestones: bool = False) -> list[Unneeded]:
     stage was trained on, what was set aside as damaged, and what killed processes have left.
 
     Raises:
-        Refusal: a study is running, or the list of its trials is damaged.
+        Refusal: a study is running, or anything else that uses the store; the list of a study's trials is damaged.
     """
+    require_unused(store_of(output))
+    return _unneeded(output, keep_milestones)
+
+
+def _unneeded(output: Path, keep_milestones: bool) -> list[Unneeded]:
     studies, store = studies_in(output), store_of(output)
     require_idle(studies)
     needed = frozenset(place for study in studies for place in places_of(study))
@@ -98,16 +104,25 @@ def _lists(store: Path, needed: frozenset[str]) -> list[Unneeded]:
     return _of([file for file in files if file.name.partition(".")[0] not in kept], "no study has its images")
 
 
-def remove(several: Sequence[Unneeded], say: Callable[[str], None]) -> int:
-    """Remove what nobody needs; gives the bytes. A stage that a process holds is told of and left."""
+def remove(several: Sequence[Unneeded], output: Path, say: Callable[[str], None], keep_milestones: bool = False) -> int:
+    """Remove what nobody needed when :func:`unneeded` told of it, and nobody needs now; gives the bytes. What a process
+    holds is told of and left.
+
+    Raises:
+        Refusal: as :func:`unneeded`.
+    """
     freed = 0
-    for one in several:
-        try:
-            remove_place(one.path)
-        except BlockingIOError:
-            say(f"{one.path}: a process is at work on it: left")
-            continue
-        freed += one.size
+    with alone_in(store_of(output)):
+        now = {one.path for one in _unneeded(output, keep_milestones)}
+        for one in several:
+            try:
+                if one.path in now:
+                    remove_place(one.path)
+                    freed += one.size
+                else:
+                    say(f"{one.path}: is needed by now, or gone: left")
+            except BlockingIOError:
+                say(f"{one.path}: a process is at work on it: left")
     return freed
 
 

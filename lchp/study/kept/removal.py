@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from lchp.errors import Refusal
+from lchp.store.in_use import alone_in, require_unused
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import remove_place, require_idle
 from lchp.study.kept.needs import places_of, studies_in
@@ -47,7 +49,7 @@ def study_folder(place: Path, output: Path) -> Path:
         if StudyFolder(folder).ledger.is_file():
             if folder.is_symlink():
                 raise Refusal(f"{folder}: is a link: name the folder itself")
-            return folder
+            return folder.resolve()  # that of `..` has no parent of the same name
     names = ", ".join(folder.name for folder in studies_in(output)) or "there is none"
     raise Refusal(f"{place}: is no folder of a study, nor the name of one in {output} ({names}): give one")
 
@@ -56,8 +58,13 @@ def removal(study: Path) -> Removal:
     """What goes with the study in a folder.
 
     Raises:
-        Refusal: a study is running there, or the trials of one cannot be told.
+        Refusal: a study is running there, or anything else that uses the store; the trials of one cannot be told.
     """
+    require_unused(store_of(study.parent))
+    return _removal(study)
+
+
+def _removal(study: Path) -> Removal:
     studies = studies_in(study.parent)
     require_idle(studies)
     store, own = store_of(study.parent), places_of(study)
@@ -67,19 +74,29 @@ def removal(study: Path) -> Removal:
     return Removal(study, bytes_of(study), stages, sum(map(bytes_of, stages)), shared)
 
 
-def remove_study(what: Removal, say: Callable[[str], None]) -> None:
-    """Remove a study. After a kill in between the same command goes on: the list of its trials goes last."""
-    files = StudyFolder(what.study)
-    with alone(what.study):
+def remove_study(study: Path, say: Callable[[str], None], forget: Callable[[], None]) -> Removal:
+    """Remove a study, after what ``forget`` removes of it elsewhere; gives what went, which need not be what
+    :func:`removal` told before. After a kill in between the same command goes on: the list of its trials goes last.
+
+    Raises:
+        Refusal: as :func:`removal`; nothing was removed.
+    """
+    files = StudyFolder(study)
+    with ExitStack() as stack:
+        stack.enter_context(alone_in(store_of(study.parent)))
+        what = _removal(study)
+        stack.enter_context(alone(study))
+        forget()
         for stage in what.stages:
             try:
                 remove_place(stage)
             except BlockingIOError:
                 say(f"{stage}: a process is at work on it: left")
         last = (files.ledger, files.lock)
-        for path in what.study.iterdir():
+        for path in study.iterdir():
             if path not in last:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for path in last:
             path.unlink(missing_ok=True)
-        what.study.rmdir()
+        study.rmdir()
+    return what

@@ -9,6 +9,7 @@ from pathlib import Path
 from lchp.errors import refusing
 from lchp.reporting.table import Table
 from lchp.reporting.writing import to_markdown
+from lchp.store.in_use import using
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
@@ -66,7 +67,7 @@ def run_study(
         for finding in materials.findings:
             log.say(f"warning: {finding}")
         scribe = Scribe(uri, study.name, folder, runtime.store, claimed.run, log.say)
-        with impatient(), Writer(scribe, log.say, log.failure) as writer:
+        with using(runtime.store), impatient(), Writer(scribe, log.say, log.failure) as writer:
             # Of a search's hundreds of trials few are ever looked at.
             models = study.search is None
             recorder = Recorder(

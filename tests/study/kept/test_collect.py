@@ -9,13 +9,19 @@ import pytest
 from lchp.cli import run as command
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
-from lchp.study.kept.collect import unneeded
+from lchp.store.in_use import using
+from lchp.study.kept.collect import remove, unneeded
 from lchp.study.kept.needs import places_of
 from lchp.study.kept.occupied import space_of
+from lchp.study.kept.removal import removal, remove_study, study_folder
 from lchp.study.kept.sizes import bytes_of
 from lchp.study.run.ledger import Ledger, read
 from lchp.study.run.ownership import alone
 from tests.study.conftest import Trained
+
+
+def silent(line: str) -> None:
+    raise AssertionError(line)
 
 
 def test_space_of_tells_what_is_shared(output: Path, trained: Trained) -> None:
@@ -71,6 +77,47 @@ def test_gc_refuses_while_a_study_runs_or_cannot_be_read(output: Path) -> None:
     (output / "other/trials.json").write_text("[{", encoding="utf-8")
     with pytest.raises(Refusal, match=r"other/trials\.json is cut or damaged"):
         unneeded(output)
+
+
+def test_gc_and_rm_refuse_while_a_trial_of_no_study_trains(output: Path) -> None:
+    found, what = unneeded(output), removal(output / "tiny")
+    before = set(output.rglob("*"))
+    with using(output / ".store"):
+        for refused in (
+            lambda: unneeded(output),
+            lambda: removal(output / "tiny"),
+            lambda: remove(found, output, silent),
+            lambda: remove_study(what.study, silent, lambda: silent("forgotten")),
+        ):
+            with pytest.raises(Refusal, match="a process trains, imports or removes there"):
+                refused()
+    assert set(output.rglob("*")) - before <= {output / ".store/.in-use"}
+
+
+def test_gc_and_rm_leave_what_a_study_needs_since_they_told(output: Path, trained: Trained) -> None:
+    told: list[str] = []
+    (output / "tiny").rename(output.parent / "tiny")
+    found = unneeded(output)
+    (output.parent / "tiny").rename(output / "tiny")
+    what = removal(output / "tiny")
+    Ledger(output / "new", [replace(trained.entry, name="seed=1")]).write()
+    remove(found, output, told.append)
+    assert remove_study(what.study, told.append, lambda: None).stages == ()
+    assert all(StageFolder(output / ".store" / place).whole for place in places_of(output / "new"))
+    assert f"{output / '.store' / trained.entry.folder}: is needed by now, or gone: left" in told
+
+
+def test_rm_deletes_no_runs_of_a_study_that_runs(output: Path) -> None:
+    with alone(output / "tiny"), pytest.raises(Refusal, match="a process is running this study"):
+        remove_study(output / "tiny", silent, lambda: silent("its runs are deleted"))
+
+
+def test_study_folder_above_the_working_folder_is_told_by_its_own_name(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (output / "tiny/runs").mkdir(exist_ok=True)
+    monkeypatch.chdir(output / "tiny/runs")
+    assert study_folder(Path(".."), Path("analysis")) == output / "tiny"
 
 
 def test_rm_removes_a_study_and_the_stages_of_no_other(
