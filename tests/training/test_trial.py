@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,8 +16,10 @@ import pytest
 import torch
 
 from lchp.data.loader import ImageSource
+from lchp.errors import Refusal
 from lchp.store.datasets import list_file, read_list
 from lchp.store.folder import StageFolder
+from lchp.store.in_use import require_unused
 from lchp.store.selection import own_rule
 from lchp.training import trial
 from lchp.training.config import TrialConfig
@@ -186,6 +189,18 @@ def test_trials_that_share_an_initialization_train_it_once(
     assert history(two)[:3] == history(first)
     assert selected(one, tau="0.2") == selected(two, tau="0.2")
     assert not (first / "selection.csv").exists()
+
+
+def test_trial_keeps_its_initialization_where_it_is_until_it_ends(finished: TrialConfig, shared: Runtime) -> None:
+    epochs = trial_epochs(tiny(tau=0.55), shared)
+    refined = next(epoch for epoch in epochs if epoch.stage == "refinement")
+    with folders(finished, shared)[0].joinpath(".lock").open() as free:
+        fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(Refusal, match="a process trains, imports or removes there"):
+        require_unused(shared.store)
+    epochs.close()  # type: ignore[attr-defined]
+    require_unused(shared.store)
+    assert not refined.reused
 
 
 def selected(folder: Path, tau: str) -> list[tuple[str, str, str]]:
