@@ -223,8 +223,9 @@ def _held(folder: Path) -> _Held | None:
             raise ValueError(f"{file} is not what was written there (its {_SEAL} differs): {remedy}")
     data, run, key = plain.pop("data", None), plain.pop("run", None), plain.pop(SEARCH_KEY, None)
     current = seal is not None and (key is not None or not plain.get("search"))
-    # Version 0.2 named the run by the identity, which did not change.
-    run = run if isinstance(run, str) else f"{OWN}{fingerprint(plain)}"
+    if not isinstance(run, str):
+        # Version 0.2 named the run by the identity, which did not change; a card beside it knows better.
+        run = Cards(folder).own_key() or f"{OWN}{fingerprint(plain)}"
     return _Held(plain, data if isinstance(data, dict) else {}, run, key, current)
 
 
