@@ -12,7 +12,7 @@ from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.in_use import alone_in, require_unused
 from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.kept.needs import places_of, studies_in
+from lchp.study.kept.needs import places_of_all, studies_in
 from lchp.study.kept.sizes import bytes_of, shown_size
 from lchp.study.run.ledger import ENDED, read
 from lchp.study.run.ownership import is_running
@@ -49,7 +49,7 @@ def unneeded(output: Path, keep_milestones: bool = False) -> list[Unneeded]:
 def _unneeded(output: Path, keep_milestones: bool) -> list[Unneeded]:
     studies, store = studies_in(output), store_of(output)
     require_idle(studies)
-    needed = frozenset(place for study in studies for place in places_of(study))
+    needed = places_of_all(studies)
     found = [*_of_studies(studies), *_of_stages(store, needed), *_lists(store, needed)]
     unfinished = any(entry.state not in ENDED for study in studies for entry in read(study))
     for folder in sorted(store.glob(f"{MILESTONES}/*/")):

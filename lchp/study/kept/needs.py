@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from lchp.data.fingerprint import fingerprint
+from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.cards import Card, Cards
@@ -35,6 +38,21 @@ def places_of(study: Path) -> frozenset[str]:
     for card in Cards(study).all(OUT_OF_FOLD.encode()):
         if is_trial(card):
             places |= _out_of_fold(card)
+    return frozenset(places)
+
+
+def places_of_all(studies: Iterable[Path]) -> frozenset[str]:
+    """As :func:`places_of`, of several studies.
+
+    Raises:
+        Refusal: the list of one's trials is damaged: then nobody knows what may go.
+    """
+    places = set[str]()
+    for study in studies:
+        try:
+            places |= places_of(study)
+        except Refusal as error:
+            raise Refusal(f"{error}; or remove that study: `lchp study rm {shlex.quote(str(study))}`") from error
     return frozenset(places)
 
 

@@ -12,7 +12,7 @@ from lchp.errors import Refusal
 from lchp.store.in_use import alone_in, require_unused
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import remove_place, require_idle
-from lchp.study.kept.needs import places_of, studies_in
+from lchp.study.kept.needs import places_of, places_of_all, studies_in
 from lchp.study.kept.sizes import bytes_of, shown_size
 from lchp.study.run.ownership import alone
 
@@ -30,8 +30,15 @@ class Removal:
     """Bytes of those."""
     shared: int
     """How many of its stages other studies have, which stay."""
+    damaged: str | None = None
+    """Why its trials cannot be told, and so no stage goes with it."""
 
     def __str__(self) -> str:
+        if self.damaged is not None:
+            return (
+                f"{self.study} with all that lies in it ({shown_size(self.own)}), and no stage of the store, since its "
+                f"trials cannot be told ({self.damaged}): `lchp study gc` then takes those that no study has"
+            )
         stay = f"; {self.shared} stages stay, which other studies have" if self.shared else ""
         return (
             f"{self.study} with all that lies in it ({shown_size(self.own)}), and {len(self.stages)} stages of the "
@@ -58,7 +65,7 @@ def removal(study: Path) -> Removal:
     """What goes with the study in a folder.
 
     Raises:
-        Refusal: a study is running there, or anything else that uses the store; the trials of one cannot be told.
+        Refusal: a study is running there, or anything else that uses the store; the trials of another cannot be told.
     """
     require_unused(store_of(study.parent))
     return _removal(study)
@@ -67,8 +74,11 @@ def removal(study: Path) -> Removal:
 def _removal(study: Path) -> Removal:
     studies = studies_in(study.parent)
     require_idle(studies)
-    store, own = store_of(study.parent), places_of(study)
-    others = frozenset(place for other in studies if other != study for place in places_of(other))
+    try:
+        store, own = store_of(study.parent), places_of(study)
+    except Refusal as error:
+        return Removal(study, bytes_of(study), (), 0, 0, str(error))
+    others = places_of_all(other for other in studies if other != study)
     stages = tuple(store / place for place in sorted(own - others) if (store / place).is_dir())
     shared = sum((store / place).is_dir() for place in own & others)
     return Removal(study, bytes_of(study), stages, sum(map(bytes_of, stages)), shared)

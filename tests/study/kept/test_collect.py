@@ -120,6 +120,20 @@ def test_study_folder_above_the_working_folder_is_told_by_its_own_name(
     assert study_folder(Path(".."), Path("analysis")) == output / "tiny"
 
 
+def test_rm_of_a_study_whose_list_is_damaged_leaves_its_stages_to_gc(
+    output: Path, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (output / "tiny/trials.json").write_text("[{", encoding="utf-8")
+    for words in (["gc"], ["rm", "other"]):
+        assert command(["study", *words, "--output", str(output), "--yes"]) == 2
+        assert f"or remove that study: `lchp study rm {output / 'tiny'}`" in capsys.readouterr().err
+    assert command(["study", "rm", "tiny", "--output", str(output), "--yes"]) == 0
+    assert "its trials cannot be told" in capsys.readouterr().out
+    assert not (output / "tiny").exists()
+    assert StageFolder(output / ".store" / trained.entry.folder).whole
+    assert output / ".store" / trained.entry.folder in [one.path for one in unneeded(output)]
+
+
 def test_rm_removes_a_study_and_the_stages_of_no_other(
     output: Path, trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
