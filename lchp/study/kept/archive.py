@@ -23,8 +23,9 @@ from lchp.errors import Refusal
 from lchp.store.checks import read_object
 from lchp.store.folder import CONFIG, MANIFEST, StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
-from lchp.study.kept.collect import STAGES, require_idle
+from lchp.study.kept.collect import STAGES
 from lchp.study.kept.needs import places_of
+from lchp.study.run.ownership import unchanging
 
 INDEX, FORMAT, SEAL = "archive.json", "lchp-study-1", "fingerprint"
 STUDY, STORE, LISTS = "study", "store", "datasets"
@@ -72,8 +73,7 @@ def write_archive(study: Path, written: str | None, out: Path) -> int:
     Raises:
         Refusal: the study is running, or a file of a finished stage is damaged.
     """
-    require_idle([study])
-    with replacing(out) as part:
+    with unchanging(study), replacing(out) as part:
         with zipfile.ZipFile(part, "w") as archive:
             listed = {entry.name: _add(archive, entry) for entry in _entries(study, written)}
             index = {"format": FORMAT, "study": study.name, "lchp": version("lchp"), "files": listed}

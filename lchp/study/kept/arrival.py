@@ -19,12 +19,14 @@ from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.store.folder import CHECKPOINT, StageFolder
 from lchp.store.in_use import using
-from lchp.store.study_folder import StudyFolder, store_of
+from lchp.store.study_folder import LEDGER, StudyFolder, store_of
 from lchp.study.kept.archive import FORMAT, INDEX, LISTS, SEAL, STORE, STUDY, is_placed
 from lchp.study.run.ownership import alone
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _BLOCK = 1 << 20
+_ENCRYPTED = 1
+"""The bit of an entry's flags that says so."""
 _LARGEST_INDEX = 256 << 20
 _REMEDY = "make it again with `lchp study archive`, or copy it again"
 
@@ -130,6 +132,9 @@ def _index(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
         raise Refusal(f"{file}: is cut, or no archive of a study, it holds no {INDEX}: {_REMEDY}")
     if archive.getinfo(INDEX).file_size > _LARGEST_INDEX:
         raise Refusal(f"{file}: its {INDEX} is too large to be one: {_REMEDY}")
+    for info in archive.infolist():
+        if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Refusal(f"{file}: {info.filename} is encrypted, or packed as lchp packs nothing: {_REMEDY}")
     try:
         index = json.loads(archive.read(INDEX))
         seal = index.pop(SEAL)
@@ -138,6 +143,10 @@ def _index(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
         wrong = next((name for name in listed if not is_placed(name)), None)
         if not all(one.keys() == {"bytes", "sha256"} and isinstance(one["bytes"], int) for one in listed.values()):
             raise TypeError("it lists no sizes and digests")
+        if not isinstance(study, str):
+            raise TypeError("it names no study")
+        if f"{STUDY}/{LEDGER}" not in listed:
+            raise KeyError(f"{STUDY}/{LEDGER}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Refusal(f"{file}: its {INDEX} does not say what it holds ({error!r}): {_REMEDY}") from error
     if not whole:

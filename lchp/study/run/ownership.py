@@ -61,6 +61,24 @@ def alone(folder: Path) -> Iterator[None]:
             raise
 
 
+@contextmanager
+def unchanging(folder: Path) -> Iterator[None]:
+    """Keep a study's folder as it is for who reads it, which may be one of several, and need not write there.
+
+    Raises:
+        Refusal: a process is running the study.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(StudyFolder(folder).lock.open())
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:  # no process of this version has ever worked there
+            pass
+        except BlockingIOError as error:
+            raise Refusal(f"{folder}: a process is running this study: wait for it, or stop it") from error
+        yield
+
+
 def is_running(folder: Path) -> bool:
     """Whether a process holds a study's folder now."""
     try:

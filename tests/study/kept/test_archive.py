@@ -18,6 +18,7 @@ from lchp.study.kept.archive import INDEX, SEAL, without_places, write_archive, 
 from lchp.study.kept.arrival import put_archive
 from lchp.study.kept.needs import places_of
 from lchp.study.run.ledger import read
+from lchp.study.run.ownership import alone, unchanging
 from tests.study.conftest import Trained
 
 ONE_LETTER = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
@@ -128,7 +129,12 @@ def _with_entry(name: str) -> Callable[[Entries], None]:
     return change
 
 
-def _named(study: str) -> Callable[[Entries], None]:
+def _without_trials(entries: Entries) -> None:
+    del entries["study/trials.json"]
+    _sealed(entries, lambda index: index["files"].pop("study/trials.json"))  # type: ignore[attr-defined]
+
+
+def _named(study: object) -> Callable[[Entries], None]:
     return lambda entries: _sealed(entries, lambda index: index.update(study=study))
 
 
@@ -155,6 +161,8 @@ def _one_byte(entries: Entries) -> None:
         (_with_entry("store/other/a/b.txt"), "leads out"),
         (_named("../tiny"), "leads out"),
         (_named(".store"), "leads out"),
+        (_named(5), "names no study"),
+        (_without_trials, "does not say what it holds"),
     ],
 )
 def test_import_of_a_changed_archive_is_refused_and_writes_nothing(
@@ -172,12 +180,28 @@ def test_import_of_a_changed_archive_is_refused_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["changed.zip"]
 
 
+def test_import_of_an_archive_packed_otherwise_is_refused(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed) as archive, zipfile.ZipFile(tmp_path / "other.zip", "w", zipfile.ZIP_LZMA) as other:
+        other.writestr(INDEX, archive.read(INDEX))
+    with pytest.raises(Refusal, match="is encrypted, or packed as lchp packs nothing"):
+        put_archive(tmp_path / "other.zip", tmp_path / "out", silent)
+
+
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
 def test_import_of_a_cut_archive_is_refused(packed: Path, tmp_path: Path, part: float) -> None:
     data = packed.read_bytes()
     (tmp_path / "cut.zip").write_bytes(data[: int(part * len(data))])
     with pytest.raises(Refusal, match=r"cut\.zip: is (no whole archive|cut)"):
         put_archive(tmp_path / "cut.zip", tmp_path / "out", silent)
+
+
+def test_study_that_is_read_is_neither_run_nor_removed_and_one_that_runs_is_not_read(tmp_path: Path) -> None:
+    with alone(tmp_path / "tiny"), pytest.raises(Refusal, match="is running this study"):
+        write_archive(tmp_path / "tiny", None, tmp_path / "tiny.zip")
+    study = tmp_path / "tiny"
+    refused = pytest.raises(Refusal, match="is running this study")
+    with unchanging(study), unchanging(study), refused, alone(study):
+        pass
 
 
 def test_archive_of_a_damaged_stage_is_refused(trained: Trained, tmp_path: Path) -> None:
