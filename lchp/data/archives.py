@@ -57,7 +57,8 @@ def extracted(path: Path, cache: Path) -> Path:
     disk.
     """
     status = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:16]
+    identity = f"{path.resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
+    key = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
     name = next(
         path.name[: -len(suffix)]
         for suffix in sorted(SUFFIXES, key=len, reverse=True)

@@ -192,4 +192,4 @@ def _read(file: Path) -> tuple[bytes, tuple[int, int, int]]:
 
 
 def _name(path: Path) -> str:
-    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    return hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -83,7 +83,7 @@ def _state(dataset: Dataset, records: Records) -> str:
     """What changes whenever the boxes of ``records`` may have: a digest of their classes and of the names, lengths and
     times of their annotations. None of these is opened, and of those that are not there nothing is asked.
     """
-    digest = hashlib.sha256(f"{BOXES_VERSION}\n{dataset.root.resolve()}\n".encode())
+    digest = hashlib.sha256(f"{BOXES_VERSION}\n{dataset.root.resolve()}\n".encode(errors="surrogateescape"))
     wnids = [name.split(" ")[0] for name in dataset.classes]
     names = lru_cache(maxsize=1)(lambda folder: _names(dataset.root / folder))
     flat = names(f"{ANNOTATIONS}/val")

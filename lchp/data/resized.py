@@ -25,7 +25,8 @@ class ResizedFile:
     @property
     def path(self) -> Path:
         """Its name holds all that it depends on."""
-        key = hashlib.sha256(f"{self.root.resolve()}\n{self.size}\n{self.identity}".encode()).hexdigest()[:32]
+        depends = f"{self.root.resolve()}\n{self.size}\n{self.identity}"
+        key = hashlib.sha256(depends.encode(errors="surrogateescape")).hexdigest()[:32]
         return self.cache / "resized" / f"{key}.u8"
 
     @property

@@ -50,6 +50,14 @@ def test_image_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
         assert sha256 == hashlib.sha256((dataset.root / path).read_bytes()).digest()
 
 
+def test_image_hashes_of_a_folder_whose_name_is_no_text_are_remembered(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    dataset = draw_cub(folder) and birds(folder)
+    found = image_hashes(dataset, tmp_path / "cache")
+    assert found[FIRST] == hashlib.sha256((folder / FIRST).read_bytes()).digest()
+    assert len(list((tmp_path / "cache" / "digests").iterdir())) == 1
+
+
 def test_image_hashes_unchanged_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = birds(draw_cub(tmp_path / "set"))
     read: list[str] = []
