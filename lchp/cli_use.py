@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -63,8 +64,13 @@ def predict(
             where = chosen_device(device)
             waiting(f"{len(given.images)} images: loading the model")
 
+            from PIL import Image
+
             from lchp.store.localizer import Localizer
             from lchp.study.use.predict import Unread, predictions
+
+            # Pillow warns of pictures that would fill a gigabyte; larger ones than that it refuses, by name.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
             localizer = Localizer(found, where)
         if given.repeated:

@@ -49,8 +49,9 @@ def _csv(predictions: Iterable[Prediction], _: Model) -> Iterator[str]:
 
 def _row(values: Iterable[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(list(values))
-    return text.getvalue()
+    # Python 3.11 quotes a line break in a cell only where lines end in one.
+    csv.writer(text, lineterminator="\n").writerow(list(values))
+    return text.getvalue().removesuffix("\n")
 
 
 def _table(predictions: Iterable[Prediction], _: Model) -> Iterator[str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 
 from lchp.data.headers import header
@@ -73,9 +71,7 @@ def _readable(
         pixels, is_turned = upright(Path(image), turn)
         return localizer.resized(pixels), is_turned
 
-    # Pillow warns of pictures that would fill a gigabyte; larger ones than that it refuses, by name.
-    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS, thread_name_prefix="images") as pool:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="images") as pool:
         ahead: deque[tuple[str, Future[tuple[Seen, bool]]]] = deque()
         coming = iter(images)
         try:

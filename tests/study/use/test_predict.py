@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import shutil
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +16,11 @@ from PIL import ExifTags, Image, ImageOps
 
 from lchp.cli import run as command
 from lchp.store.folder import StageFolder
+from lchp.store.localizer import Found
 from lchp.store.model_file import read_file
 from lchp.store.per_image import CORNERS
-from lchp.study.use.predict import turned, upright
+from lchp.study.use.formats import written
+from lchp.study.use.predict import Prediction, Unread, predictions, turned, upright
 from tests.study.conftest import Trained
 
 
@@ -83,6 +88,27 @@ def test_predict_formats_say_the_same(trained: Trained, exported: Path, capsys: 
     head, line, *_ = capsys.readouterr().out.splitlines()
     assert head.split() == ["class", "confidence", "x1", "y1", "x2", "y2", "image"]
     assert line.split()[:3] == [found[0]["class"], f"{box['confidence']:.3f}", f"{box['x1']:.1f}"]
+
+
+def test_predictions_leave_the_filters_of_warnings_alone(tmp_path: Path) -> None:
+    """What is changed in a generator is changed for everybody as long as it is not at its end."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    found = Found((0, 0, 4, 4), 0, 1.0, 4, 4)
+    localizer: Any = SimpleNamespace(
+        batch_size=1, resized=lambda pixels: pixels, look=lambda seen: [found], model=SimpleNamespace(named=str)
+    )
+    before = list(warnings.filters)
+    coming = predictions(localizer, [str(tmp_path / "a.png")] * 2, False, Unread([]), print)
+    assert next(coming).found == found
+    assert warnings.filters == before
+    assert len(list(coming)) == 1
+
+
+def test_written_csv_of_a_name_with_a_line_break_is_read_as_it_was() -> None:
+    model: Any = None
+    one = Prediction('a\n"b.png', Found((0, 0, 4, 4), 0, 1.0, 4, 4), "owl")
+    (read,) = rows("\n".join(written([one], "csv", model)))
+    assert (read["path"], read["class"], read["height"]) == (one.image, "owl", "4")
 
 
 @pytest.fixture
