@@ -132,9 +132,10 @@ def read_columns(file: Path) -> tuple[dict[str, Any], Columns]:
             opened.seek(start)
             for left in range(length, 0, -_READ):
                 checksum = zlib.crc32(opened.read(min(left, _READ)), checksum)
-    if checksum != expected:
-        raise ValueError("its checksum is wrong")
-    mapped = np.memmap(file, np.uint8, "r")
+        if checksum != expected:
+            raise ValueError("its checksum is wrong")
+        # By now another process may have put another file in its place.
+        mapped = np.memmap(opened, np.uint8, "r")
     return about, {
         name: np.asarray(mapped[start : start + length]).view(dtype).reshape(shape)
         for name, dtype, shape, start, length in places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,22 @@ def test_columns_of_a_file_are_mapped_as_they_were_written(tmp_path: Path) -> No
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
         assert not found[name].flags.writeable
+
+
+def test_columns_of_a_file_that_is_replaced_meanwhile_are_those_that_were_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    write_columns(file, {}, {"numbers": np.arange(9)})
+    crc32 = zlib.crc32
+
+    def replacing_crc32(data: bytes, checksum: int) -> int:
+        (tmp_path / "other").write_bytes(bytes(file.stat().st_size))
+        (tmp_path / "other").replace(file)
+        return crc32(data, checksum)
+
+    monkeypatch.setattr("lchp.data.columns.zlib.crc32", replacing_crc32)
+    np.testing.assert_array_equal(read_columns(file)[1]["numbers"], np.arange(9))
 
 
 def test_columns_of_a_damaged_file_are_refused_at_every_byte(tmp_path: Path) -> None:
