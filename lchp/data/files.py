@@ -5,6 +5,7 @@ It lies with the data because every floor above writes files.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -137,6 +138,8 @@ def read_utf8(path: Path) -> str:
         ValueError: it is not UTF-8; names file, line and remedy.
     """
     data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path}, line 1: is text in UTF-16: save the file in UTF-8")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -20,7 +20,7 @@ from lchp.data.files import read_utf8
 from lchp.data.listing import is_litter
 from lchp.data.records import PixelBox
 from lchp.data.table import SPLITS, columns_of, require_columns
-from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, are_fractions
+from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, are_fractions, corners_of
 from lchp.vocabulary import TRAIN
 
 _DEEP = 4
@@ -311,10 +311,10 @@ def other_table(folder: Path, pictures: Pictures, file: Path | None = None) -> C
         image = Found(path, cells["label"], mask=cells.get(MASK, ""))
         if first.setdefault(path, image).label != image.label:
             raise ValueError(f"{where}: {path} has the label {first[path].label}, too: keep one")
-        in_units = parts if are_fractions(file, line, cells.get(UNITS, "")) else boxes
+        fractions = are_fractions(file, line, cells.get(UNITS, ""))
         corners = [cells.get(column, "") for column in CORNERS]
         if any(corners):
-            in_units[path].append(_numbers(where, corners))
+            (parts if fractions else boxes)[path].append(corners_of(file, line, fractions, corners))
     images = tuple(
         replace(image, boxes=tuple(boxes.get(path, ())), parts=tuple(parts.get(path, ())))
         for path, image in first.items()
@@ -324,7 +324,7 @@ def other_table(folder: Path, pictures: Pictures, file: Path | None = None) -> C
 
 def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows below the first line."""
-    reader = csv.DictReader(io.StringIO(read_utf8(file).removeprefix("\ufeff"), newline=""), columns)
+    reader = csv.DictReader(io.StringIO(read_utf8(file).lstrip("\ufeff"), newline=""), columns)
     try:
         next(reader)
         for row in reader:
@@ -332,14 +332,6 @@ def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, s
             yield reader.line_num, cells
     except csv.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: this is no CSV ({error}): correct the line") from error
-
-
-def _numbers(where: str, cells: list[str]) -> PixelBox:
-    try:
-        x1, y1, x2, y2 = map(float, cells)
-    except ValueError:
-        raise ValueError(f"{where}: {', '.join(cells)} are not four numbers: correct them") from None
-    return x1, y1, x2, y2
 
 
 def _columns(file: Path) -> list[str] | None:

@@ -104,14 +104,14 @@ def columns_of(file: Path) -> list[str]:
     """The names in the first line of a CSV, whatever they are; none of a file that is no text."""
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
         try:
-            return [column.strip() for column in next(csv.reader(opened), [])]
+            return [column.strip().lstrip("\ufeff") for column in next(csv.reader(opened), [])]
         except csv.Error:
             return []
 
 
 def _rows(file: Path) -> tuple[list[str], Iterator[Row]]:
     """The names of the columns, and the rows, which are checked as they are asked for."""
-    text = read_utf8(file).removeprefix("\ufeff")
+    text = read_utf8(file).lstrip("\ufeff")
     try:
         columns = [column.strip() for column in next(csv.reader(io.StringIO(text, newline=""), strict=True), [])]
     except csv.Error as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +85,7 @@ def boxes_of_rows(file: Path, rows: Sequence[Row], cache: Path | None) -> PixelB
         if row.mask:
             box = of_masks[row.line]
         elif row.corners is not None:
-            box = _corners(file, row, row.corners)
+            box = corners_of(file, row.line, row.fractions, row.corners)
         else:
             continue
         if row.fractions or row.orientation:
@@ -106,17 +108,24 @@ def _scaled(file: Path, row: Row, box: PixelBox, size: Header) -> PixelBox:
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
 
 
-def _corners(file: Path, row: Row, cells: tuple[str, str, str, str]) -> PixelBox:
-    """The four cells as numbers; whether they are a box in their image is for ``lchp.data.true_boxes`` to say."""
+def corners_of(file: Path, line: int, fractions: bool, cells: Sequence[str]) -> PixelBox:
+    """The four cells as numbers; whether they are a box in their image is for ``lchp.data.true_boxes`` to say.
+
+    Raises:
+        ValueError: a cell is no number; names line, column and remedy.
+    """
     corners = []
     for column, cell in zip(CORNERS, cells, strict=True):
         try:
+            # Python takes 1_000, and digits of other scripts, which no other tool that reads the table does.
+            if "_" in cell or not cell.isascii():
+                raise ValueError(cell)
             corners.append(float(cell))
         except ValueError:
             hint = " with a point instead of the comma" if "," in cell else ""
-            what = "fractions" if row.fractions else "pixels"
+            what = "fractions" if fractions else "pixels"
             raise refusal(
-                file, row.line, column, cell, f"is not a number: give {what}{hint}, or leave all four box cells empty"
+                file, line, column, cell, f"is not a number: give {what}{hint}, or leave all four box cells empty"
             ) from None
     x1, y1, x2, y2 = corners
     return x1, y1, x2, y2
@@ -130,6 +139,9 @@ def _of_masks(file: Path, rows: Sequence[Row], cache: Path | None) -> dict[int, 
     """The boxes around masks by line, in pixels of the mask."""
     if not rows:
         return {}
+    from lchp.data.image_files import CHUNK, READING_THREADS
+    from lchp.data.progress import progress
+
     states = []
     for row in rows:
         try:
@@ -140,7 +152,12 @@ def _of_masks(file: Path, rows: Sequence[Row], cache: Path | None) -> dict[int, 
             ) from error
 
     def parse() -> Boxes:
-        return Boxes.of([_around(file, row)] for row in rows)
+        with ThreadPoolExecutor(READING_THREADS) as pool:
+            # A pool takes everything that it is given at once.
+            chunks = progress(range(0, len(rows), CHUNK), f"reading {len(rows)} masks", images=CHUNK)
+            return Boxes.of(
+                [box] for start in chunks for box in pool.map(partial(_around, file), rows[start : start + CHUNK])
+            )
 
     if cache is None:
         found = parse()

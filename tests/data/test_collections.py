@@ -363,8 +363,9 @@ def test_collect_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ("gone.png,owl,,,,", r"list\.csv, line 2: gone\.png does not exist below"),
+        ("a.png,owl,1,2,3_0,4", r"list\.csv, line 2, column x2: '3_0' is not a number"),
         ("a.png,,,,,", r"list\.csv, line 2: path or label is empty"),
-        ("a.png,owl,1,2,x,4", r"list\.csv, line 2: 1, 2, x, 4 are not four numbers"),
+        ("a.png,owl,1,2,x,4", r"list\.csv, line 2, column x2: 'x' is not a number: give pixels"),
         ("a.png,owl,,,,\na.png,wren,,,,", r"list\.csv, line 3: a\.png has the label owl, too: keep one"),
     ],
 )

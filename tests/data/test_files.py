@@ -79,6 +79,9 @@ def test_read_utf8_names_file_line_and_remedy_of_other_encodings(tmp_path: Path)
     path.write_text("1 a.jpg\n2 M\u00f6we.jpg\n", encoding="latin1")
     with pytest.raises(ValueError, match=r"images\.txt, line 2: the byte 0xf6 is not UTF-8: save the file in UTF-8"):
         read_utf8(path)
+    path.write_text("1 a.jpg", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"images\.txt, line 1: is text in UTF-16: save the file in UTF-8"):
+        read_utf8(path)
 
 
 @pytest.mark.parametrize("content", ["", '{"score": 1', "no JSON", "[" * 100_000, "\udcff"])

@@ -50,7 +50,7 @@ def test_table_without_box_columns_has_no_boxes_at_all(tmp_path: Path) -> None:
 
 
 def test_table_other_columns_order_quotes_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:
-    file = table(tmp_path, 'test,me,x,"c d.png"', "train,you,x,./a.png", header="\ufeffsplit,index0,label,path")
+    file = table(tmp_path, 'test,me,x,"c d.png"', "train,you,x,./a.png", header="\ufeff\ufeffsplit,index0,label,path")
     dataset = read(file)
     assert (dataset.train[0].path, dataset.test[0].path) == ("a.png", "c d.png")
 
@@ -260,6 +260,16 @@ def test_table_boxes_in_fractions_of_the_turned_picture_are_read_in_stored_pixel
     pictures(tmp_path, 6)
     # Seen as 20 x 40, turned clockwise: its upper left is the stored lower left.
     assert boxes_of(file) == {"a.png": [(0, 10, 10, 20)]}
+
+
+@pytest.mark.parametrize("cell", ["1_000", "\u0661"])
+def test_table_corner_that_only_python_takes_for_a_number_is_refused(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"own\.csv, line 2, column x1: .* is not a number: give pixels, or leave"):
+        boxes_of(table(tmp_path, f"a.png,x,train,{cell},2,3,4"))
+
+
+def test_table_corners_may_have_signs_and_exponents(tmp_path: Path) -> None:
+    assert boxes_of(table(tmp_path, "a.png,x,train,-1.,+.5,3e1,4E+0")) == {"a.png": [(-1, 0.5, 30, 4)]}
 
 
 @pytest.mark.parametrize(

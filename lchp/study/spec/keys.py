@@ -141,7 +141,7 @@ def found_keys(name: str | None) -> list[Key]:
         last = {key.name.split(".")[-1]: key.name for key in reversed(known)}
         names = [key.name for key in known]
         hint = f"unknown key: did you mean `{last[name]}`?" if name in last else _nearest(name, names)
-        raise Refusal(f"{shortened(name)}: {hint}")
+        raise Refusal(f"{shortened(name) or repr(name)}: {hint}")
     return found
 
 

@@ -81,7 +81,7 @@ def test_keys_of_a_section_are_the_section_and_what_is_in_it() -> None:
         ("crop", "crop: unknown key: did you mean `view.crop`?"),
         ("view.crp", "did you mean `view.crop`?"),
         ("nonsense", "nonsense: unknown key: `lchp config keys` lists them all"),
-        ("", "unknown key"),
+        ("", "'': unknown key: `lchp config keys` lists them all"),
     ],
 )
 def test_key_that_is_none_is_refused_with_the_nearest(name: str, told: str) -> None:
