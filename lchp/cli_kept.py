@@ -133,9 +133,10 @@ def _delete_runs(study: str, own: str, uri: str) -> None:
 def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...], output: Path) -> int:
     """Write a study that was run into one file, the ZIP archive ARCHIVE, with which another machine goes on.
 
-    It holds the study's folder (tables, figures, report, the records of its runs), its trained stages with networks
-    and checkpoints and, where the study's FILE is given, that. Not in it: data, pretrained weights, milestones, the
-    MLflow store (`lchp study sync` writes runs again), and paths of this machine. The same study gives the same bytes.
+    It holds the study's folder (tables, figures, report, the records of its runs, and what you put there), its trained
+    stages with networks and checkpoints and, where the study's FILE is given, that. Not in it: data, pretrained
+    weights, and where they lie on this machine; milestones; the MLflow store (`lchp study sync` writes runs again). The
+    same study gives the same bytes.
     """
     from lchp.data.files import require_replaceable
     from lchp.study.kept.archive import write_archive, written_study
@@ -163,7 +164,7 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
         read(folder)
         if folder in archive.absolute().parents:
             raise Refusal(f"{archive}: lies in the study's folder, which goes into it: give a place outside")
-        size = write_archive(folder, written, archive)
+        size = write_archive(folder, written, archive, warn)
     say(f"archived: {archive} ({size:,} bytes)")
     if written is None:
         warn("without the study's FILE: to go on elsewhere that is needed beside the archive")

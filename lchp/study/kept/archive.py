@@ -1,8 +1,9 @@
 """A study as one file: a ZIP archive of its folder and of the stages of its trials, the same bytes for the same study.
 
-``archive.json``, its last entry, lists every other with size and digest. No path of a machine is in it: of one that a
-configuration gives, where data or weights lie, the last part alone is kept, and digests say which they were. Files that
-are none of a study's stay out.
+``archive.json``, its last entry, lists every other with size and digest. Of the paths that a configuration gives, where
+data or weights lie, the last part alone is kept, and digests say which they were. Whatever lies in the study's folder,
+or in a folder there, goes along, whoever put it there: but for the log, what is hidden or was set aside as damaged, and
+what :func:`is_placed` does not take, which is told.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import STAGES
 from lchp.study.kept.needs import places_of
 from lchp.study.run.ownership import unchanging
+from lchp.training.given_paths import PATHS
 
 INDEX, FORMAT, SEAL = "archive.json", "lchp-study-1", "fingerprint"
 STUDY, STORE, LISTS = "study", "store", "datasets"
@@ -34,6 +36,8 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that a ZIP archive can say."""
 _PACKED = (".csv", ".json", ".md", ".tex", ".html", ".svg", ".yaml", ".journal")
 _BLOCK = 1 << 20
+_PATHS = tuple(f".{key}" for key in PATHS)
+"""How the dotted key of a path ends: in a trial's configuration, in a study's base, and where it varies."""
 
 
 _PART = re.compile(r"[\w=+-][\w.=+ -]{0,199}")
@@ -66,16 +70,16 @@ class _Entry:
                 yield block
 
 
-def write_archive(study: Path, written: str | None, out: Path) -> int:
+def write_archive(study: Path, written: str | None, out: Path, say: Callable[[str], None]) -> int:
     """Write the study in a folder into the archive ``out``; gives its bytes. ``written`` is its YAML, where that is
-    known.
+    known; ``say`` is told of files that stay out.
 
     Raises:
         Refusal: the study is running, or a file of a finished stage is damaged.
     """
     with unchanging(study), replacing(out) as part:
         with zipfile.ZipFile(part, "w") as archive:
-            listed = {entry.name: _add(archive, entry) for entry in _entries(study, written)}
+            listed = {entry.name: _add(archive, entry) for entry in _entries(study, written, say)}
             index = {"format": FORMAT, "study": study.name, "lchp": version("lchp"), "files": listed}
             text = as_json({**index, SEAL: fingerprint(index)})
             _add(archive, _Entry(INDEX, out, text.encode()))
@@ -97,11 +101,11 @@ def _add(archive: zipfile.ZipFile, entry: _Entry) -> dict[str, Any]:
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def _entries(study: Path, written: str | None) -> Iterator[_Entry]:
+def _entries(study: Path, written: str | None, say: Callable[[str], None]) -> Iterator[_Entry]:
     from lchp.store.datasets import dataset_of
 
     store, lists = store_of(study.parent), set[str]()
-    yield from _of_study(study, written)
+    yield from _of_study(study, written, say)
     for place in sorted(places_of(study)):
         stage = StageFolder(store / place)
         if not stage.path.is_dir():
@@ -116,13 +120,16 @@ def _entries(study: Path, written: str | None) -> Iterator[_Entry]:
             yield _Entry(f"{STORE}/{LISTS}/{file.name}", file)
 
 
-def _of_study(study: Path, written: str | None) -> Iterator[_Entry]:
+def _of_study(study: Path, written: str | None, say: Callable[[str], None]) -> Iterator[_Entry]:
     files = StudyFolder(study)
     for path in sorted(study.rglob("*")):
         name = path.relative_to(study).as_posix()
         hidden = any(part.startswith(".") or ".damaged-" in part for part in PurePosixPath(name).parts)
         # What it said, and where, is this machine's.
-        if hidden or path in (files.log, files.written) or not path.is_file() or not is_placed(f"{STUDY}/{name}"):
+        if hidden or path in (files.log, files.written) or not path.is_file():
+            continue
+        if not is_placed(f"{STUDY}/{name}"):
+            say(f"{path}: its name or its depth is none of a study's files: left out")
             continue
         is_card = path.parent == files.runs and path.suffix == ".json"
         yield _Entry(f"{STUDY}/{name}", path, _placeless(read_object(path)) if is_card else None)
@@ -149,13 +156,15 @@ def _placeless(plain: dict[str, Any]) -> bytes:
     return as_json(without_places(plain)).encode()
 
 
-def without_places(value: Any) -> Any:
-    """Plain values, of absolute paths the last part alone."""
+def without_places(value: Any, key: str = "") -> Any:
+    """Plain values, of the paths at the keys of :data:`lchp.training.given_paths.PATHS`, wherever these lie, the last
+    part alone. ``key`` is the dotted one of the value.
+    """
     if isinstance(value, dict):
-        return {key: without_places(item) for key, item in value.items()}
+        return {inner: without_places(item, f"{key}.{inner}") for inner, item in value.items()}
     if isinstance(value, list):
-        return [without_places(item) for item in value]
-    if isinstance(value, str) and value.startswith("/") and "\n" not in value:
+        return [without_places(item, key) for item in value]
+    if isinstance(value, str) and key.endswith(_PATHS):
         return PurePosixPath(value).name
     return value
 

@@ -30,7 +30,7 @@ Entries = dict[str, bytes]
 def packed(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study of one trial in an archive."""
     out = tmp_path_factory.mktemp("packed") / "tiny.zip"
-    write_archive(trained.output / "tiny", "name: tiny\n", out)
+    write_archive(trained.output / "tiny", "name: tiny\n", out, silent)
     return out
 
 
@@ -44,7 +44,7 @@ def test_archive_again_has_the_same_bytes_wherever_the_study_lies(
     shutil.copytree(trained.output, tmp_path / "elsewhere")
     for file in (tmp_path / "elsewhere").rglob("*"):
         os.utime(file, (0, 0))
-    write_archive(tmp_path / "elsewhere/tiny", "name: tiny\n", tmp_path / "again.zip")
+    write_archive(tmp_path / "elsewhere/tiny", "name: tiny\n", tmp_path / "again.zip", silent)
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
@@ -68,7 +68,7 @@ def test_import_gives_the_study_and_whole_stages(packed: Path, trained: Trained,
     lists = {file.name for file in (trained.output / ".store/datasets").iterdir()}
     assert {file.name for file in (tmp_path / "out/.store/datasets").iterdir()} == lists
     assert (StudyFolder(arrived.folder).written).read_text(encoding="utf-8") == "name: tiny\n"
-    write_archive(arrived.folder, "name: tiny\n", tmp_path / "again.zip")
+    write_archive(arrived.folder, "name: tiny\n", tmp_path / "again.zip", silent)
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
@@ -106,7 +106,7 @@ def test_import_of_a_stage_under_way_goes_on_from_its_checkpoint(trained: Traine
     for file in stage.files():
         file.unlink()
     stage.save_checkpoint({"history": "[]"})
-    write_archive(tmp_path / "out/tiny", None, tmp_path / "tiny.zip")
+    write_archive(tmp_path / "out/tiny", None, tmp_path / "tiny.zip", silent)
     put_archive(tmp_path / "tiny.zip", tmp_path / "there", silent)
     assert StageFolder(tmp_path / "there/.store" / trained.entry.folder).checkpoint() == {"history": "[]"}
 
@@ -197,7 +197,7 @@ def test_import_of_a_cut_archive_is_refused(packed: Path, tmp_path: Path, part: 
 
 def test_study_that_is_read_is_neither_run_nor_removed_and_one_that_runs_is_not_read(tmp_path: Path) -> None:
     with alone(tmp_path / "tiny"), pytest.raises(Refusal, match="is running this study"):
-        write_archive(tmp_path / "tiny", None, tmp_path / "tiny.zip")
+        write_archive(tmp_path / "tiny", None, tmp_path / "tiny.zip", silent)
     study = tmp_path / "tiny"
     refused = pytest.raises(Refusal, match="is running this study")
     with unchanging(study), unchanging(study), refused, alone(study):
@@ -208,17 +208,36 @@ def test_archive_of_a_damaged_stage_is_refused(trained: Trained, tmp_path: Path)
     shutil.copytree(trained.output, tmp_path / "out")
     (tmp_path / "out/.store" / trained.entry.folder / "history.json").unlink()
     with pytest.raises(Refusal, match=r"history\.json is missing: `lchp study run` makes it again"):
-        write_archive(tmp_path / "out/tiny", None, tmp_path / "tiny.zip")
+        write_archive(tmp_path / "out/tiny", None, tmp_path / "tiny.zip", silent)
     assert not (tmp_path / "tiny.zip").exists()
 
 
 def test_written_study_is_its_own_text_unless_it_names_a_place() -> None:
     assert written_study("name: a # mine\n", {"name": "a"}, False) == "name: a # mine\n"
     assert written_study("name: a # mine\n", {"name": "b"}, True) == "name: b\n"
-    values = {"dataset": {"path": "/data/birds/images.csv"}, "vary": {"weights.classifier.file": ["/a/b.pth", "c.pth"]}}
-    placeless = {"dataset": {"path": "images.csv"}, "vary": {"weights.classifier.file": ["b.pth", "c.pth"]}}
+    values = {
+        "question": "/etc or not? and/or more",
+        "base": {"dataset": {"path": "../../home/me/images.csv"}},
+        "vary": {"weights.classifier.file": ["/a/b.pth", "c.pth"], "pseudo_boxes": [{"file": "/a/boxes.csv"}]},
+    }
+    placeless = {
+        "question": "/etc or not? and/or more",
+        "base": {"dataset": {"path": "images.csv"}},
+        "vary": {"weights.classifier.file": ["b.pth", "c.pth"], "pseudo_boxes": [{"file": "boxes.csv"}]},
+    }
     assert without_places(values) == placeless
-    assert "/data" not in written_study("", values, False)
+    assert "home" not in written_study("", values, False)
+
+
+def test_archive_takes_what_lies_in_the_folder_and_tells_what_it_leaves_out(trained: Trained, tmp_path: Path) -> None:
+    study, told = tmp_path / "tiny", list[str]()
+    shutil.copytree(trained.output / "tiny", study)
+    for name in ("notes.txt", "a,b.csv", "log.txt"):
+        (study / name).touch()
+    write_archive(study, None, tmp_path / "tiny.zip", told.append)
+    with zipfile.ZipFile(tmp_path / "tiny.zip") as archive:
+        assert set(archive.namelist()) == {"study/notes.txt", "study/trials.json", INDEX}
+    assert told == [f"{study / 'a,b.csv'}: its name or its depth is none of a study's files: left out"]
 
 
 def test_archive_and_import_commands_say_how_to_go_on(
