@@ -142,6 +142,12 @@ def _side(root: Path, paths: Sequence[str]) -> int:
 
 def _write_study(file: Path, text: str) -> None:
     """Write the study, which must be one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{file}: would name a file by a path that is no text in UTF-8: rename the folder, or begin inside it"
+        ) from error
     write_text(file, text)
     try:
         load_study(file)

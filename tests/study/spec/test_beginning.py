@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,18 @@ def test_begin_of_a_broken_picture_is_refused_and_leaves_nothing(pictures: Path)
     with pytest.raises(ValueError, match=r"owl/0\.png: this is no image that is known"):
         begun(pictures)
     assert files(Path()) == []
+
+
+def test_begin_in_a_folder_whose_name_is_no_text_is_refused_from_outside(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pictures.rename(os.fsdecode(b"\xff"))
+    with pytest.raises(ValueError, match=r"birds\.yaml: would name .* by a path that is no text .*begin inside it"):
+        begun(folder, name="birds")
+    assert files(Path()) == []
+    monkeypatch.chdir(folder)
+    begun(Path(), name="birds")
+    assert files(Path()) == ["birds.yaml", "images.csv"]
 
 
 def test_begin_with_boxes_holds_val_out(pictures: Path) -> None:
