@@ -265,14 +265,21 @@ def _masked(folder: Path, collection: Collection, masks: Path) -> Collection:
     known: dict[str, list[str]] = defaultdict(list)
     for path in Pictures(masks).paths:
         known[Path(path).stem].append(path)
-    images, without = [], []
+    # A mask that lies in a folder of the name of one with pictures belongs to a picture in that.
+    folders = {part for image in collection.images for part in Path(image.path).parts[:-1]}
+    images, without, of_mask = [], [], dict[str, str]()
     for image in collection.images:
-        alike = known.get(Path(image.path).stem, [])
-        end = str(Path(image.path).with_suffix(""))
-        near = [path for path in alike if end.endswith(str(Path(path).with_suffix("")))] or alike
+        own = Path(image.path)
+        alike = [path for path in known.get(own.stem, []) if folders.intersection(Path(path).parts) <= {*own.parts}]
+        end = f"/{own.with_suffix('')}"
+        near = [path for path in alike if end.endswith(f"/{Path(path).with_suffix('')}")] or alike
         if len(near) > 1:
             raise ValueError(f"--masks {masks}: {image.path} may have {first_of(near, _SHOWN, ' or ')}: keep one")
         if near:
+            if (other := of_mask.setdefault(near[0], image.path)) != image.path:
+                raise ValueError(
+                    f"--masks {masks}: {near[0]} may be of {other} and {image.path}: put masks into folders as theirs"
+                )
             images.append(replace(image, boxes=(), parts=(), mask=(inside / near[0]).as_posix()))
         else:
             without.append(image.path)

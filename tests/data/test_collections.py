@@ -282,6 +282,18 @@ def test_collect_masks_stand_for_boxes(tmp_path: Path) -> None:
     assert collection.told == ("1 pictures have no mask: owl/b.png",)
 
 
+def test_collect_mask_of_a_picture_that_is_gone_goes_to_no_other(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png", "owl/b.png", "wren/c.png", "masks/wren/a.png", "masks/deep/b.png")
+    collection = collect(tmp_path, masks=tmp_path / "masks")
+    assert [image.mask for image in collection.images] == ["", "masks/deep/b.png", ""]
+
+
+def test_collect_mask_that_two_pictures_may_have_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png", "wren/a.png", "masks/a.png")
+    with pytest.raises(ValueError, match=r"a\.png may be of owl/a\.png and wren/a\.png: put masks into folders"):
+        collect(tmp_path, masks=tmp_path / "masks")
+
+
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
