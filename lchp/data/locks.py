@@ -21,6 +21,18 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the file at ``path`` now, not shared; nothing is made."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _held(path: Path, how: int) -> TextIO:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -163,6 +163,11 @@ class StageFolder:
         there = [self.path / name for name in names if self._has(name)]
         return sorted(there, key=lambda file: (file.name in (_SCORES, MANIFEST), file.name == MANIFEST, file.name))
 
+    @property
+    def lock_file(self) -> Path:
+        """What :meth:`lock` holds."""
+        return self.path / _LOCK
+
     @contextmanager
     def lock(self, wait: bool = True) -> Iterator[None]:
         """Holds the folder, which is made, for this process; the lock goes with the process, however it ends.
@@ -170,7 +175,7 @@ class StageFolder:
         Raises:
             BlockingIOError: another process holds it, and this one is not to wait.
         """
-        with locked(self.path / _LOCK, wait=wait):
+        with locked(self.lock_file, wait=wait):
             yield
 
     def finish(self, result: StageResult, last_checkpoint: Path | None = None) -> None:

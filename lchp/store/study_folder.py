@@ -15,6 +15,8 @@ from lchp.store.folder import PICTURE
 LEDGER = "trials.json"
 SEARCH_KEY = "search_key"
 """The field of a search's configuration that no other search has, whatever its folder and its owner."""
+REPETITION = ".reproduce-"
+"""How the name of a folder begins, beside those of studies, in which a trial is trained again; it holds the folder."""
 _TABLE = ("csv", "md", "tex")
 REPORTS = ("html", "md", "tex", "pdf")
 """What a report may be written as."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lchp.data.files import left_parts
+from lchp.data.locks import is_held, locked
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.in_use import alone_in, require_unused
-from lchp.store.study_folder import StudyFolder, store_of
+from lchp.store.study_folder import REPETITION, StudyFolder, store_of
 from lchp.study.kept.needs import places_of_all, studies_in
 from lchp.study.kept.sizes import bytes_of, shown_size
 from lchp.study.run.ledger import ENDED, read
@@ -22,6 +23,7 @@ STAGES = ("trial", INITIALIZATION, "reference", OUT_OF_FOLD)
 """The folders of a store that hold stages."""
 MILESTONES = "milestones"
 _ASIDE = "*.damaged-*"
+_LEFT = "left by a process that was killed"
 _SHOWN = 20
 
 
@@ -32,6 +34,8 @@ class Unneeded:
     path: Path
     why: str
     size: int
+    lock: Path | None = None
+    """Held by who may be writing it, of another machine, too: a temporary file does not say whether it still is."""
 
 
 def unneeded(output: Path, keep_milestones: bool = False) -> list[Unneeded]:
@@ -51,6 +55,8 @@ def _unneeded(output: Path, keep_milestones: bool) -> list[Unneeded]:
     require_idle(studies)
     needed = places_of_all(studies)
     found = [*_of_studies(studies), *_of_stages(store, needed), *_lists(store, needed)]
+    repeated = sorted(output.glob(f"{REPETITION}*/"))
+    found += _of((folder for folder in repeated if not is_held(StageFolder(folder).lock_file)), _LEFT)
     unfinished = any(entry.state not in ENDED for study in studies for entry in read(study))
     for folder in sorted(store.glob(f"{MILESTONES}/*/")):
         if keep_milestones or unfinished:
@@ -67,15 +73,15 @@ def require_idle(studies: Iterable[Path]) -> None:
             raise Refusal(f"{study}: a process is running this study: wait for it, or stop it")
 
 
-def _of(paths: Iterable[Path], why: str) -> list[Unneeded]:
-    return [Unneeded(path, why, bytes_of(path)) for path in paths]
+def _of(paths: Iterable[Path], why: str, lock: Path | None = None) -> list[Unneeded]:
+    return [Unneeded(path, why, bytes_of(path), lock) for path in paths]
 
 
 def _of_studies(studies: Sequence[Path]) -> Iterator[Unneeded]:
     for study in studies:
         for folder in (study, StudyFolder(study).runs):
             yield from _of(sorted(folder.glob(_ASIDE)), "set aside as damaged")
-            yield from _of(left_parts(folder), "left by a process that was killed")
+            yield from _of(left_parts(folder), _LEFT, StudyFolder(study).lock)
 
 
 def _of_stages(store: Path, needed: frozenset[str]) -> Iterator[Unneeded]:
@@ -85,7 +91,8 @@ def _of_stages(store: Path, needed: frozenset[str]) -> Iterator[Unneeded]:
         elif f"{folder.parent.name}/{folder.name}" not in needed:
             yield from _of([folder], "no study has it")
         else:
-            yield from _of(sorted(folder.glob(".shared-*")) + left_parts(folder), "left by a process that was killed")
+            left = sorted(folder.glob(".shared-*")) + left_parts(folder)
+            yield from _of(left, _LEFT, StageFolder(folder).lock_file)
 
 
 def _lists(store: Path, needed: frozenset[str]) -> list[Unneeded]:
@@ -117,7 +124,8 @@ def remove(several: Sequence[Unneeded], output: Path, say: Callable[[str], None]
         for one in several:
             try:
                 if one.path in now:
-                    remove_place(one.path)
+                    with nullcontext() if one.lock is None else locked(one.lock, wait=False):
+                        remove_place(one.path)
                     freed += one.size
                 else:
                     say(f"{one.path}: is needed by now, or gone: left")

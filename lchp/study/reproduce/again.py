@@ -16,6 +16,7 @@ from lchp.data.fingerprint import canonical, flatten
 from lchp.errors import Refusal, refusing
 from lchp.store.datasets import changed_images, list_file, read_list
 from lchp.store.folder import StageFolder
+from lchp.store.study_folder import REPETITION
 from lchp.study.reproduce.compare import Comparison, compare
 from lchp.study.run.options import Machine, epoch_line
 from lchp.study.run.prepare import require_readable
@@ -65,7 +66,7 @@ def reproduce(
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
     """
-    with tempfile.TemporaryDirectory(prefix=".reproduce-", dir=output) as scratch:
+    with tempfile.TemporaryDirectory(prefix=REPETITION, dir=output) as scratch, StageFolder(Path(scratch)).lock():
         with refusing():
             uri = open_store(tracking_uri, Path.cwd())
             stored = read_run(uri, run_id, Path(scratch) / "stored")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lchp.data.files import left_parts, read_json, write_text
 from lchp.data.fingerprint import fingerprint
-from lchp.data.locks import locked
+from lchp.data.locks import is_held, locked
 from lchp.errors import Refusal, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import SEARCH_KEY, StudyFolder, store_of
@@ -81,14 +81,7 @@ def unchanging(folder: Path) -> Iterator[None]:
 
 def is_running(folder: Path) -> bool:
     """Whether a process holds a study's folder now."""
-    try:
-        with StudyFolder(folder).lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_held(StudyFolder(folder).lock)
 
 
 def trials_before(folder: Path, say: Callable[[str], None]) -> list[Entry]:

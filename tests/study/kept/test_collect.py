@@ -107,6 +107,30 @@ def test_gc_and_rm_leave_what_a_study_needs_since_they_told(output: Path, traine
     assert f"{output / '.store' / trained.entry.folder}: is needed by now, or gone: left" in told
 
 
+def test_gc_leaves_a_temporary_file_whose_stage_or_study_is_held(output: Path, trained: Trained) -> None:
+    stage, told = StageFolder(output / ".store" / trained.entry.folder), list[str]()
+    parts = [output / "other/.log.4194305.txt", stage.path / ".networks.4194305.pt"]
+    parts[0].touch()
+    found = [one for one in unneeded(output) if one.path in parts]
+    with stage.lock():
+        remove(found, output, told.append)
+    assert [part.exists() for part in parts] == [False, True]
+    assert told == [f"{parts[1]}: a process is at work on it: left"]
+    remove(found[1:], output, silent)
+    assert not parts[1].exists()
+
+
+def test_gc_takes_what_a_killed_repetition_has_left_and_none_that_goes_on(output: Path) -> None:
+    left, held = output / ".reproduce-ab", output / ".reproduce-cd"
+    for folder in (left, held):
+        (folder / ".store/trial").mkdir(parents=True)
+    with StageFolder(held).lock():
+        found = [one for one in unneeded(output) if one.path in (left, held)]
+        assert [(one.path, one.why) for one in found] == [(left, "left by a process that was killed")]
+        remove(found, output, silent)
+    assert (left.exists(), held.exists()) == (False, True)
+
+
 def test_rm_deletes_no_runs_of_a_study_that_runs(output: Path) -> None:
     with alone(output / "tiny"), pytest.raises(Refusal, match="a process is running this study"):
         remove_study(output / "tiny", silent, lambda: silent("its runs are deleted"))
