@@ -55,10 +55,15 @@ class Collection:
 
 @dataclass(frozen=True)
 class Matched:
-    """The paths of pictures by the names that annotations give them, and what a person should know of it."""
+    """The paths of pictures by the names that annotations give them; some are known by the names of files ``alone``."""
 
     paths: Mapping[str, str]
-    told: tuple[str, ...]
+    alone: tuple[str, ...]
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What a person should know of it."""
+        return left_out(self.alone, "images are known by the names of their files alone")
 
 
 class Pictures:
@@ -84,7 +89,7 @@ class Pictures:
         self._ends: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             self._ends[path.rpartition("/")[2]].append(path)
-        self._folders = {part for path in self.paths for part in path.split("/")[:-1]}
+        self.folders = {part for path in self.paths for part in path.split("/")[:-1]}
 
     def matched(self, names: Mapping[str, str]) -> Matched:
         """The pictures that annotations mean by ``names``, each with the place where it stands: those whose paths end
@@ -112,7 +117,7 @@ class Pictures:
                         f"{where}: {by_file[path]} and {name} may both be {path}: write them as they lie below "
                         f"{self.folder}"
                     )
-        return Matched(of_name, left_out(by_file.values(), "images are known by the names of their files alone"))
+        return Matched(of_name, tuple(by_file.values()))
 
     def _ending(self, name: str) -> list[str]:
         parts = _parts(name)
@@ -122,7 +127,7 @@ class Pictures:
 
     def _elsewhere(self, name: str, claimed: set[str]) -> list[str]:
         *folders, last = _parts(name) or [""]
-        here = self._folders.intersection(folders)
+        here = self.folders.intersection(folders)
         known = self._ends.get(last, [])
         return [path for path in known if path not in claimed and here <= set(path.split("/")[:-1])]
 

@@ -140,14 +140,18 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
     labels: dict[str, Labelled] = {}
     gone, empty, annotated = [], [], {}
     roots = {file: root for file in _files(folder, ".xml") if (root := _xml(file)) is not None}
-    names = {file: (root.findtext("filename") or "").strip() for file, root in roots.items()}
-    matched = pictures.matched({name: str(file) for file, name in names.items()})
+    shared = {file: [part for part in file.relative_to(folder).parts if part in pictures.folders] for file in roots}
+    said = {file: (root.findtext("filename") or "").strip().replace("\\", "/") for file, root in roots.items()}
+    # A name without folders is that of a picture in those of its annotation in which there are pictures.
+    names = {file: "/".join([*shared[file], name] if "/" not in name else [name]) for file, name in said.items()}
+    matched = pictures.matched({name: str(file) for file, name in names.items() if said[file]})
+    matched = replace(matched, alone=tuple(sorted({*matched.alone}.intersection(said.values()))))
     for file, root in roots.items():
         name = names[file]
-        path = matched.paths.get(name) or (_stem_of(pictures, file) if Path(name).name == name else None)
+        path = matched.paths.get(name) or (_stem_of(pictures, file, shared[file]) if "/" not in said[file] else None)
         boxes = list(_voc_boxes(file, root))
         if path is None:
-            gone.append(name or file.name)
+            gone.append(name if said[file] else file.name)
         elif path in labels:
             raise ValueError(f"{file}: {path} is described by another file, too: keep one, or write its whole path")
         elif boxes:
@@ -182,8 +186,9 @@ def _xml(file: Path) -> ElementTree.Element | None:
     return root if root.tag == "annotation" else None
 
 
-def _stem_of(pictures: Pictures, file: Path) -> str | None:
-    alike = [path for path in pictures.paths if Path(path).stem == file.stem]
+def _stem_of(pictures: Pictures, file: Path, folders: Sequence[str]) -> str | None:
+    """The only picture, in folders of these names, that is called as an annotation."""
+    alike = [path for path in pictures.paths if Path(path).stem == file.stem and {*folders} <= {*Path(path).parts}]
     return alike[0] if len(alike) == 1 else None
 
 

@@ -181,6 +181,19 @@ def test_collect_voc_pixels_count_from_one_with_both_ends(tmp_path: Path) -> Non
     assert collection.told == ("1 images have no box: JPEGImages/c.png",)
 
 
+def test_collect_voc_names_are_those_of_pictures_in_the_folders_of_the_annotation(tmp_path: Path) -> None:
+    draw(tmp_path, "train/images/1.png", "val/images/1.png", "val/images/3.png")
+    for split, label in (("train", "owl"), ("val", "wren")):
+        write(tmp_path, **{f"{split}/xml/1.xml": voc("1.png", (label, (1, 1, 4, 4)))})
+    write(tmp_path, **{"train/xml/3.xml": voc("3.png", ("owl", (1, 1, 4, 4)))})
+    collection = collect(tmp_path)
+    assert [(image.path, image.label) for image in collection.images] == [
+        ("train/images/1.png", "owl"),
+        ("val/images/1.png", "wren"),
+    ]
+    assert collection.told == ("1 images are not there: train/3.png",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
