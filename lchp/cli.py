@@ -290,7 +290,9 @@ def study_sync(
 
     folder = place.absolute() if place.is_dir() else output / _study(study_file(place), sets, data, output).name
     read(folder)
-    with fit({"--output": folder.parent}, tracked=True, tracking_uri=tracking_uri, experiment=folder.name):
+    with fit(
+        {"--output": folder.parent}, trains=False, tracked=True, tracking_uri=tracking_uri, experiment=folder.name
+    ):
         from lchp.study.run.sync import sync_study
 
         return sync_study(folder, tracking_uri, say)

@@ -184,7 +184,7 @@ def import_archive(archive: Path, output: Path) -> int:
     from lchp.study.kept.arrival import put_archive
     from lchp.study.run.fitness import fit
 
-    with fit({"--output": output}), refusing():
+    with fit({"--output": output}, trains=False), refusing():
         arrived = put_archive(archive, output, warn)
     known = f", {arrived.known} were there" if arrived.known else ""
     say(f"imported: {arrived.folder} ({arrived.size:,} bytes, {arrived.stages} stages{known})")

@@ -58,7 +58,7 @@ def predict(
     with refusing():
         given = given_images(images, _listed(images))
         drawn = {} if pictures is None else places(given.images, pictures)
-    with fit({} if pictures is None else {"--draw": pictures}, device):
+    with fit({} if pictures is None else {"--draw": pictures}, device, trains=False):
         with refusing():
             found = model_of(model, output, tracking_uri)
             where = chosen_device(device)
@@ -131,7 +131,7 @@ def export(model: str, file: Path, output: Path, tracking_uri: str | None) -> in
                 read_file(file)
             except ValueError as error:
                 raise Refusal(f"{file}: is there, and is no model that lchp wrote: give another name") from error
-    with fit({"FILE": file.parent}):
+    with fit({"FILE": file.parent}, trains=False):
         with refusing():
             found = model_of(model, output, tracking_uri)
         write_file(found, file)

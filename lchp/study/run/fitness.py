@@ -22,7 +22,7 @@ from lchp.tracking.address import ARTIFACTS, obstacles, resolved, sqlite_file
 from lchp.training.environment import cuda_devices
 
 _SPACE = 200 << 20
-"""Bytes that must be free in every folder: less holds no initialization's checkpoint."""
+"""Bytes that must be free in every folder where something is trained: less holds no initialization's checkpoint."""
 _SOCKET = 107
 """Bytes that the path of a socket may have on Linux."""
 _SESSION = len("/lchp-12345678/session_2026-11-25_20-54-27_179841_4194304/sockets/plasma_store")
@@ -35,6 +35,7 @@ def fit(
     folders: Mapping[str, Path],
     device: str = "auto",
     *,
+    trains: bool = True,
     tracked: bool = False,
     tracking_uri: str | None = None,
     experiment: str | None = None,
@@ -50,6 +51,7 @@ def fit(
         folders: the folders that it writes, by the option that names them; they are made where they are missing. A
             cache may be read-only where it is filled.
         device: as of ``--device``.
+        trains: whether it trains, for which much room is needed; what else is written is told of when a disk is full.
         tracked: whether it writes runs, into ``experiment`` (None where it is not known yet) of the store at
             ``tracking_uri`` (None as for :func:`lchp.tracking.address.resolved`).
         in_ray: whether it trains under Ray.
@@ -72,7 +74,7 @@ def fit(
             told = [
                 *_about_folders(folders),
                 *(obstacles(runs, experiment) if runs else ()),
-                *_about_space(written),
+                *(_about_space(written) if trains else ()),
                 *_about_device(device, in_ray),
                 *_about_gpus(device, gpus),
                 *_about_temporary(),

@@ -108,6 +108,7 @@ def test_look_nearly_full_file_system_is_told_once(tmp_path: Path, monkeypatch: 
     said = refused(tmp_path, tracked=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     assert said.startswith(f"--output {tmp_path}/out: 90 MB are free on its file system")
     assert len(said.splitlines()) == 1
+    look(folders(tmp_path), trains=False)
 
 
 def test_look_file_system_that_tells_no_size_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
