@@ -13,7 +13,7 @@ from lchp.errors import refusing
 
 
 @click.command()
-@click.argument("folder", type=PathArgument(), default=Path(), metavar="[FOLDER|TABLE.csv]")
+@click.argument("folder", type=PathArgument(), required=False, metavar="[FOLDER|TABLE.csv]")
 @click.option(
     "--from", "kind", type=click.Choice(KINDS_OF_COLLECTIONS),
     help="What counts, where FOLDER holds several: a table, boxes of COCO, Pascal VOC or YOLO, folders of classes.",
@@ -27,12 +27,12 @@ from lchp.errors import refusing
     help="Share of every class that is drawn for test, where no split is named.",
 )  # fmt: skip
 def init(
-    folder: Path, kind: str | None, masks: Path | None, name: str | None, study: Path | None, weights: Path | None,
-    share: float,
+    folder: Path | None, kind: str | None, masks: Path | None, name: str | None, study: Path | None,
+    weights: Path | None, share: float,
 ) -> int:  # fmt: skip
     """Write a study to begin with, of the pictures in FOLDER: in folders that name their classes, also below train,
     val and test, or with boxes of COCO, Pascal VOC or YOLO. The table of the pictures is written to FOLDER/images.csv;
-    nothing that is there is overwritten.
+    nothing that is there is overwritten. Without FOLDER it is the working folder.
     """
     with refusing():
         from lchp.study.spec.beginning import begin

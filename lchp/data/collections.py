@@ -181,41 +181,6 @@ def left_out(names: Iterable[str], why: str) -> tuple[str, ...]:
     return (f"{len(names)} {why}: {first_of(names, _SHOWN)}",) if names else ()
 
 
-def class_folders(folder: Path, pictures: Pictures) -> Collection | None:
-    """Pictures in a folder for each class, which may lie in one for each split; None where none lie so.
-
-    Raises:
-        ValueError: some pictures lie below a split and others do not.
-    """
-    parts = {path: path.split("/") for path in pictures.paths}
-    deep = {path: names for path, names in parts.items() if len(names) > 1}
-    if not deep:
-        return None
-    split_folders = {names[0] for names in deep.values() if names[0].lower() in _SPLIT_FOLDERS}
-    if split_folders:
-        others = sorted({names[0] for names in deep.values()} - split_folders)
-        if others:
-            raise ValueError(
-                f"{folder}: holds {first_of(sorted(split_folders), _SHOWN)} and {first_of(others, _SHOWN)}: give every "
-                "class folder a place below a split, or none"
-            )
-        found = [
-            Found(path, names[1], _SPLIT_FOLDERS[names[0].lower()]) for path, names in deep.items() if len(names) > 2
-        ]
-    else:
-        found = [Found(path, names[0]) for path, names in deep.items()]
-    if not found:
-        return None
-    used = {image.path for image in found}
-    told = left_out((path for path in parts if path not in used), "pictures lie in no class folder")
-    return Collection("class folders", tuple(found), told=told)
-
-
-_SPLIT_FOLDERS = {
-    TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, TEST: TEST, "testing": TEST,
-}  # fmt: skip
-
-
 def collect(folder: Path, kind: str | None = None, masks: Path | None = None) -> Collection:
     """The pictures in a folder: of one kind of :data:`KINDS_OF_COLLECTIONS`, or of the only one that it holds.
 
@@ -224,6 +189,7 @@ def collect(folder: Path, kind: str | None = None, masks: Path | None = None) ->
     Raises:
         ValueError: there are none, they are of several kinds, or what describes them is damaged; names the remedy.
     """
+    from lchp.data.class_folders import class_folders
     from lchp.data.foreign import coco, other_table, voc, yolo
 
     readers: dict[str, Callable[[Path, Pictures], Collection | None]] = {

@@ -20,6 +20,8 @@ LITTER = ("__macosx", "thumbs.db", "desktop.ini")
 KINDS_OF_COLLECTIONS = ("csv", "coco", "voc", "yolo", "folders")
 """How people have pictures of their own, in the order in which they are looked for: see ``lchp.data.collections``."""
 
+ONE_CLASS = "one class alone teaches a classifier nothing: give pictures of a second class, too"
+
 
 def is_litter(name: str) -> bool:
     """Whether a file or folder is hidden (``._cat.JPEG``, ``.ipynb_checkpoints``), or left behind by a system."""

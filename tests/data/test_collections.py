@@ -54,14 +54,18 @@ def voc(name: str, *objects: tuple[str, tuple[int, int, int, int]]) -> str:
 
 
 def test_collect_class_folders_are_the_labels(tmp_path: Path) -> None:
-    draw(tmp_path, "owl/a.png", "owl/deep/b.JPG", "wren/a.png", ".hidden/c.png", "alone.png")
+    draw(tmp_path, "owl/a.png", "owl/deep/b.JPG", "wren/a.png", ".hidden/c.png", "alone.png", "mlruns/1/d.png")
     collection = collect(tmp_path)
     assert labels(collection) == {
         "owl/a.png": ("owl", None),
         "owl/deep/b.JPG": ("owl", None),
         "wren/a.png": ("wren", None),
     }
-    assert collection.told == ("1 pictures lie in no class folder: alone.png",)
+    assert collection.told == (
+        "1 pictures lie in no class folder: alone.png",
+        "1 pictures lie in folders that lchp writes (analysis, cache, mlartifacts, mlruns): mlruns/1/d.png",
+        "1 pictures lie deeper than right in the folder of their class: owl/deep/b.JPG",
+    )
 
 
 def test_collect_class_folders_below_splits_say_the_split(tmp_path: Path) -> None:

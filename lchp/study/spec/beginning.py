@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from lchp.data.class_folders import CLASS_FOLDERS
 from lchp.data.collections import Collection, Pictures, collect, require_pictures
 from lchp.data.config import FilesDataset
 from lchp.data.files import write_text
+from lchp.data.listing import ONE_CLASS
+from lchp.errors import first_of
 from lchp.study.spec.load import load_study
 from lchp.study.spec.proposal import Counted, name_of, proposed, study_text
 from lchp.study.spec.schema import NAME, RESERVED
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 200
 """Pictures whose sizes are read."""
+_CLASSES_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,18 @@ class Begun:
 
 
 def begin(
-    given: Path, kind: str | None, masks: Path | None, name: str | None, study: Path | None, weights: Path | None,
-    share: float,
+    given: Path | None, kind: str | None, masks: Path | None, name: str | None, study: Path | None,
+    weights: Path | None, share: float,
 ) -> Begun:  # fmt: skip
     """Write the table of the pictures in a folder, where they have none, and a study of it.
+
+    Without ``given`` the folder is the working folder, whose own folders must be those of classes.
 
     Raises:
         ValueError: there are no pictures, what describes them is damaged, something would be overwritten; names it and
             the remedy. Then nothing is written.
     """
+    asked, given = given, given or Path()
     folder = given.parent if given.is_file() else given
     name = name_of(folder) if name is None else name
     if not re.fullmatch(NAME, name):
@@ -65,7 +72,9 @@ def begin(
     told: tuple[str, ...] = ()
     written: list[Path] = []
     if table is None:
-        collection = with_splits(_collection(given, kind, masks), share)
+        found = _collection(given, kind, masks)
+        _require_classes(found, folder, asked is not None)
+        collection = with_splits(found, share)
         told = (f"{len(collection.images)} pictures by {collection.kind}", *collection.told)
         table = write_table(collection, folder)
         written.append(table)
@@ -84,10 +93,37 @@ def begin(
     told += (
         f"{counted.train} training and {counted.test} test images of {counted.classes} classes, "
         f"{counted.boxes or 'none'} with true boxes",
+        *_of_classes(dataset),
         f"preset {preset}; beside it:",
         *(f"  {', '.join(choice.values)}: {choice.why}" for choice in choices),
     )
     return Begun((*written, file), told)
+
+
+def _require_classes(collection: Collection, folder: Path, is_asked: bool) -> None:
+    """Refuse class folders that are none: one alone, or in a folder that nobody named the folders around them."""
+    if collection.kind != CLASS_FOLDERS:
+        return
+    labels = {image.label for image in collection.images}
+    if len(labels) == 1:
+        raise ValueError(
+            f"{folder.resolve()}: all pictures are in one class folder, {labels.pop()}, and a study needs two classes: "
+            "give the folder right above the class folders, as in FOLDER/<class>/<picture>"
+        )
+    around = next((image for image in collection.images if Path(image.path).parent.name != image.label), None)
+    if around is not None and not is_asked:
+        raise ValueError(
+            f"{folder.resolve()}: {around.path} does not lie right in a class folder of the working folder: give the "
+            "folder above the class folders: lchp init FOLDER"
+        )
+
+
+def _of_classes(dataset: Dataset) -> tuple[str, ...]:
+    """The classes with their images, and what one class alone is good for."""
+    count = Counter(record.label for record in dataset.images)
+    named = first_of([f"{name} {count[label]}" for label, name in enumerate(dataset.classes)], _CLASSES_SHOWN)
+    shown = f"classes, with their images: {named}"
+    return (shown, f"warning: {ONE_CLASS}") if len(dataset.classes) == 1 else (shown,)
 
 
 def _table_of(given: Path) -> Path | None:

@@ -21,7 +21,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("birds")
 
 
-def begun(given: Path, **more: object) -> list[str]:
+def begun(given: Path | None, **more: object) -> list[str]:
     arguments: dict[str, object] = {
         "kind": None, "masks": None, "name": None, "study": None, "weights": None, "share": 0.2,
     }  # fmt: skip
@@ -44,6 +44,7 @@ def test_begin_writes_a_table_and_a_study_that_loads(pictures: Path) -> None:
     assert study.base.initialization.epochs == 60
     assert told[0] == "20 pictures by class folders"
     assert "16 training and 4 test images of 2 classes, none with true boxes" in told
+    assert "classes, with their images: owl 10, wren 10" in told
     text = Path("birds.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=")
     assert "# - split.val_per_class: without true boxes there is nothing to choose by" in text
@@ -65,6 +66,28 @@ def test_begin_takes_a_table_as_it_is(pictures: Path) -> None:
     Path("birds.yaml").unlink()
     told = begun(pictures / "mine.csv")
     assert "  split.val_per_class: the table has a val split of its own, so that none is drawn" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "also", "message"),
+    [
+        (None, "analysis/quickstart/a.png", "all pictures are in one class folder, birds, and a study needs two"),
+        (None, "unseen/a.png", r"birds/owl/0\.png does not lie right in a class folder of the working folder: give"),
+        (Path(), "analysis/quickstart/a.png", "all pictures are in one class folder, birds"),
+    ],
+)
+def test_begin_above_the_class_folders_is_refused(given: Path | None, also: str, message: str, pictures: Path) -> None:
+    draw(Path(), also)
+    with pytest.raises(ValueError, match=message):
+        begun(given)
+    assert files(Path()) == []
+
+
+def test_begin_of_a_table_of_one_class_warns(pictures: Path) -> None:
+    write(pictures, **{"mine.csv": "path,label,split\nowl/0.png,owl,train\nowl/1.png,owl,test\n"})
+    assert "warning: one class alone teaches a classifier nothing: give pictures of a second class, too" in begun(
+        pictures
+    )
 
 
 def test_begin_overwrites_nothing(pictures: Path) -> None:
