@@ -49,7 +49,6 @@ from lchp.cli_use import export, predict
 from lchp.cli_voice import answer_alone, say, waiting, warn
 from lchp.data.kinds import KINDS
 from lchp.errors import Refusal, refusing, shown
-from lchp.shipped import study_file
 from lchp.store.study_folder import REPORTS
 from lchp.surroundings import UI_PORT, settle
 from lchp.vocabulary import PICTURED, SPLITS, TEST
@@ -285,10 +284,13 @@ def study_sync(
     place: Path, data: Path | None, sets: tuple[str, ...], output: Path, tracking_uri: str | None
 ) -> int:  # fmt: skip
     """Write to MLflow what it lacks of the study FILE, or of the one whose results lie in FOLDER."""
+    from lchp.study.kept.needs import study_or_file
     from lchp.study.run.fitness import fit
     from lchp.study.run.ledger import read
 
-    folder = place.absolute() if place.is_dir() else output / _study(study_file(place), sets, data, output).name
+    with refusing():
+        found, file = study_or_file(place, output)
+    folder = found or output / _study(file, sets, data, output).name
     read(folder)
     with fit(
         {"--output": folder.parent}, trains=False, tracked=True, tracking_uri=tracking_uri, experiment=folder.name
@@ -489,7 +491,7 @@ def report(place: Path, output: Path, tracking_uri: str | None, form: str, keep_
     """Make the report of STUDY, a folder or a name in --output, again with its tables and figures, or that of every
     study in FOLDER: from the records of its trials in the store or in records.zip, or from a tracking store alone.
     """
-    from lchp.reporting.remake import remake, studies_in
+    from lchp.reporting.remake import remake, studies_of
 
     with refusing():
         if tracking_uri is not None:
@@ -497,8 +499,7 @@ def report(place: Path, output: Path, tracking_uri: str | None, form: str, keep_
 
             folders = [fetched(str(place), tracking_uri, output.absolute())]
         else:
-            named = output / place
-            folders = studies_in(named.absolute() if not place.exists() and named.is_dir() else place.absolute())
+            folders = studies_of(place, output)
         for folder in folders:
             click.echo(f"report: {remake(folder, form, keep_records)}")
     return 0

@@ -11,7 +11,6 @@ import click
 from lchp.cli_options import DATA, JSON, OUTPUT, SEEDS, SET, TRACKING, OnceEachCommand, PathArgument, with_options
 from lchp.cli_voice import answer_alone, say, warn
 from lchp.errors import Refusal, refusing
-from lchp.shipped import study_file
 from lchp.store.study_folder import StudyFolder
 
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -140,6 +139,7 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
     """
     from lchp.data.files import require_replaceable
     from lchp.study.kept.archive import write_archive, written_study
+    from lchp.study.kept.needs import study_or_file
     from lchp.study.run.ledger import read
     from lchp.study.run.ownership import require_unchanged
     from lchp.study.spec.load import load_study
@@ -150,9 +150,9 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
         if archive.suffix != _ENDING:
             raise Refusal(f"{archive}: a study is written as a ZIP archive: give a name that ends in {_ENDING}")
         require_replaceable(archive)
-        file = study_file(place)
-        if place.is_dir() or (not file.exists() and (output / place).is_dir()):
-            folder = (place if place.is_dir() else output / place).resolve()
+        found, file = study_or_file(place, output)
+        if found is not None:
+            folder = found.resolve()
             kept = StudyFolder(folder).written
             written = kept.read_text(encoding="utf-8") if kept.is_file() else None
         else:

@@ -437,7 +437,7 @@ def _bad_keeping() -> Iterator[tuple[list[str], str]]:
     yield ["study", "archive"], "STUDY|FOLDER|FILE"
     yield ["study", "archive", "study.yaml"], "ARCHIVE"
     yield ["study", "archive", "study.yaml", "tiny.zip"], "holds no run of the study"
-    yield ["study", "archive", "folder", "tiny.zip"], "holds no run of the study"
+    yield ["study", "archive", "folder", "tiny.zip"], "is no folder of a study, nor the name of one in analysis"
     yield ["study", "archive", "gone.yaml", "tiny.zip"], "gone.yaml: cannot be read"
     yield ["study", "archive", "study.yaml", "tiny.tar"], "give a name that ends in .zip"
     yield ["study", "archive", "study.yaml", ""], "the path is empty"

@@ -10,22 +10,28 @@ from lchp.reporting.contents import read_contents
 from lchp.reporting.formats import write_format
 from lchp.reporting.paper import paper_beside
 from lchp.reporting.records import opened, pack
-from lchp.store.study_folder import StudyFolder
+from lchp.store.study_folder import StudyFolder, study_named, study_places
 
 
-def studies_in(place: Path) -> list[Path]:
-    """The folder itself, where it is a study's with a report, or those in it.
+def studies_of(word: Path, output: Path) -> list[Path]:
+    """The study that is named, a folder or a name in ``output``, or those with a report in the folder so called.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or the one that is named has no report.
     """
-    found = [folder for folder in (place, *_below(place)) if StudyFolder(folder).contents.is_file()]
+    study, places = study_named(word, output), study_places(word, output)
+    if study is None:
+        below = ([folder for folder in _below(place) if StudyFolder(folder).contents.is_file()] for place in places)
+        found = next(filter(None, below), [])
+    else:
+        found, places = [study] if StudyFolder(study).contents.is_file() else [], (study, study)
     if not found:
+        looked = " and ".join(dict.fromkeys(map(str, places)))
         raise ValueError(
-            f"{place}: holds no study with a report (no {StudyFolder(place).contents.name}): run a study, or make its "
-            "tables with `lchp study table`"
+            f"{word}: holds no study with a report (no {StudyFolder(word).contents.name} in {looked}): give the folder "
+            "or the name of one, its --output DIR, or make its tables with `lchp study table`"
         )
-    return found[:1] if found[0] == place else found
+    return found
 
 
 def _below(place: Path) -> Iterator[Path]:

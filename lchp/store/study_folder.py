@@ -175,3 +175,19 @@ class StudyFolder:
     def curve(self, name: str) -> Path:
         """The picture of a table over a number."""
         return self.path / f"{name}.png"
+
+
+def study_places(word: str | Path, output: Path) -> tuple[Path, Path]:
+    """Where the study that a person names may lie: the word is its folder, or its name in ``output``."""
+    return Path(word).absolute(), output.absolute() / word
+
+
+def study_named(word: str | Path, output: Path) -> Path | None:
+    """The folder of the study that a person names: a folder of another kind that is called so, of pictures for
+    instance, is passed over. None where neither place holds the trials or the report of a study.
+    """
+    for folder in study_places(word, output):
+        files = StudyFolder(folder)
+        if files.ledger.is_file() or files.contents.is_file():
+            return folder
+    return None

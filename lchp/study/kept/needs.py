@@ -8,8 +8,9 @@ from pathlib import Path
 
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
+from lchp.shipped import study_file
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder, store_of
+from lchp.store.study_folder import StudyFolder, store_of, study_named
 from lchp.study.run.cards import Card, Cards
 from lchp.study.run.found import initialization_beside
 from lchp.study.run.ledger import Entry, read
@@ -23,6 +24,34 @@ def studies_in(output: Path) -> list[Path]:
     if not output.is_dir():
         return []
     return sorted(folder for folder in output.iterdir() if StudyFolder(folder).ledger.is_file())
+
+
+def found_study(place: Path, output: Path) -> Path:
+    """The folder of the study that is named, a folder or a name in ``output``.
+
+    Raises:
+        Refusal: no study was run there.
+    """
+    folder = study_named(place, output)
+    if folder is None or not StudyFolder(folder).ledger.is_file():
+        names = ", ".join(folder.name for folder in studies_in(output)) or "there is none"
+        raise Refusal(f"{place}: is no folder of a study, nor the name of one in {output} ({names}): give one")
+    return folder
+
+
+def study_or_file(place: Path, output: Path) -> tuple[Path | None, Path]:
+    """What a person means who names a study or its file: its folder, None where it is the file; and that file. A folder
+    that was run comes before a file, and that before a name in ``output``.
+
+    Raises:
+        Refusal: it is neither.
+    """
+    file = study_file(place)
+    if StudyFolder(place).ledger.is_file():
+        return place.absolute(), file
+    if file.is_file() or (place.suffix in (".yaml", ".yml") and not place.is_dir()):
+        return None, file
+    return found_study(place, output), file
 
 
 def places_of(study: Path) -> frozenset[str]:

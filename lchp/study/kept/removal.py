@@ -12,7 +12,7 @@ from lchp.errors import Refusal
 from lchp.store.in_use import alone_in, require_unused
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import remove_place, require_idle
-from lchp.study.kept.needs import places_of, places_of_all, studies_in
+from lchp.study.kept.needs import found_study, places_of, places_of_all, studies_in
 from lchp.study.kept.sizes import bytes_of, shown_size
 from lchp.study.run.ownership import alone
 
@@ -52,13 +52,10 @@ def study_folder(place: Path, output: Path) -> Path:
     Raises:
         Refusal: no study was run there.
     """
-    for folder in (place.absolute(), output.absolute() / place):
-        if StudyFolder(folder).ledger.is_file():
-            if folder.is_symlink():
-                raise Refusal(f"{folder}: is a link: name the folder itself")
-            return folder.resolve()  # that of `..` has no parent of the same name
-    names = ", ".join(folder.name for folder in studies_in(output)) or "there is none"
-    raise Refusal(f"{place}: is no folder of a study, nor the name of one in {output} ({names}): give one")
+    folder = found_study(place, output)
+    if folder.is_symlink():
+        raise Refusal(f"{folder}: is a link: name the folder itself")
+    return folder.resolve()  # that of `..` has no parent of the same name
 
 
 def removal(study: Path) -> Removal:

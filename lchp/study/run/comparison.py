@@ -11,7 +11,7 @@ from lchp.errors import Refusal
 from lchp.reporting.compare import Group
 from lchp.reporting.frame import TrialRow
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder, store_of
+from lchp.store.study_folder import store_of, study_named
 from lchp.study.run.found import finished_trials, found_run
 from lchp.study.run.ledger import require_whole
 from lchp.study.run.results import trial_row
@@ -46,9 +46,8 @@ def found_group(word: str, output: Path) -> Group:
     Raises:
         Refusal: there is none, or nothing of it is finished, or its files are damaged.
     """
-    for folder in (Path(word).absolute(), output.absolute() / word):
-        if StudyFolder(folder).ledger.is_file():
-            return _of_study(word, folder)
+    if (folder := study_named(word, output)) is not None:
+        return _of_study(word, folder)
     trial = StageFolder(Path(word).absolute())
     if trial.path.is_dir() and trial.done:
         if trial.complaint is not None:

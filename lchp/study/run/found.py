@@ -9,7 +9,7 @@ from typing import Any
 
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder, store_of
+from lchp.store.study_folder import StudyFolder, store_of, study_named
 from lchp.study.run.ledger import Entry, read
 from lchp.vocabulary import INITIALIZATION
 
@@ -24,9 +24,8 @@ def found_run(word: str, output: Path) -> tuple[Entry, Path]:
     Raises:
         Refusal: there is none.
     """
-    for folder in (Path(word).absolute(), output.absolute() / word):
-        if StudyFolder(folder).ledger.is_file():
-            return finished_trials(folder)[0], store_of(folder.parent)
+    if (folder := study_named(word, output)) is not None:
+        return finished_trials(folder)[0], store_of(folder.parent)
     damaged: list[str] = []
     runs = list(_runs(word, output.absolute(), damaged))
     if len({entry.folder for entry, _ in runs}) > 1:

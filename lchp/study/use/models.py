@@ -11,7 +11,7 @@ from lchp.errors import Refusal, refusing, shown
 from lchp.store.folder import StageFolder
 from lchp.store.model import Design, Model, is_model, judge_weights, read_model
 from lchp.store.model_file import read_file
-from lchp.store.study_folder import StudyFolder
+from lchp.store.study_folder import study_named, study_places
 from lchp.study.run.found import found_run, initialization_beside
 from lchp.tracking.address import REMEDY, is_server, require_runs, resolved, silence
 from lchp.vocabulary import INITIALIZATION, LCHP_I, LCHP_R, METHODS, Score
@@ -37,8 +37,9 @@ def model_of(word: str, output: Path, tracking_uri: str | None) -> Model:
     with refusing():
         if path.is_file():
             return read_file(path)
-        if path.is_dir() and not StudyFolder(path).ledger.is_file():
-            return _of_folder(path.absolute())
+        study = study_named(word, output)
+        if path.is_dir() and study != path.absolute() and (study is None or _is_trained(path)):
+            return _of_folder(path.absolute(), output)
         if path.exists():
             return _of_run(word, output)
         if tracking_uri is None:
@@ -56,15 +57,24 @@ def _of_run(word: str, output: Path) -> Model:
     return _of_trial(StageFolder(store / entry.folder), first, {"trial": entry.name, "run": entry.run_id or ""})
 
 
-def _of_folder(folder: Path) -> Model:
+def _is_trained(folder: Path) -> bool:
+    """Whether a folder is a trial's, an initialization's or a model's, finished or not."""
+    stage = StageFolder(folder)
+    return (folder / "MLmodel").is_file() or is_model(folder) or stage.done or stage.has_checkpoint
+
+
+def _of_folder(folder: Path, output: Path) -> Model:
+    given = folder
     if (folder / "MLmodel").is_file():
         folder = folder / _DATA
     if is_model(folder):
         return read_model(folder)
     stage = StageFolder(folder)
     if not stage.done:
-        state = "its training is not finished: run it to its end" if stage.has_checkpoint else _GIVE
-        raise Refusal(f"{folder}: holds no finished trial: {state}")
+        if stage.has_checkpoint:
+            raise Refusal(f"{folder}: holds no finished trial: its training is not finished: run it to its end")
+        _, named = study_places(given.name, output)
+        raise Refusal(f"{folder}: holds no finished trial, and {named} no study: {_GIVE}")
     return _of_trial(stage, None, {})
 
 

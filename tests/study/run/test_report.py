@@ -119,7 +119,7 @@ def test_write_format_a_browser_prints_the_page_or_it_is_said_that_none_is_there
         (lambda folder: (folder / "records.zip").unlink(), "holds no finished trial, and there is no"),
         (lambda folder: (folder / "records.zip").write_bytes(b"PK"), "records.zip is damaged"),
         (lambda folder: (folder / "report.json").write_text("{}"), "does not say what a report is made of"),
-        (lambda folder: (folder / "report.json").unlink(), "holds no study with a report (no report.json)"),
+        (lambda folder: (folder / "report.json").unlink(), "holds no study with a report (no report.json in "),
     ],
 )
 def test_report_of_what_is_not_whole_is_refused(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
 
+from lchp.api import results
 from lchp.cli import run as command
 from lchp.store.folder import StageFolder
 from lchp.store.localizer import Found
@@ -61,6 +62,25 @@ def test_predict_of_run_folder_and_file_gives_the_boxes_of_per_image_to_the_bit(
     assert predicted(capsys, "tiny", images, *out) == by_run
     assert predicted(capsys, str(trained.stage.path), images) == by_run
     assert predicted(capsys, str(exported), images) == by_run
+
+
+def test_study_is_found_beside_a_folder_of_pictures_with_its_name(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained.images, "tiny")
+    out = ["--output", str(trained.output)]
+    assert len(predicted(capsys, "tiny", "tiny", *out)) == 16
+    assert command(["export", "tiny", "bird.safetensors", *out]) == 0
+    assert command(["study", "archive", "tiny", "tiny.zip", *out]) == 0
+    assert command(["compare", "tiny", "tiny", *out]) == 0
+    assert len(results("tiny", trained.output)) > 0
+    capsys.readouterr()
+    assert command(["predict", "tiny", "tiny"]) == 2
+    looked = f"{tmp_path / 'tiny'}: holds no finished trial, and {tmp_path / 'analysis/tiny'} no study"
+    assert looked in capsys.readouterr().err
+    assert command(["report", "tiny"]) == 2
+    assert f"no report.json in {tmp_path / 'tiny'} and {tmp_path / 'analysis/tiny'}" in capsys.readouterr().err
 
 
 def test_predict_of_an_initialization_gives_the_boxes_of_lchp_i(
