@@ -190,8 +190,12 @@ def study_plan(
     from lchp.study.plan.cost import count_images
     from lchp.study.plan.trials import as_text, plan
     from lchp.study.run.ownership import outlook
+    from lchp.study.spec.presence import require_readable_weights
 
     loaded = _study(file, sets, data)
+    with refusing():
+        for config in loaded.grid or (loaded.base,):
+            require_readable_weights(config)
     folder = output / loaded.name
     there = outlook(loaded, folder)
     planned = plan(loaded, partial(count_images, cache=cache))

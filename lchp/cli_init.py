@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from lchp.cli_options import PathArgument
+from lchp.cli_options import OnceEachCommand, PathArgument
 from lchp.cli_voice import say
 from lchp.data.listing import KINDS_OF_COLLECTIONS
 from lchp.errors import refusing
 
 
-@click.command()
+@click.command(cls=OnceEachCommand)
 @click.argument("folder", type=PathArgument(), required=False, metavar="[FOLDER|TABLE.csv]")
 @click.option(
     "--from", "kind", type=click.Choice(KINDS_OF_COLLECTIONS),

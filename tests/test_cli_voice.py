@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from lchp.cli import run
+from lchp.cli import app, run
+from lchp.cli_options import OnceEachCommand
 from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.run.ownership import alone
 from lchp.study.run.remaining import Pace, epochs_left, shown_time
@@ -29,6 +31,15 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     Ledger(tmp_path / "analysis/tiny", entries).write()
     return tmp_path
+
+
+def _commands(group: click.Group) -> list[click.Command]:
+    below = [_commands(one) if isinstance(one, click.Group) else [one] for one in group.commands.values()]
+    return [command for commands in below for command in commands]
+
+
+def test_every_command_takes_the_options_of_the_voice() -> None:
+    assert [command.name for command in _commands(app) if not isinstance(command, OnceEachCommand)] == []
 
 
 def test_status_as_json_says_what_the_text_says(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

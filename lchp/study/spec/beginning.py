@@ -21,6 +21,7 @@ from lchp.errors import first_of
 from lchp.study.spec.load import load_study
 from lchp.study.spec.proposal import Counted, name_of, proposed, study_text
 from lchp.study.spec.schema import NAME, RESERVED
+from lchp.training.file_faults import file_fault
 
 if TYPE_CHECKING:
     from lchp.data.records import Dataset
@@ -62,6 +63,8 @@ def begin(
         raise ValueError(f"{file}: is there already: give another with --study FILE, or remove it")
     if weights is not None and not weights.is_file():
         raise ValueError(f"--weights {weights}: does not exist: give the file of a MobileNetV2 state dict")
+    if weights is not None and (fault := file_fault(weights)):
+        raise ValueError(f"--weights {weights}: {fault}")
     if not given.is_file():
         require_pictures(given)
     # NumPy and Pillow are imported by those alone who have something to read.

@@ -16,7 +16,7 @@ from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.claims import read_claims
 from lchp.study.spec.complaints import check
 from lchp.study.spec.layers import layers
-from lchp.study.spec.presence import missing_files, missing_weights, require_files
+from lchp.study.spec.presence import missing_files, missing_weights, require_files, require_readable_weights
 from lchp.study.spec.schema import RESERVED, Failures, Resources, StudyKeys, Table, TrialKeys
 from lchp.study.spec.search import Search
 from lchp.study.spec.source import Source, read
@@ -247,6 +247,8 @@ def _trial(source: Source, must_exist: bool) -> TrialConfig:
 def load_dataset(path: Path, sets: Sequence[str] = (), data: Path | None = None) -> tuple[DatasetConfig, SplitConfig]:
     """The dataset of a study or trial file, which must be there, and how val is drawn from it.
 
+    A weight file that is there must be one.
+
     Raises:
         Refusal: as :func:`load_study`.
     """
@@ -270,4 +272,5 @@ def dataset_of_kind(kind: str, sets: Sequence[str] = (), data: Path | None = Non
 
 def _present(config: TrialConfig, source: Source) -> tuple[DatasetConfig, SplitConfig]:
     require_files(config, source, [DATA_PATH])
+    require_readable_weights(config, source)
     return config.dataset, config.split

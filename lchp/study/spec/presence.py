@@ -8,6 +8,7 @@ from lchp.errors import Refusal
 from lchp.study.spec.source import Source
 from lchp.training.config import TrialConfig
 from lchp.training.downloads import unavailable, wanted
+from lchp.training.file_faults import file_fault
 from lchp.training.given_paths import DATA_PATH, PATHS, paths_of
 
 
@@ -36,6 +37,21 @@ def missing_files(config: TrialConfig, source: Source, keys: Collection[str] = t
         elif not (path.exists() if field.folder else path.is_file()):
             mistakes.append(f"{place}: {key} = {path}: does not exist: give {it} with {field.option}")
     return mistakes
+
+
+def require_readable_weights(config: TrialConfig, source: Source | None = None) -> None:
+    """Check that the weight files of ``config`` that are there are such files, as far as is seen without torch.
+
+    Raises:
+        Refusal: what else they are, one line each: the place in ``source``, where that is known, value, remedy.
+    """
+    mistakes = []
+    for key, path in paths_of(config).items():
+        if "weights" in key and path is not None and path.is_file() and (fault := file_fault(path)):
+            place = f"{source.place(tuple(key.split('.')))}: " if source else ""
+            mistakes.append(f"{place}{key} = {path}: {fault}")
+    if mistakes:
+        raise Refusal("\n".join(mistakes))
 
 
 def missing_weights(config: TrialConfig, source: Source) -> list[str]:

@@ -21,7 +21,7 @@ _STEPS = 660
 _MANY = 3_000
 """Training images from which on the paper's recipe, on a GPU, has enough of them."""
 _SIDES = (224, 160, 96)
-"""Sides of the view in pixels, none much larger than the pictures."""
+"""Sides of the view in pixels, of which the one is taken that enlarges or shrinks the pictures least."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,17 @@ def _network() -> Choice:
 
 
 def _view(counted: Counted) -> Choice:
-    side = next((side for side in _SIDES if side <= counted.side), _SIDES[-1])
+    side = min(_SIDES, key=lambda side: abs(math.log(side / counted.side)))
     if side == _SIDES[0]:
         why = (
             f"pictures are some {counted.side} px on the shorter side, and {side} px is what the network was trained on"
         )
         return Choice({"view.resize": side, "view.crop": side}, why)
     sizes = {"pseudo_boxes.size": max(side, 160), "pseudo_boxes.further_sizes": [max(side, 160) * 3 // 2 // 32 * 32]}
-    why = f"pictures are some {counted.side} px on the shorter side: a larger view would show no more"
+    why = (
+        f"pictures are some {counted.side} px on the shorter side, to which {side} px comes nearest of "
+        f"{', '.join(map(str, reversed(_SIDES)))}; pseudo boxes need more cells, and are found on enlarged pictures"
+    )
     return Choice({"view.resize": side, "view.crop": side, **sizes}, why)
 
 

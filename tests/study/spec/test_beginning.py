@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lchp.errors import Refusal
 from lchp.study.spec.beginning import begin
-from lchp.study.spec.load import load_study
+from lchp.study.spec.load import load_dataset, load_study
+from lchp.study.spec.presence import require_readable_weights
 from lchp.study.spec.proposal import Counted, name_of, proposed
 from tests.data.test_collections import coco, draw, write
 
@@ -51,11 +54,16 @@ def test_begin_writes_a_table_and_a_study_that_loads(pictures: Path) -> None:
 
 
 def test_begin_with_a_weight_file_names_it_wherever_weights_are_asked_for(pictures: Path) -> None:
-    write(Path(), **{"net.pth": ""})
+    with zipfile.ZipFile("net.pth", "w") as archive:
+        archive.writestr("net/data.pkl", b"")
     begun(pictures, weights=Path("net.pth"))
     base = load_study(Path("birds.yaml"), must_exist=True).base
+    require_readable_weights(base)
     for weights in (base.weights.classifier, base.weights.regressor, base.pseudo_boxes.weights):
         assert str(weights.file) == "net.pth"  # type: ignore[union-attr]
+    write(Path(), **{"net.pth": "a page"})
+    with pytest.raises(Refusal, match=r"birds\.yaml:\d+: weights\.classifier\.file = net\.pth: is text that begins"):
+        load_dataset(Path("birds.yaml"))
 
 
 def test_begin_takes_a_table_as_it_is(pictures: Path) -> None:
@@ -107,6 +115,7 @@ def test_begin_overwrites_nothing(pictures: Path) -> None:
         ({"name": "a b"}, "--name a b: must be letters, digits"),
         ({"name": "Paper"}, "--name Paper: the folder of that name holds the paper's numbers"),
         ({"weights": Path("gone.pth")}, "--weights gone.pth: does not exist"),
+        ({"weights": Path(__file__)}, r"--weights .*: is text that begins 'from __future__"),
         ({"study": Path("birds/owl")}, "birds/owl: is there already"),
         ({"kind": "voc"}, "found no XML files of Pascal VOC"),
     ],
@@ -154,6 +163,8 @@ FEW = Counted(train=40, test=10, classes=4, smallest=10, own_val=False, side=300
         (FEW, {"view.crop": 224, "split.val_per_class": 2, "initialization.epochs": 60}),
         (replace(FEW, train=440, smallest=22), {"split.val_per_class": 4, "initialization.epochs": 13}),
         (replace(FEW, smallest=3), {"split.val_per_class": 0}),
+        (replace(FEW, side=222), {"view.crop": 224}),
+        (replace(FEW, side=170), {"view.crop": 160, "pseudo_boxes.further_sizes": [224]}),
         (replace(FEW, side=64), {"view.crop": 96, "pseudo_boxes.size": 160, "pseudo_boxes.further_sizes": [224]}),
         (replace(FEW, train=4, smallest=1), {"initialization.batch_size": 4, "initialization.epochs": 60}),
         (replace(FEW, train=10_000, smallest=900), {"view.crop": 224, "split.val_per_class": 8}),
