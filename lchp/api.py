@@ -72,7 +72,7 @@ def load_study(
     Raises:
         Refusal: everything that is wrong, one line each: file and line, key, value, remedy.
     """
-    return _load_study(study_file(Path(file)), _options(sets), None if data is None else Path(data), device=device)
+    return _load_study(_file(file), _options(sets), None if data is None else Path(data), device=device)
 
 
 def load_trial(
@@ -85,14 +85,21 @@ def load_trial(
 
     Arguments and errors as of ``load_study``.
     """
-    return _load_trial(Path(file), _options(sets), None if data is None else Path(data), device=device)
+    return _load_trial(_file(file), _options(sets), None if data is None else Path(data), device=device)
+
+
+def _file(given: Any) -> Path:
+    """The file that is given, or that of the study of this name."""
+    if not isinstance(given, str | os.PathLike):
+        raise Refusal(f"{type(given).__name__} {given!r}: is no file: give the path of a YAML file, or a study's name")
+    return study_file(Path(given))
 
 
 def _options(sets: Mapping[str, Any] | Sequence[str]) -> list[str]:
     import json
 
     if isinstance(sets, str):
-        raise TypeError("sets: give a mapping of dotted keys to values, or a list of 'key=value'")
+        raise Refusal("sets: give a mapping of dotted keys to values, or a list of 'key=value'")
     if not isinstance(sets, Mapping):
         return list(sets)
 
@@ -102,7 +109,7 @@ def _options(sets: Mapping[str, Any] | Sequence[str]) -> list[str]:
             return os.fspath(value)
         if hasattr(value, "tolist"):
             return value.tolist()
-        raise TypeError(f"sets: {type(value).__name__} {value!r} is nothing that a study's file can hold")
+        raise Refusal(f"sets: {type(value).__name__} {value!r} is nothing that a study's file can hold")
 
     # JSON is YAML, but for the text of a float: 1e-07 has no dot there.
     return [f"{key}={json.dumps(value, default=plain)}" for key, value in sets.items()]
@@ -172,7 +179,7 @@ def run_study(
     out = Path(output)
     loaded = (
         study if isinstance(study, Study)
-        else _load_study(study_file(Path(study)), must_exist=True, device=device, output=out)
+        else _load_study(_file(study), must_exist=True, device=device, output=out)
     )  # fmt: skip
     kept = default_cache() if cache is None else Path(cache)
     require_continuable(loaded, out / loaded.name)
@@ -219,7 +226,7 @@ def run_trial(
 
     settle()
     out = Path(output)
-    loaded = config if isinstance(config, TrialConfig) else _load_trial(Path(config), must_exist=True, device=device)
+    loaded = config if isinstance(config, TrialConfig) else _load_trial(_file(config), must_exist=True, device=device)
     kept = default_cache() if cache is None else Path(cache)
     with fit({"output": out, "cache": kept}, device):
         from lchp.study.run.options import Machine
@@ -386,7 +393,7 @@ def _several(images: Any) -> list[Any]:
     if isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) in (2, 3):
         return [images]
     if not isinstance(images, Iterable):
-        raise TypeError(
+        raise Refusal(
             f"images: {type(images).__name__} is neither files nor arrays: numpy.asarray(image) of one of PIL's"
         )
     return list(images)
@@ -401,4 +408,8 @@ def _word(what: Study | Finished | Place, output: Place) -> str:
     """What the command line would be given."""
     if isinstance(what, Study):
         return str(Path(output) / what.name)
-    return str(what.folder) if isinstance(what, Finished) else os.fspath(what)
+    if isinstance(what, Finished):
+        return str(what.folder)
+    if not isinstance(what, str | os.PathLike):
+        raise Refusal(f"{type(what).__name__} {what!r}: is no study or run: give its name, its folder or a run's id")
+    return os.fspath(what)

@@ -414,10 +414,14 @@ def reproduce(
     run_id: str, tracking_uri: str | None, data: Path | None, sets: tuple[str, ...], output: Path,
     cache: Path, device: str, workers: int, as_json: bool,
 ) -> int:  # fmt: skip
-    """Train the trial of the MLflow run RUN_ID again and compare every number and every box."""
+    """Train the trial of the MLflow run RUN_ID again and compare every number and every box.
+
+    Of a run of a study in --output the beginning of its id will do.
+    """
     import json
 
     from lchp.study.run.fitness import fit
+    from lchp.study.run.found import whole_id
     from lchp.study.spec.moved import moved_paths
     from lchp.tracking.address import require_runs, resolved
 
@@ -425,6 +429,7 @@ def reproduce(
         moved = moved_paths(sets, data)
     with fit({"--output": output, "--cache": cache}, device, tracked=True, tracking_uri=tracking_uri):
         with refusing():
+            run_id = whole_id(run_id, output)
             require_runs(resolved(tracking_uri, Path.cwd()))
         waiting(f"run {run_id}: reading it from the tracking store")
 

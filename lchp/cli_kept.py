@@ -181,8 +181,10 @@ def import_archive(archive: Path, output: Path) -> int:
     `lchp report`, `compare`, `predict` and `draw` read it, `lchp study run` with its file goes on, and after
     `lchp study sync` its runs are in the MLflow store, for `lchp reproduce`.
     """
+    from lchp.study.kept.archive import missing_options
     from lchp.study.kept.arrival import put_archive
     from lchp.study.run.fitness import fit
+    from lchp.study.spec.source import read as read_source
 
     with fit({"--output": output}, trains=False), refusing():
         arrived = put_archive(archive, output, warn)
@@ -190,6 +192,9 @@ def import_archive(archive: Path, output: Path) -> int:
     say(f"imported: {arrived.folder} ({arrived.size:,} bytes, {arrived.stages} stages{known})")
     written = StudyFolder(arrived.folder).written
     if written.is_file():
-        say(f"it goes on with: lchp study run {written} --output {output}, and --data PATH")
+        needed = missing_options(read_source(written).values)
+        where = "".join(f" {option}" for option in needed)
+        say(f"it goes on with: lchp study run {written} --output {output}{where}")
+        say("with more seeds: the same with --seeds 0..4, which `lchp study status` and `table` then want, too")
     say(f"its runs, for `lchp reproduce`: lchp study sync {arrived.folder}")
     return 0

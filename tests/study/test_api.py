@@ -14,6 +14,7 @@ from PIL import Image
 
 import lchp
 from lchp import api
+from lchp.errors import Refusal
 from lchp.study.spec.load import load_study
 from tests.study.conftest import Trained
 from tests.study.written import GRID
@@ -49,12 +50,23 @@ def test_load_study_takes_values_of_any_type_and_shows_itself_in_a_line(tmp_path
         lchp.load_study(tmp_path / "grid.yaml", {"tua": 1})
 
 
+def test_what_is_no_name_of_anything_is_refused() -> None:
+    for load in (lchp.load_study, lchp.load_trial, lchp.run_study):
+        with pytest.raises(Refusal, match="NoneType None: is no file: give"):
+            load(None)  # type: ignore[arg-type]
+    for what in (lchp.results, lambda one: lchp.predict(one, "x.jpg")):
+        with pytest.raises(Refusal, match=r"is no study or run|x\.jpg"):
+            what(None)  # type: ignore[arg-type]
+    with pytest.raises(Refusal, match="is a study, not a trial: run it with"):
+        lchp.load_trial("quickstart")
+
+
 def test_load_study_takes_numpy_s_values_and_paths_and_refuses_the_rest_by_type(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID, encoding="utf-8")
     study = lchp.load_study(tmp_path / "grid.yaml", {"seeds": np.arange(2), "alpha": np.float64(0.25)})
     assert study.seeds == (0, 1)
     assert study.base.alpha == 0.25
-    with pytest.raises(TypeError, match="set"):
+    with pytest.raises(Refusal, match="sets: set"):
         lchp.load_study(tmp_path / "grid.yaml", {"seeds": {0, 1}})
 
 
@@ -85,7 +97,7 @@ def test_predict_takes_a_column_of_paths_and_says_of_other_images_what_to_give(t
     files = sorted(trained.images.rglob("*.png"))[:2]
     found = lchp.predict(trained.stage.path, pd.Series([str(file) for file in files]))
     assert found.equals(lchp.predict(trained.stage.path, files))
-    with Image.open(files[0]) as image, pytest.raises(TypeError, match=r"numpy\.asarray"):
+    with Image.open(files[0]) as image, pytest.raises(Refusal, match=r"numpy\.asarray"):
         lchp.predict(trained.stage.path, image)
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -27,7 +27,7 @@ from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import STAGES
 from lchp.study.kept.needs import places_of
 from lchp.study.run.ownership import unchanging
-from lchp.training.given_paths import PATHS
+from lchp.training.given_paths import DATA_PATH, PATHS
 
 INDEX, FORMAT, SEAL = "archive.json", "lchp-study-1", "fingerprint"
 STUDY, STORE, LISTS = "study", "store", "datasets"
@@ -176,3 +176,19 @@ def written_study(text: str, values: dict[str, Any], changed: bool) -> str:
     if not changed and without_places(values) == values:
         return text
     return yaml.safe_dump(without_places(json.loads(json.dumps(values))), sort_keys=False, allow_unicode=True)
+
+
+def missing_options(values: Mapping[str, Any]) -> list[str]:
+    """The options by which another machine says where the files of a study lie, ``values`` being those of its file;
+    that of data among them, unless it says that these are drawn.
+    """
+    dataset = values.get("dataset")
+    drawn = (dataset.get("kind") if isinstance(dataset, Mapping) else dataset) == "synthetic"
+    needed = [] if drawn else [PATHS[DATA_PATH].option]
+    for key, field in PATHS.items():
+        value: Any = values
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, str) and key != DATA_PATH:
+            needed.append(field.option)
+    return needed

@@ -27,11 +27,7 @@ def found_run(word: str, output: Path) -> tuple[Entry, Path]:
     if (folder := study_named(word, output)) is not None:
         return finished_trials(folder)[0], store_of(folder.parent)
     damaged: list[str] = []
-    runs = list(_runs(word, output.absolute(), damaged))
-    if len({entry.folder for entry, _ in runs}) > 1:
-        raise Refusal(
-            f"{word}: several runs begin so ({', '.join(str(entry.run_id) for entry, _ in runs)}): write more of it"
-        )
+    runs = _runs_of_one(word, output, damaged)
     if not runs:
         raise Refusal(
             f"{word}: is no folder of a study or trial, and no finished run of a study in {output}: give one, or name "
@@ -40,12 +36,32 @@ def found_run(word: str, output: Path) -> tuple[Entry, Path]:
     return runs[0]
 
 
+def whole_id(word: str, output: Path) -> str:
+    """The id of the one run of a study in ``output`` that begins so; the word itself where none does.
+
+    Raises:
+        Refusal: several trials' runs begin so.
+    """
+    runs = _runs_of_one(word, output, [])
+    return str(runs[0][0].run_id) if runs else word
+
+
 def finished_trials(folder: Path) -> list[Entry]:
     """The finished trials of a study's folder. Refusal where there is none."""
     entries = [entry for entry in read(folder) if entry.state == "finished"]
     if not entries:
         raise Refusal(f"{folder}: no trial is finished: run the study first")
     return entries
+
+
+def _runs_of_one(word: str, output: Path, damaged: list[str]) -> list[tuple[Entry, Path]]:
+    """As :func:`_runs`, which are of one trial, or Refusal."""
+    runs = list(_runs(word, output.absolute(), damaged))
+    if len({entry.folder for entry, _ in runs}) > 1:
+        raise Refusal(
+            f"{word}: several runs begin so ({', '.join(str(entry.run_id) for entry, _ in runs)}): write more of it"
+        )
+    return runs
 
 
 def _runs(word: str, output: Path, damaged: list[str]) -> Iterator[tuple[Entry, Path]]:

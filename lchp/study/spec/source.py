@@ -106,13 +106,14 @@ def text_of(path: Path) -> str:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise Refusal(f"{path}: is {what}: give the path of a YAML file")
+            raise Refusal(f"{path}: is {what}: give the path of a YAML file{_near(path)}")
         if status.st_size > _MOST_BYTES:
             raise Refusal(f"{path}: holds {status.st_size} bytes, a YAML file at most {_MOST_BYTES}: give another")
         data = path.read_bytes()
     except OSError as error:
         near = difflib.get_close_matches(path.name.removesuffix(".yaml"), study_names(), n=1, cutoff=0.7)
         hint = f", or `{near[0]}`, which comes with lchp" if near else " or a name of `lchp study list`"
+        hint += _near(path)
         raise Refusal(f"{path}: cannot be read ({error.strerror}): give the path of a YAML file{hint}") from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise Refusal(f"{path}:1: is text in UTF-16: save it in UTF-8")
@@ -124,6 +125,16 @@ def text_of(path: Path) -> str:
             f"{path}:{line}: the byte 0x{data[error.start]:02x} is no text in UTF-8: "
             "save the file in UTF-8, or give the path of a YAML file"
         ) from error
+
+
+def _near(path: Path) -> str:
+    """The question whether a YAML file beside it is meant that is called much like it."""
+    try:
+        names = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(f"{path.name.removesuffix('.yaml')}.yaml", names, n=1, cutoff=0.7)
+    return f": did you mean `{path.parent / near[0]}`?" if near else ""
 
 
 def options(sets: Sequence[str]) -> Source:

@@ -14,9 +14,10 @@ from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
-from lchp.study.kept.archive import INDEX, SEAL, without_places, write_archive, written_study
+from lchp.study.kept.archive import INDEX, SEAL, missing_options, without_places, write_archive, written_study
 from lchp.study.kept.arrival import put_archive
 from lchp.study.kept.needs import places_of
+from lchp.study.run.found import whole_id
 from lchp.study.run.ledger import read
 from lchp.study.run.ownership import alone, unchanging
 from tests.study.conftest import Trained
@@ -210,6 +211,17 @@ def test_archive_of_a_damaged_stage_is_refused(trained: Trained, tmp_path: Path)
     with pytest.raises(Refusal, match=r"history\.json is missing: `lchp study run` makes it again"):
         write_archive(tmp_path / "out/tiny", None, tmp_path / "tiny.zip", silent)
     assert not (tmp_path / "tiny.zip").exists()
+
+
+def test_missing_options_are_those_of_the_paths_that_a_study_names() -> None:
+    values = {"dataset": {"kind": "table", "path": "images.csv"}, "weights": {"classifier": {"file": "a.pth"}}}
+    assert missing_options(values) == ["--data PATH", "--set weights.classifier.file=PATH"]
+    assert missing_options({"dataset": "synthetic", "weights": {"classifier": "none"}}) == []
+
+
+def test_whole_id_is_that_of_the_one_run_that_begins_so(trained: Trained) -> None:
+    assert whole_id(trained.run[:6], trained.output) == trained.run
+    assert whole_id("ffffff", trained.output) == "ffffff"
 
 
 def test_written_study_is_its_own_text_unless_it_names_a_place() -> None:

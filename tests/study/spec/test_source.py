@@ -15,6 +15,16 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+def test_read_asks_for_a_file_beside_it_that_is_called_much_like_it(tmp_path: Path) -> None:
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds.yaml").touch()
+    for name in ("bird.yaml", "brids", "birds"):
+        with pytest.raises(Refusal, match=f"did you mean `{tmp_path}/birds.yaml`"):
+            read(tmp_path / name)
+    with pytest.raises(Refusal, match=r"lchp study list`$"):
+        read(tmp_path / "other.yaml")
+
+
 def test_read_nested_keys_know_their_lines(tmp_path: Path) -> None:
     path = written(tmp_path, "a: 1\nb:\n  c: [x,\n      y]\n")
     source = read(path)
