@@ -32,6 +32,8 @@ TRIVIAL = 0.95
 FEWEST = 5
 """Test images below which boxes and classes say nothing about the training."""
 
+NOTHING_SELECTED = "0 selected"
+
 
 @dataclass(frozen=True)
 class Images:
@@ -165,8 +167,11 @@ def _of_selection(history: Iterable[Mapping[str, Any]]) -> Iterator[Degeneration
     key = training_key(REFINEMENT, SELECTED)
     shares = [float(epoch["metrics"][key]) for epoch in history if key in epoch["metrics"]]
     if shares and max(shares) == 0:
-        meaning = "no box was selected in any epoch, so that refinement taught the regressor nothing: lower tau"
-        yield Degeneration("0 selected", meaning, LCHP_R)
+        meaning = (
+            f"no box was selected in any epoch, so that refinement learned from none: what {METHODS[LCHP_R].title} "
+            "differs in comes of weight decay and the batches' statistics: lower tau"
+        )
+        yield Degeneration(NOTHING_SELECTED, meaning, LCHP_R)
     if shares and min(shares) >= EVERYTHING:
         meaning = "no box was rejected in any epoch of refinement: raise tau, or lower confidence.keep"
         yield Degeneration("all selected", meaning, LCHP_R)

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from lchp.data.fingerprint import canonical
+from lchp.reporting.evidence import NOTHING_SELECTED
 from lchp.reporting.frame import TrialRow
 from lchp.reporting.per_image import ImageValues
 from lchp.reporting.sides import Side
 from lchp.reporting.statistics import Comparison, compare
-from lchp.vocabulary import METRICS
+from lchp.vocabulary import LCHP_R, METRICS
 
 
 class Results:
@@ -71,6 +72,16 @@ class Results:
         """The values of single images, where the trial's folder is at hand and has kept them."""
         trial = self.trial(setting, seed)
         return trial.evidence.values.get(self.split) if trial else None
+
+    def is_untaught(self, side: Side) -> bool:
+        """Whether it is LCHP-R, and no trial of it, as far as folders are at hand, had a box to refine by."""
+        trials = [self.trial(side.setting, seed) for seed in self.seeds(side.setting)]
+        known = [trial.evidence.degenerations for trial in trials if trial is not None]
+        return (
+            side.method == LCHP_R
+            and bool(known)
+            and all(any(one.short == NOTHING_SELECTED for one in found) for found in known)
+        )
 
     def value(self, side: Side, seed: int, metric: str) -> float | None:
         """A score, shares in percent; None where it was not measured."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ DOES_NOT: State = "does not hold"
 OPEN: State = "open"
 MISSING = "finish the trials that are missing"
 MORE_SEEDS = f"{ONE_SEED}; give the study three seeds or more"
+UNTAUGHT = "a lower tau, not more seeds: no box was selected, so that refinement learned from none"
 SELECTED_ELSEWHERE = "what is selected stands in the trials' own files alone"
 
 
@@ -92,7 +93,9 @@ def _of_parts(claim: Claim, rule: Compares, results: Results) -> Verdict:
             claim.text, OPEN, None, numbers, _missing(results, [side.method for side in sides], claim.metric)
         )
     mean = all(one.difference > 0 or (equal and one.difference == 0) for one in known)
-    return _verdict(claim, known, known, mean, numbers, equal)
+    verdict = _verdict(claim, known, known, mean, numbers, equal)
+    is_untaught = any(results.is_untaught(side) for part in rule.parts for side in (part.left, part.right))
+    return replace(verdict, remedy=UNTAUGHT) if verdict.state == OPEN and is_untaught else verdict
 
 
 def _verdict(

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from lchp.reporting.build import build_report
+from lchp.reporting.claims import Space
 from lchp.reporting.evidence import Images
 from lchp.reporting.footnotes import counts
 from lchp.reporting.frame import TrialRow, Unfinished, collect
+from lchp.reporting.grammar import parse
+from lchp.reporting.paired import Results
 from lchp.reporting.table import Table, TableSpec
 from lchp.reporting.tables import make_table
+from lchp.reporting.verdicts import UNTAUGHT, judge
 from lchp.reporting.writing import to_csv, to_latex, to_markdown
 from tests.reporting.conftest import MakeTrial, contents_of
 from tests.reporting.test_evidence import CONFIG, history_of, rows_of, spread
@@ -46,10 +50,20 @@ def test_make_table_nothing_selected_says_so_in_its_row_and_below(tau_trials: li
     assert table.column("warnings") == [None, "LCHP-R: 0 selected, constant boxes (1 of 2)"]
     assert table.warnings == (
         "Warning: LCHP-R, 0 selected at tau = 0.99 (2 of 4 trials): no box was selected in any epoch, so that "
-        "refinement taught the regressor nothing: lower tau.",
+        "refinement learned from none: what LCHP-R differs in comes of weight decay and the batches' statistics: lower "
+        "tau.",
         "Warning: LCHP-R, constant boxes at tau = 0.99 (1 of 4 trials): the boxes of all test images are the same to "
         "1% of a side.",
     )
+
+
+@pytest.mark.parametrize(("tau", "is_untaught"), [(0.5, False), (0.99, True)])
+def test_judge_where_nothing_was_selected_advises_a_lower_tau(
+    tau: float, is_untaught: bool, tau_trials: list[TrialRow]
+) -> None:
+    claim = parse("lchp_r > pseudo_label", Space({"tau": tau}, ({"tau": 0.5}, {"tau": 0.99})))
+    (verdict,) = judge([claim], Results(collect("s", tau_trials), "test", tau_trials))
+    assert (verdict.state, verdict.remedy == UNTAUGHT) == ("open", is_untaught)
 
 
 def test_make_table_over_methods_warns_in_the_methods_row(tau_trials: list[TrialRow]) -> None:
