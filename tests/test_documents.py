@@ -39,7 +39,8 @@ def test_document_command_line_is_understood(line: Line) -> None:
     while isinstance(command, click.Group):
         command, words = command.commands[words[0]], words[1:]
     # Parses and converts, as when the command is called, and calls nothing.
-    command.make_context(" ".join(line.words), words)
+    context = command.make_context(" ".join(line.words), words)
+    assert context.params.keys() == {one.name for one in command.get_params(context) if one.expose_value}
 
 
 def test_documents_name_targets_that_make_has() -> None:
@@ -56,7 +57,9 @@ def test_document_python_calls_lchp_as_it_is(page: Path) -> None:
             named = isinstance(call, ast.Call) and re.fullmatch(r"lchp\.(\w+)", ast.unparse(call.func))
             if isinstance(call, ast.Call) and named:
                 called = getattr(lchp, named[1])
-                inspect.signature(called).bind(*call.args, **{str(one.arg): one.value for one in call.keywords})
+                keywords = {str(one.arg): one.value for one in call.keywords}
+                bound = inspect.signature(called).bind(*call.args, **keywords)
+                assert list(bound.args[: len(call.args)]) == call.args
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "docs"], ids=lambda page: page.name)
