@@ -218,7 +218,7 @@ def study_status(
 
     from lchp.study.kept.occupied import occupied_by
     from lchp.study.run.ledger import as_dict, told
-    from lchp.study.run.ownership import is_running, outlook
+    from lchp.study.run.ownership import is_running, options_before, outlook
 
     if watch and as_json:
         raise click.UsageError("give --watch or --json")
@@ -238,7 +238,9 @@ def study_status(
         click.echo(told(folder, is_running(folder)))
     click.echo(f"{loaded.name} {occupied}")
     if there and there.changes:
-        click.echo(f"{file} was changed since, the next run {there}")
+        again = options_before(loaded, folder) if there.dropped else ""
+        same = f"; the same as before with the options of the run: {again}" if again else ""
+        click.echo(f"{file} was changed since, the next run {there}{same}")
     return 0
 
 

@@ -22,6 +22,7 @@ from lchp.study.run.cards import OWN, Cards
 from lchp.study.run.earlier import earlier, known
 from lchp.study.run.growth import STOPS, Growth, changes, growth
 from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.run.repeated import repeated
 from lchp.study.spec.load import Study
 from lchp.training.identity import trial_form
 
@@ -111,7 +112,13 @@ def require_continuable(study: Study, folder: Path) -> None:
     held = _held(folder)
     # What is unchanged goes on whatever its ledger says.
     if held is not None and changes(study, held.identity) and (found := outlook(study, folder)):
-        _refuse_other(study, folder, found.refused)
+        _refuse_other(study, folder, found.refused, repeated(study, held.identity))
+
+
+def options_before(study: Study, folder: Path) -> str:
+    """The options by which the study would be the one that its folder holds; empty where there are none."""
+    held = _held(folder)
+    return repeated(study, held.identity) if held is not None else ""
 
 
 def require_unchanged(study: Study, folder: Path) -> None:
@@ -125,7 +132,8 @@ def require_unchanged(study: Study, folder: Path) -> None:
     lines = changes(study, held.identity) if held is not None else ()
     if lines:
         changed = "\n".join(f"  {line}" for line in lines)
-        raise Refusal(f"{folder} holds {study.name} as it was before a change:\n{changed}\nrun the study first")
+        again = _again(options_before(study, folder))
+        raise Refusal(f"{folder} holds {study.name} as it was before a change:\n{changed}\nrun the study first{again}")
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ def claim(
         _hold(study, folder, data, run, None)
         return Claim(run, tuple(entries), _places(study, entries, materials))
     found = growth(study, held.identity, entries, materials.runtime.store)
-    _refuse_other(study, folder, found.refused)
+    _refuse_other(study, folder, found.refused, repeated(study, held.identity))
     others = _other_data(held.data, data)
     if others and not found.is_free:
         _refuse_other(study, folder, [*others, *_changed_images(study, entries, materials)])
@@ -249,14 +257,18 @@ def _hold(study: Study, folder: Path, data: Mapping[str, str], run: str, search_
     write_text(StudyFolder(folder).configuration, json.dumps({**plain, _SEAL: fingerprint(plain)}, indent=1))
 
 
-def _refuse_other(study: Study, folder: Path, lines: Sequence[str]) -> None:
+def _again(options: str) -> str:
+    return f", or repeat the options of the run: {options}" if options else ""
+
+
+def _refuse_other(study: Study, folder: Path, lines: Sequence[str], options: str = "") -> None:
     if lines:
         raise Refusal(
             "\n".join(
                 [
                     f"{folder} holds another configuration of {study.name}:",
                     *(f"  {line}" for line in lines),
-                    "name the study otherwise, give another --output, or undo the change",
+                    f"name the study otherwise, give another --output, or undo the change{_again(options)}",
                 ]
             )
         )
