@@ -23,10 +23,10 @@ from lchp.reporting.statistics import ONE_SEED, Comparison, Interval
 from lchp.store.folder import StageFolder
 from lchp.store.per_image import KEY, box_of
 from lchp.training.identity import results_form, stored_config
-from lchp.vocabulary import GT_KNOWN, LCHP_R, MEAN_IOU, METHODS, METRICS, SPLITS, Score, predicting
+from lchp.vocabulary import GT_KNOWN, LCHP_R, MEAN_IOU, METHODS, METRICS, SPLITS, TOP1_CLS, Score, predicting
 
 COMPARED = (GT_KNOWN, MEAN_IOU)
-"""The metrics that are shown."""
+"""The metrics that are shown, where both groups have them; else the classifier's, which is of no method."""
 
 MOST_CHANGED = 10
 """Images that are named."""
@@ -125,10 +125,11 @@ def _line(pair: Pair) -> str:
     n = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) != 1)}"
     n += ", not the same images" if found.images is None else f", {found.images} images"
     one = len(found.by_seed) < 2
+    of = "" if pair.metric == TOP1_CLS else f"{METHODS[pair.method].title}, "
     new = ("new seeds " if found.new_seeds else "") + new_seeds_text(found)
     seeds = f"{ONE_SEED} on new seeds" if one else new
     return (
-        f"{METHODS[pair.method].title}, {METRICS[pair.metric].title}: {pair.values[0]:.2f} -> {pair.values[1]:.2f}, "
+        f"{of}{METRICS[pair.metric].title}: {pair.values[0]:.2f} -> {pair.values[1]:.2f}, "
         f"{found.difference:+.2f}{unit}; {seeds}; these seeds {interval_text(found.these_seeds)}; {n}"
         f"{_at(pair.at, pair.right)}"
     )
@@ -172,7 +173,8 @@ def beside(groups: Sequence[Group], split: str) -> Beside:
     moved: list[Moved] = []
     for other in others:
         results, places = _joined(first, other, split)
-        found = [pair for at in places for pair in _pairs(results, first, other, at)]
+        found = [pair for at in places for pair in _pairs(results, first, other, at, tuple(predicting()), COMPARED)]
+        found = found or [pair for at in places for pair in _pairs(results, first, other, at, (LCHP_R,), (TOP1_CLS,))]
         if not found:
             _require_measured((first, other), split)
             seeds = [sorted({trial.seed for trial in group.trials}) for group in (first, other)]
@@ -198,7 +200,7 @@ def _require_measured(groups: Sequence[Group], split: str) -> None:
 
 def _splits(group: Group) -> set[str]:
     scores = [Score.parse(key) for trial in group.trials for key in StageFolder(trial.folder).scores()]
-    return {score.split for score in scores if score.metric in COMPARED and score.method in predicting()}
+    return {score.split for score in scores if score.metric in (*COMPARED, TOP1_CLS) and score.method in predicting()}
 
 
 def _joined(first: Group, other: Group, split: str) -> tuple[Results, list[str]]:
@@ -230,9 +232,11 @@ def _label(trial: TrialRow) -> str:
     return ", ".join(f"{key} = {_word(value)}" for key, value in sorted(trial.varied.items()))
 
 
-def _pairs(results: Results, first: Group, other: Group, at: str) -> Iterator[Pair]:
-    for method in predicting():
-        for metric in COMPARED:
+def _pairs(
+    results: Results, first: Group, other: Group, at: str, methods: Sequence[str], metrics: Sequence[str]
+) -> Iterator[Pair]:
+    for method in methods:
+        for metric in metrics:
             left, right = (Side({_GROUP: place, _SETTING: at}, method) for place in (0, 1))
             found = results.compare(right, left, metric)
             if found is None:

@@ -30,16 +30,20 @@ IMAGES = 40
 KEY = "lchp_r/test/mean_iou"
 
 
-def write_study(study: Study, output: Path, lift: float) -> None:
-    """A finished study whose LCHP-R boxes have ``lift`` more IoU, as its folder and the store hold it."""
+def write_study(study: Study, output: Path, lift: float, boxes: bool = True) -> None:
+    """A finished study whose LCHP-R boxes have ``lift`` more IoU, as its folder and the store hold it.
+
+    Without true ``boxes`` its classifier is so much better.
+    """
     ledger = Ledger(output / study.name)
     for trial in study.trials:
         generator = np.random.default_rng(trial.config.seed)
         base = generator.uniform(0.2, 0.7, IMAGES)
         noise = np.random.default_rng([trial.config.seed, round(100 * lift)]).normal(0, 0.05, IMAGES)
         ious = dict.fromkeys(PREDICTING, base) | {"lchp_r": np.clip(base + lift + noise, 0, 1)}
+        right = [(int(iou >= 0.5), 1) for iou in ious["lchp_r"]]
         rows = [
-            [f"{at:02}.png", at % 8, "test", method, 0, 0, 9, 9, iou, 1, 1]
+            [f"{at:02}.png", at % 8, "test", method, 0, 0, 9, 9, *([iou, 1, 1] if boxes else ["", *right[at]])]
             for method, values in ious.items() for at, iou in enumerate(values)
         ]  # fmt: skip
         place = f"trial/{study.name}-{trial.number}"
@@ -51,7 +55,9 @@ def write_study(study: Study, output: Path, lift: float) -> None:
                 scores={
                     **{f"{name}/test/gt_known": float((values >= 0.5).mean()) for name, values in ious.items()},
                     **{f"{name}/test/mean_iou": float(values.mean()) for name, values in ious.items()},
-                },
+                }
+                if boxes
+                else {f"{name}/test/top1_cls": float(np.mean([hit for hit, _ in right])) for name in ious},
                 per_image=pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False),
                 selection=None,
                 dataset="0" * 64,
@@ -89,6 +95,20 @@ def test_compare_studies_says_configuration_differences_and_images(
     assert "n = 3 seeds, 40 images" in line
     assert "new seeds [" in line
     assert len([line for line in text.splitlines() if ".png: " in line]) == 10
+
+
+def test_compare_studies_without_true_boxes_compares_the_classifiers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, lift, sets in (("plain", 0.0, ()), ("better", 0.2, ("refinement.rate=0.01",))):
+        study = written.load(tmp_path, written.TINY + "seeds: [0, 1, 2]\n", f"name={name}", *sets)
+        write_study(study, tmp_path / "out", lift, boxes=False)
+    assert run(["compare", "plain", "better", "--output", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "  refinement.rate: 0.002 | 0.01\n" in text
+    (line,) = text.partition("paired by image and seed:\n")[2].splitlines()
+    assert line.startswith("  Top-1 classification: ")
+    assert "n = 3 seeds, 40 images" in line
 
 
 def test_compare_json_has_the_differences_of_the_scores(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
