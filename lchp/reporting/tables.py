@@ -31,7 +31,10 @@ from lchp.reporting.origin import describe_origin
 from lchp.reporting.paper import PARAMETERS, SELECTION, PaperTable, load_paper
 from lchp.reporting.statistics import LEVEL, Summary, summarize
 from lchp.reporting.table import Table, TableSpec
-from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, SELECTED, TEST
+from lchp.vocabulary import GT_KNOWN, LCHP_R, METHODS, METRICS, SELECTED, TEST, TOP1_CLS
+
+CLASSIFIER = {LCHP_R: replace(METHODS[LCHP_R], title="Classifier")}
+"""What stands in a table of classification alone: it is the same whatever boxes a method predicts."""
 
 
 class _Scores:
@@ -266,6 +269,8 @@ def make_table(
     chosen = _select(spec, trials)
     numbers, notes = _paper(spec, paper)
     make, scores = _over_methods if spec.has_rows_of_methods else _over_parameters, _Scores(frame, spec.split)
+    if set(spec.metrics) == {TOP1_CLS} and numbers is None:
+        scores.methods = CLASSIFIER
     columns, rows = _with_warnings(*_with_objectives(*make(spec, chosen, scores, numbers)))
     metrics = ", ".join(METRICS[metric].title for metric in spec.metrics)
     heading = f"{metrics} on {spec.split}{_percent(spec.metrics)}: mean ± sample standard deviation over seeds"

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from lchp.reporting.build import build_report
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.statistics import Summary
 from lchp.reporting.table import Table, TableSpec
 from lchp.reporting.tables import make_table
 from lchp.reporting.writing import to_markdown
-from tests.reporting.conftest import ENVIRONMENT, MakeTrial
+from tests.reporting.conftest import ENVIRONMENT, MakeTrial, contents_of
 
 PAPER = Path(__file__).parents[2] / "analysis" / "paper"
 
@@ -222,6 +223,21 @@ def test_make_table_trials_of_two_machines_name_both(make_trial: MakeTrial) -> N
     made = _make(TableSpec(), trials).made
     assert made.hardware == "Some CPU_X and Some GPU"
     assert made.commit == "abc123"
+
+
+def test_make_table_of_classification_alone_has_one_row_of_the_classifier(
+    make_trial: MakeTrial, tmp_path: Path
+) -> None:
+    scores = {f"{method}/test/top1_cls": 0.5 for method in ("pseudo_label", "lchp_i", "lchp_r", "whole_image")}
+    trials = [make_trial("r1", 0, {"delta": 0.3}, scores)]
+    for by in ((), ("delta",)):
+        spec = TableSpec(by=by, metrics=("top1_cls",))
+        table = _make(spec, trials, None)
+        assert [column.title for column in table.columns] == (
+            ["delta", "Classifier"] if by else ["Method", "Top-1 classification"]
+        )
+        assert [row[0] for row in table.rows] == ([0.3] if by else ["Classifier"])
+        build_report(contents_of("s", None, trials, [spec]), PAPER, tmp_path / "_".join(("s", *by)))
 
 
 def test_make_table_of_a_split_without_true_boxes_says_so(make_trial: MakeTrial) -> None:
