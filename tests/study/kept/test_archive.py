@@ -219,6 +219,15 @@ def test_missing_options_are_those_of_the_paths_that_a_study_names() -> None:
     assert missing_options({"dataset": "synthetic", "weights": {"classifier": "none"}}) == []
 
 
+def test_import_says_the_command_line_that_goes_on(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert command(["study", "import", str(packed), "--output", str(out)]) == 0
+    told = capsys.readouterr()
+    assert f"lchp study run {out}/tiny/written.yaml --output {out} --data PATH\n" in told.out + told.err
+
+
 def test_whole_id_is_that_of_the_one_run_that_begins_so(trained: Trained) -> None:
     assert whole_id(trained.run[:6], trained.output) == trained.run
     assert whole_id("ffffff", trained.output) == "ffffff"
