@@ -9,14 +9,12 @@ from pathlib import Path
 
 import mlflow
 import yaml
-from mlflow.entities import LifecycleStage
-from mlflow.exceptions import MlflowException
 
 from lchp.data.files import write_text
 from lchp.errors import shown
 from lchp.store import model
-from lchp.tracking.runs import UNKNOWN
 from lchp.tracking.store import client
+from lchp.tracking.stored import existing_run
 
 NAME = "model"
 """Of the folder of a run's artifacts that is its model."""
@@ -75,17 +73,7 @@ def fetch_model(uri: str, run_id: str, out: Path) -> None:
         ValueError: there is no such run, it was deleted, or it keeps no model.
     """
     mlflow_client, where = client(uri), f"run {run_id!r} in {shown(uri)}"
-    try:
-        run = mlflow_client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in UNKNOWN:
-            raise
-        raise ValueError(
-            f"there is no {where}: take an id from the runs table (`lchp ui`) or from results.csv, or name the store "
-            "that has it with --tracking-uri"
-        ) from error
-    if run.info.lifecycle_stage == LifecycleStage.DELETED:
-        raise ValueError(f"{where} was deleted: restore it in the MLflow UI, or take another run")
+    existing_run(mlflow_client, uri, run_id)
     if f"{NAME}/{_DESCRIPTION}" not in {file.path for file in mlflow_client.list_artifacts(run_id, NAME)}:
         raise ValueError(
             f"{where} keeps no model: take the run of a finished trial, no search's, or name the trial's folder in the "

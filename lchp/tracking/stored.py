@@ -34,7 +34,12 @@ class StoredRun:
     folder: Path
 
 
-def _finished_trial(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
+def existing_run(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
+    """MLflow's record of a run.
+
+    Raises:
+        ValueError: there is no such run, or it was deleted; names the remedy.
+    """
     where = f"run {run_id!r} in {shown(uri)}"
     try:
         run = mlflow_client.get_run(run_id)
@@ -47,6 +52,11 @@ def _finished_trial(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
         ) from error
     if run.info.lifecycle_stage == LifecycleStage.DELETED:
         raise ValueError(f"{where} was deleted: restore it in the MLflow UI, or take another run")
+    return run
+
+
+def _finished_trial(mlflow_client: MlflowClient, uri: str, run_id: str) -> Any:
+    run, where = existing_run(mlflow_client, uri, run_id), f"run {run_id!r} in {shown(uri)}"
     if KEY_TAG not in run.data.tags:
         raise ValueError(f"{where} is no trial of lchp (it has no tag {KEY_TAG}): take a nested run of a study")
     missing = lacking([file.path for file in mlflow_client.list_artifacts(run_id)])
