@@ -18,13 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
+from driven import drive
+
 from lchp.store.folder import StageFolder
 from lchp.study.run import cluster, ray_tune
-from lchp.study.run.driver import Driver
 from lchp.study.run.options import Machine, total_epochs
 from lchp.study.run.pictures import keep_picture
 from lchp.study.run.prepare import Materials
@@ -112,15 +112,7 @@ def child(requests: int, commands: int) -> None:
 
 def alone(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
     """The study's workers in this process."""
-    driver = Driver(study, trials, recorder)
-    for attempt in map(str, count()):
-        job = driver.next(attempt)
-        if job is None:
-            break
-        driver.started(attempt)
-        driver.epochs(attempt, finish(job, recorder.materials.of(job.trial.config)))
-        driver.completed(attempt, None)
-    driver.close()
+    drive(study, trials, recorder, lambda job, material: [finish(job, material)])
 
 
 def written(folder: Path, trials: int) -> Study:

@@ -17,10 +17,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import count
 from pathlib import Path
+from typing import Any
+
+from driven import drive
 
 from lchp.data.files import write_json
 from lchp.store.folder import StageFolder
@@ -29,9 +31,9 @@ from lchp.study.plan.cost import cost_of
 from lchp.study.plan.trials import initialization_name, plan
 from lchp.study.run import ray_tune
 from lchp.study.run.cards import Card, Cards
-from lchp.study.run.driver import Driver
 from lchp.study.run.options import Machine
 from lchp.study.run.prepare import Materials
+from lchp.study.run.queue import Job
 from lchp.study.run.recorder import Recorder
 from lchp.study.run.results import table_specs
 from lchp.study.run.run_cards import is_trial
@@ -40,6 +42,7 @@ from lchp.study.run.study import run_study
 from lchp.study.spec.load import Study, load_study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.environment import describe
+from lchp.training.material import Material
 from lchp.training.trial import finished_trial, run_trial, trial_epochs
 
 SHIPPED = Path(__file__).parents[1] / "studies/paper-cub.yaml"
@@ -78,19 +81,10 @@ def rows_of(study: Study) -> list[tuple[str, ResolvedTrial]]:
     ]
 
 
-def train_here(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
-    """Train the trials of a study in this process, one after the other, as its driver gives them out."""
-    driver = Driver(study, trials, recorder)
-    for attempt in map(str, count()):
-        job = driver.next(attempt)
-        if job is None:
-            break
-        driver.started(attempt)
-        config, material = job.trial.config, recorder.materials.of(job.trial.config)
-        for report in trial_epochs(config, material.runtime, material):
-            driver.epochs(attempt, {"global_epoch": report.step, "done": False, "reports": [asdict(report)]})
-        driver.completed(attempt, None)
-    driver.close()
+def train_here(job: Job, material: Material) -> Iterator[dict[str, Any]]:
+    """Trains a trial; gives what its worker would report after every epoch."""
+    for report in trial_epochs(job.trial.config, material.runtime, material):
+        yield {"global_epoch": report.step, "done": False, "reports": [asdict(report)]}
 
 
 class Measurements:
@@ -118,7 +112,7 @@ def as_one_study(study: Study, folder: Path, machine: Machine, measured: Measure
     def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> None:
         nonlocal training
         begin = time.process_time()
-        train_here(study, trials, recorder)
+        drive(study, trials, recorder, train_here)
         training = time.process_time() - begin
 
     ray_tune.train = train
