@@ -190,10 +190,11 @@ def collect(folder: Path, kind: str | None = None, masks: Path | None = None) ->
         ValueError: there are none, they are of several kinds, or what describes them is damaged; names the remedy.
     """
     from lchp.data.class_folders import class_folders
-    from lchp.data.foreign import coco, other_table, voc, yolo
+    from lchp.data.foreign import coco, voc, yolo
+    from lchp.data.table_without_splits import table_without_splits
 
     readers: dict[str, Callable[[Path, Pictures], Collection | None]] = {
-        "csv": other_table, "coco": coco, "voc": voc, "yolo": yolo, "folders": class_folders,
+        "csv": table_without_splits, "coco": coco, "voc": voc, "yolo": yolo, "folders": class_folders,
     }  # fmt: skip
     assert tuple(readers) == KINDS_OF_COLLECTIONS
     pictures = require_pictures(folder, [masks] if masks else [])

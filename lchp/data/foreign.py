@@ -1,9 +1,7 @@
-"""Readers of other tools' annotations: COCO's JSON, Pascal VOC's XML, YOLO's text files, tables without splits."""
+"""Readers of other tools' annotations: COCO's JSON, Pascal VOC's XML, YOLO's text files."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections import defaultdict
@@ -19,8 +17,7 @@ from lchp.data.collections import Collection, Found, Pictures, left_out, of_larg
 from lchp.data.files import read_utf8
 from lchp.data.listing import is_litter
 from lchp.data.records import PixelBox
-from lchp.data.table import SPLITS, columns_of, require_columns
-from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, are_fractions, corners_of
+from lchp.data.table import SPLITS
 from lchp.vocabulary import TRAIN
 
 _DEEP = 4
@@ -285,67 +282,3 @@ def _yolo_box(file: Path, number: int, line: str, names: Mapping[int, str]) -> t
     if not (box[0] < box[2] and box[1] < box[3] and max(map(abs, box)) <= 2):
         raise ValueError(f"{where}: is no box in parts of the image: correct it")
     return label, box
-
-
-def other_table(folder: Path, pictures: Pictures, file: Path | None = None) -> Collection | None:
-    """The rows of ``file``, or of the only CSV right inside ``folder`` that has the columns path and label, no split.
-
-    Raises:
-        ValueError: there are several, or one is damaged; names it and the remedy.
-    """
-    files = [file] if file else sorted(folder.glob("*.csv"))
-    found = [(file, columns) for file in files if (columns := _columns(file)) is not None]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise ValueError(
-            f"{folder}: holds several tables, {', '.join(file.name for file, _ in found)}: give one as FOLDER"
-        )
-    file, columns = found[0]
-    boxes, parts = defaultdict[str, list[PixelBox]](list), defaultdict[str, list[PixelBox]](list)
-    first: dict[str, Found] = {}
-    rows = [(line, f"{file}, line {line}", cells) for line, cells in _cells_of(file, columns)]
-    for _, where, cells in rows:
-        if not cells["path"] or not cells["label"]:
-            raise ValueError(f"{where}: path or label is empty: fill it or remove the row")
-    matched = pictures.matched({cells["path"]: where for _, where, cells in rows})
-    for line, where, cells in rows:
-        path = matched.paths.get(cells["path"])
-        if path is None:
-            raise ValueError(f"{where}: {cells['path']} does not exist below {folder}: put it back, or remove the row")
-        image = Found(path, cells["label"], mask=cells.get(MASK, ""))
-        if first.setdefault(path, image).label != image.label:
-            raise ValueError(f"{where}: {path} has the label {first[path].label}, too: keep one")
-        fractions = are_fractions(file, line, cells.get(UNITS, ""))
-        corners = [cells.get(column, "") for column in CORNERS]
-        if any(corners):
-            (parts if fractions else boxes)[path].append(corners_of(file, line, fractions, corners))
-    images = tuple(
-        replace(image, boxes=tuple(boxes.get(path, ())), parts=tuple(parts.get(path, ())))
-        for path, image in first.items()
-    )
-    return Collection(f"rows of {file.name}", images, told=matched.told)
-
-
-def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows below the first line."""
-    reader = csv.DictReader(io.StringIO(read_utf8(file).lstrip("\ufeff"), newline=""), columns)
-    try:
-        next(reader)
-        for row in reader:
-            cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
-            yield reader.line_num, cells
-    except csv.Error as error:
-        raise ValueError(f"{file}, line {reader.line_num}: this is no CSV ({error}): correct the line") from error
-
-
-def _columns(file: Path) -> list[str] | None:
-    """The columns of a table that lacks its splits alone; None of any other."""
-    columns = columns_of(file)
-    wanted = {"path", "label"} <= set(columns) and "split" not in columns
-    if wanted and ORIENTATION in columns:
-        raise ValueError(f"{file}: has the column {ORIENTATION}, and no column split: add one yourself")
-    if not wanted:
-        return None
-    require_columns(file, [*columns, "split"])
-    return columns

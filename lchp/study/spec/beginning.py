@@ -142,12 +142,12 @@ def _table_of(given: Path) -> Path | None:
 
 
 def _collection(given: Path, kind: str | None, masks: Path | None) -> Collection:
-    from lchp.data.foreign import other_table
+    from lchp.data.table_without_splits import table_without_splits
     from lchp.data.table_writing import TABLE
 
     if not given.is_file():
         return collect(given, kind, masks)
-    collection = other_table(given.parent, Pictures(given.parent), given)
+    collection = table_without_splits(given.parent, Pictures(given.parent), given)
     if collection is None:
         raise ValueError(f"{given}: is no table: its first line names the columns path, label and, where known, split")
     if given.name == TABLE:
