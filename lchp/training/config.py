@@ -198,6 +198,11 @@ class RefinementConfig(DescentConfig):
     )
     teacher_momentum: float = Field(0.999, ge=0, lt=1, description="momentum of the `ema` teacher, per iteration")
     backend: Literal["batched", "imgaug"] = Field("batched", description="who carries out the strong augmentation")
+    rejected: Literal["mask", "drop"] = Field(
+        "mask",
+        description="views whose box Eq. 6 rejects; mask: they pass the regressor and add nothing to the loss (paper); "
+        "drop: they do not pass it, which saves their share of its work and leaves them out of its batch statistics",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
@@ -304,6 +309,12 @@ class TrialConfig(Config):
                     f"compute.compile is {self.compute.compile}, but {what}, which the CPU does in the middle of a "
                     "step: set compute.compile to none, or the other to its default"
                 )
+        if self.compute.compile != "none" and self.refinement.rejected == "drop" and self.confidence.keep is None:
+            raise ValueError(
+                f"compute.compile is {self.compute.compile}, but refinement.rejected is drop, and how many of a batch "
+                "tau rejects changes from step to step: set confidence.keep, by which every batch keeps as many, "
+                "compute.compile to none or refinement.rejected to mask"
+            )
         self.pseudo_boxes.check()
         if self.confidence.out_of_fold and self.split.val_per_class == 0:
             raise ValueError(

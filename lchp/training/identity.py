@@ -91,6 +91,7 @@ ADDED: dict[str, Added] = {
     },
     "initialization.augmented_share": Added("0.3", 1.0, idle=("initialization.augmentation", "none")),
     "refinement.augmented_share": Added("0.3", 1.0, idle=("augmentation", "none")),
+    "refinement.rejected": Added("0.3", "mask"),
     "regressor.head": Added("0.3", "pooled"),
     "regressor.maps": Added("0.3", "coarse"),
     "regressor.omit": Added("0.3", 0),

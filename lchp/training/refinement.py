@@ -16,6 +16,7 @@ from lchp.data import imgaug_backend
 from lchp.data.loader import ImageSource
 from lchp.method import augmentation, boxes, losses, momentum
 from lchp.method.augmentation import StrongDraw, ViewDraw
+from lchp.method.confidence import share_count
 from lchp.method.networks import BoxRegressor, as_corners
 from lchp.training.confidence import Confidence, FoldJudges
 from lchp.training.config import TrialConfig
@@ -31,6 +32,10 @@ from lchp.vocabulary import LCHP_R, LOSS, REFINEMENT, SELECTED
 
 STAGE = REFINEMENT
 LOSSES = (LOSS, SELECTED, "confidence", "area")
+
+LEAST_PASSING = 2
+"""Views of a batch that pass the regressor whatever is dropped: batch normalisation wants two where maps are one cell.
+"""
 
 Strong = Callable[[Tensor, Tensor, StrongDraw], tuple[Tensor, Tensor]]
 BACKENDS: dict[str, Strong] = {"batched": augmentation.strong, "imgaug": imgaug_backend.strong}
@@ -175,14 +180,40 @@ def stage_losses(
     function of tensors without host synchronisation.
 
     A box that the strong augmentation moves out of the view altogether is rejected like one below tau. Returns the
-    vector (Eq. 6, share of selected boxes, mean confidence, mean area of the weak boxes).
+    vector (Eq. 6, share of selected boxes, mean confidence, mean area of the weak boxes). Where rejected views are
+    dropped and tau selects, the host waits for the selection.
     """
     with torch.no_grad():
         weak, sure = judged(regressor, teacher, confidence, views, labels, places, config)
         images, targets = BACKENDS[config.refinement.backend](views, weak, draw)
         selected = confidence.selected(sure) & (boxes.area(targets) > 0)
-    loss = losses.consistency_loss(regressor(images), as_target(targets, config.box_format), selected)
+    loss = _loss(regressor, images, as_target(targets, config.box_format), selected, config)
     return torch.stack([loss, selected.float().mean(), sure.mean(), boxes.area(weak).mean()])
+
+
+def _loss(regressor: BoxRegressor, images: Tensor, targets: Tensor, selected: Tensor, config: TrialConfig) -> Tensor:
+    """Eq. 6 on strong views (n, 3, s, s) and their boxes (n, 4), of which the mask ``selected`` (n,) are learned.
+
+    Where rejected views are dropped only :func:`passing` ones pass the regressor. The sum is divided by n all the same,
+    as the paper writes it: a network without batch normalisation gets the gradient that it would get from all views.
+    """
+    if config.refinement.rejected == "mask":
+        return losses.consistency_loss(regressor(images), targets, selected)
+    rows = passing(selected, config.confidence.keep)
+    loss = losses.consistency_loss(regressor(images[rows]), targets[rows], selected[rows])
+    return loss * (len(rows) / len(selected))
+
+
+def passing(selected: Tensor, keep: float | None) -> Tensor:
+    """The rows (m,) int64 of a batch that pass the regressor where rejected views are dropped: those of the mask
+    ``selected`` (n,), in their order.
+
+    At least LEAST_PASSING, so that one or two may be rejected ones, which add nothing to the loss still. With ``keep``
+    it is that share of every batch, with those in it that the strong augmentation moved out: one shape, and no host
+    synchronisation.
+    """
+    count = int(selected.sum()) if keep is None else share_count(keep, len(selected))
+    return (~selected).byte().argsort(stable=True)[: max(LEAST_PASSING, count)]
 
 
 def judged(

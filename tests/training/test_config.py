@@ -96,6 +96,11 @@ def test_augmentation_that_is_none_is_refused(written: Any) -> None:
             "compute.compile is graphs, but pseudo_boxes.component is largest, which the CPU does",
         ),
         (
+            {"compute": {"compile": "graphs"}, "refinement": {"rejected": "drop"}},
+            "compute.compile is graphs, but refinement.rejected is drop, and how many of a batch tau rejects changes "
+            "from step to step: set confidence.keep, by which every batch keeps as many, compute.compile to none or ",
+        ),
+        (
             {"view": {"resize": 72, "crop": 64}},
             "a view of 64 px is too small for inception_v3, which needs at least 75 px: enlarge view.crop",
         ),

@@ -92,7 +92,12 @@ def test_initialization_of_a_step_could_be_recorded(made: Any) -> None:
 
 @pytest.mark.parametrize(
     "made",
-    [{}, {"confidence": {"score": "contrast", "keep": 0.5}}, {"confidence": {"score": "equivariance"}}],
+    [
+        {},
+        {"confidence": {"score": "contrast", "keep": 0.5}},
+        {"confidence": {"score": "equivariance"}},
+        {"confidence": {"keep": 0.3}, "refinement": {"rejected": "drop"}},
+    ],
     ids=str,
     indirect=True,
 )

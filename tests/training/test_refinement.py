@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lchp.data import imgaug_backend
 from lchp.method import augmentation
@@ -16,7 +16,7 @@ from lchp.method.networks import BoxRegressor, as_corners
 from lchp.training.confidence import Confidence
 from lchp.training.config import TrialConfig
 from lchp.training.initialization import make_networks
-from lchp.training.refinement import BACKENDS, Refinement, stage_losses, weak_boxes
+from lchp.training.refinement import BACKENDS, Refinement, passing, stage_losses, weak_boxes
 
 from .drawn import CLASSES, batch, config_of, fold_judges_of, views
 from .tiny import same_tensors
@@ -180,6 +180,118 @@ def test_stage_losses_reject_a_box_that_leaves_the_view() -> None:
     assert losses[0] < 1e-12
 
 
+def of_batch(stage: Refinement) -> tuple[Tensor, list[int]]:
+    """The losses of a batch, and how many views passed the regressor: the weak ones, then the strong ones."""
+    seen: list[int] = []
+    hook = stage.regressor.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    values = stage_losses(
+        stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, PLACES, draw(), stage.config
+    )
+    hook.remove()
+    return values, seen
+
+
+def third_highest() -> float:
+    """A tau above which lie three of the eight confidences of :func:`of_batch`."""
+    stage = refinement()
+    with torch.no_grad():
+        weak = copy.deepcopy(stage.regressor)(views(2)).clamp(0, 1)
+    third, fourth = np.sort(confidences(stage, views(2), weak))[[-3, -4]]
+    return float(third + fourth) / 2
+
+
+SELECTIONS: list[tuple[dict[str, Any], int]] = [
+    ({}, 3),
+    ({"confidence": {"keep": 0.6}}, 5),
+    ({"tau": 0.0}, 8),
+    ({"tau": 1.0}, 2),
+]
+"""Changes, the first with the tau of :func:`third_highest`, and how many strong views pass where rejected ones do not.
+"""
+
+
+def without_batch_statistics(network: nn.Module) -> None:
+    """Puts in place of every batch normalisation one that looks at each view by itself."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(network, name, nn.GroupNorm(1, child.num_features))
+        without_batch_statistics(child)
+
+
+@pytest.mark.parametrize(("changes", "count"), SELECTIONS)
+def test_dropped_views_leave_loss_and_gradient_to_a_network_without_batch_statistics(
+    changes: dict[str, Any], count: int
+) -> None:
+    found = []
+    for rejected in ("mask", "drop"):
+        stage = refinement(refinement={"rejected": rejected}, **(changes or {"tau": third_highest()}))
+        without_batch_statistics(stage.regressor)
+        values, seen = of_batch(stage)
+        assert seen == [8, count if rejected == "drop" else 8]
+        values[0].backward()
+        gradient = torch.cat([value.grad.flatten() for value in stage.regressor.parameters() if value.grad is not None])
+        found.append((values.detach(), gradient))
+    (values, gradient), (expected, whole) = found
+    assert torch.equal(values[1:], expected[1:])
+    torch.testing.assert_close(values, expected)
+    torch.testing.assert_close(gradient, whole, rtol=1e-4, atol=1e-6)
+    assert bool(whole.any()) is (changes != {"tau": 1.0})
+
+
+def test_dropped_views_have_no_part_in_the_batch_statistics() -> None:
+    stage = refinement(refinement={"rejected": "drop"}, tau=third_highest())
+    plain = copy.deepcopy(stage.regressor)
+    with torch.no_grad():
+        weak = plain(views(2)).clamp(0, 1)
+        strong, targets = BACKENDS["batched"](views(2), weak, draw())
+        sure = torch.from_numpy(confidences(stage, views(2), weak))
+        selected = (sure > stage.config.tau) & (targets[:, 2] > targets[:, 0]) & (targets[:, 3] > targets[:, 1])
+        distances = (plain(strong[selected]) - targets[selected]).square().sum(1)
+    values, _ = of_batch(stage)
+    # The paper's mean counts all eight, whoever passed.
+    torch.testing.assert_close(values[0].detach(), distances.sum() / 8)
+    assert int(selected.sum()) == 3
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(stage.regressor.state_dict()[name], value)
+
+
+def test_a_step_that_rejects_everything_moves_the_weights_as_if_nothing_was_dropped() -> None:
+    found = []
+    for rejected in ("mask", "drop"):
+        stage = refinement(tau=0.0, refinement={"rejected": rejected, "optimizer": {"weight_decay": 0.1}})
+        steps(stage, 2)
+        assert stage.regressor.head.weight.grad is not None
+        assert stage.regressor.head.weight.grad.any()
+        # From here on momentum and weight decay go on alone.
+        stage.confidence.tau = 1.0
+        before = copy.deepcopy(stage.regressor.head.weight.detach())
+        assert steps(stage, 2) == [0, 0]
+        assert not torch.equal(stage.regressor.head.weight, before)
+        assert not stage.regressor.head.weight.grad.any()
+        found.append(dict(stage.regressor.named_parameters()))
+        assert all(value.isfinite().all() for value in stage.regressor.state_dict().values())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+@pytest.mark.parametrize(
+    ("selected", "keep", "rows"),
+    [
+        ([0, 1, 0, 1, 1], None, [1, 3, 4]),
+        ([0, 0, 0, 1, 0], None, [3, 0]),
+        ([0, 0, 0, 0, 0], None, [0, 1]),
+        ([1, 1, 1, 1, 1], None, [0, 1, 2, 3, 4]),
+        ([0], None, [0]),
+        # A share keeps its count where the augmentation has moved a box out.
+        ([0, 1, 0, 1, 0], 0.6, [1, 3, 0]),
+        ([0, 1, 0, 0, 0], 0.2, [1, 0]),
+    ],
+)
+def test_passing_are_the_selected_rows_and_at_least_two(
+    selected: list[int], keep: float | None, rows: list[int]
+) -> None:
+    assert passing(torch.tensor(selected, dtype=torch.bool), keep).tolist() == rows
+
+
 @pytest.mark.parametrize(("teacher", "statistics"), TEACHERS)
 def test_weak_boxes_come_from_the_configured_teacher_in_the_configured_mode(teacher: str, statistics: str) -> None:
     stage, images = refinement(**teaching(teacher, statistics)), views(2)
@@ -203,25 +315,28 @@ def test_weak_boxes_of_a_frozen_teacher_use_running_statistics_whatever_is_asked
 
 
 @pytest.mark.parametrize(
-    ("teacher", "statistics", "options"),
+    ("teacher", "statistics", "options", "rejected"),
     [
-        (*TEACHERS[0], {}),
-        (*TEACHERS[0], {"score": "contrast", "keep": 0.5}),
-        (*TEACHERS[0], {"score": "equivariance"}),
-        (*TEACHERS[0], {"score": "out_of_fold"}),
-        (*TEACHERS[2], {}),
-        (*TEACHERS[3], {}),
+        (*TEACHERS[0], {}, "mask"),
+        (*TEACHERS[0], {"score": "contrast", "keep": 0.5}, "mask"),
+        (*TEACHERS[0], {"score": "equivariance"}, "mask"),
+        (*TEACHERS[0], {"score": "out_of_fold"}, "mask"),
+        (*TEACHERS[0], {"keep": 0.4}, "drop"),
+        (*TEACHERS[2], {}, "mask"),
+        (*TEACHERS[3], {}, "mask"),
     ],
 )
 @pytest.mark.usefixtures("shallow")
 def test_stage_losses_trace_as_one_graph_with_the_same_values(
-    teacher: str, statistics: str, options: dict[str, Any]
+    teacher: str, statistics: str, options: dict[str, Any], rejected: str
 ) -> None:
     torch.compiler.reset()
     compiled = torch.compile(stage_losses, fullgraph=True, backend="eager")
+    changes = teaching(teacher, statistics)
+    changes["refinement"]["rejected"] = rejected
     found = []
     for losses in (compiled, stage_losses):
-        stage = refinement(confidence=options, **teaching(teacher, statistics))
+        stage = refinement(confidence=options, **changes)
         arguments = (stage.regressor, stage.teacher, stage.confidence, views(2), LABELS, PLACES, draw(), stage.config)
         found.append(losses(*arguments))
         assert stage.regressor.training

@@ -168,11 +168,15 @@ def _out_of_fold_gflop(config: TrialConfig, images: Counts) -> float:
 
 
 def _refinement_gflop(config: TrialConfig, images: Counts) -> float:
-    """A step predicts weak views, scores their boxes and trains the regressor on strong views."""
+    """A step predicts weak views, scores their boxes and trains the regressor on strong views: on all, unless rejected
+    ones are dropped and it is known how many those are.
+    """
     classifier, regressor = _networks_gflop(config)
     train, val = _splits(config, images)
     checks = val * (config.refinement.epochs // config.evaluation.every) * (classifier + regressor)
-    return train * config.refinement.epochs * (_score_gflop(config) + (1 + _learning(config)) * regressor) + checks
+    learned = (config.confidence.keep or 1.0) if config.refinement.rejected == "drop" else 1.0
+    step = _score_gflop(config) + (1 + learned * _learning(config)) * regressor
+    return train * config.refinement.epochs * step + checks
 
 
 def _score_gflop(config: TrialConfig) -> float:

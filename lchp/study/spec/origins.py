@@ -109,6 +109,7 @@ ORIGINS: dict[type[BaseModel], dict[str, tuple[str, str]]] = {
         "weak_statistics": ("", "method notes 9"),
         "teacher_momentum": ("factor", "method notes 9"),
         "backend": ("", "paper 4.3; method notes 20"),
+        "rejected": ("", "Eq. 6; method notes 12"),
     },
     EvaluationConfig: {
         "batch_size": ("images", "own choice"),
