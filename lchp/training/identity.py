@@ -129,8 +129,8 @@ def normal_form(plain: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 break
             around.append(inner)
-        same = added.idle is not None and _value_at(plain, added.idle[0]) == added.idle[1]
-        if len(around) > len(parents) and last in around[-1] and (same or around[-1][last] == added.before):
+        unchanged = last in around[-1] and (_is_idle(plain, added) or around[-1][last] == added.before)
+        if len(around) > len(parents) and unchanged:
             del around[-1][last]
             for parent, holder in reversed(list(zip(parents, around, strict=False))):
                 if not holder[parent]:
@@ -162,9 +162,12 @@ def stored_config(plain: Mapping[str, Any]) -> TrialConfig:
     return TrialConfig.model_validate(complete)
 
 
-def _value_at(plain: Mapping[str, Any], key: str) -> Any:
+def _is_idle(plain: Mapping[str, Any], added: Added) -> bool:
+    if added.idle is None:
+        return False
+    key, value = added.idle
     *parents, last = key.split(".")
-    return mapping_at(dict(plain), parents).get(last)
+    return bool(mapping_at(dict(plain), parents).get(last) == value)
 
 
 def unread(config: TrialConfig) -> dict[str, str]:
@@ -179,6 +182,8 @@ def unread(config: TrialConfig) -> dict[str, str]:
     for name, stage in (("initialization", config.initialization), ("refinement", config.refinement)):
         if stage.report == "last":
             keys[f"{name}.average_momentum"] = f"{name}.report"
+    plain = config.model_dump(mode="json")
+    keys.update({key: added.idle[0] for key, added in ADDED.items() if added.idle and _is_idle(plain, added)})
     return keys
 
 

@@ -222,6 +222,17 @@ def test_searched_values_per_choice_that_are_wrong_are_refused(tmp_path: Path, p
         ),
         ("{confidence.shrink: [0.5, 0.7]}", "confidence.shrink", "confidence.score = max_softmax"),
         ("{refinement.average_momentum: [0.9, 0.99]}", "refinement.average_momentum", "refinement.report = last"),
+        (
+            "{initialization.augmented_share: [1.0, 0.5]}",
+            "initialization.augmented_share",
+            "initialization.augmentation = none",
+        ),
+        (
+            "{augmentation: [none, flip], refinement.augmented_share: [1.0, 0.5]}",
+            "refinement.augmented_share",
+            "augmentation = none",
+        ),
+        ("{compute.maps_precision: [bf16, fp32]}", "compute.maps_precision", "compute.precision = fp32"),
     ],
 )
 def test_vary_of_what_nothing_reads_is_refused(tmp_path: Path, vary: str, key: str, reason: str) -> None:
