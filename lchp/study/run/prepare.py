@@ -36,11 +36,24 @@ def prepare(study: Study, runtime: Runtime) -> Materials:
         require_batches((config, materials.of(config)) for config in _largest(study))
         configs = _suggested(study)
     else:
+        _require_differences(study, materials)
         require_batches((config, materials.of(config)) for config in configs)
     if study.references:
         _require_true_boxes(materials.of(config) for config in configs)
     require_readable([(config, materials.of(config)) for config in configs])
     return materials
+
+
+def _require_differences(study: Study, materials: Materials) -> None:
+    """Two files that hold the same are one value, whatever they are called: one result would stand for two trials."""
+    seen: dict[str, str] = {}
+    for trial in study.trials:
+        first = seen.setdefault(materials.folder(trial.config), trial.name)
+        if first != trial.name:
+            raise Refusal(
+                f"trials `{first}` and `{trial.name}` are one: what they differ by are names of files that hold the "
+                "same: vary one of them"
+            )
 
 
 def require_readable(trials: Sequence[tuple[TrialConfig, Material]]) -> None:

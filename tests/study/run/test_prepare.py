@@ -50,6 +50,17 @@ def test_prepare_batch_larger_than_the_training_images_is_refused(
     assert message in str(caught.value)
 
 
+def test_prepare_trials_that_differ_by_the_names_of_equal_files_are_refused(tmp_path: Path, runtime: Runtime) -> None:
+    names = [tmp_path / "a.pth", tmp_path / "b.pth"]
+    for name in names:
+        name.write_bytes(b"weights")
+    vary = ", ".join(f"{{file: {name}}}" for name in names)
+    with pytest.raises(Refusal) as caught:
+        prepare(small.load(tmp_path, small.TINY, f"vary={{weights.classifier: [{vary}]}}"), runtime)
+    assert "are one: what they differ by are names of files that hold the same: vary one of them" in str(caught.value)
+    assert str(names[0]) in str(caught.value)
+
+
 def test_prepare_tells_of_a_precision_that_is_slow_here(
     tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
