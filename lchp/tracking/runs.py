@@ -4,7 +4,8 @@ Every function may be repeated after a kill at any moment: what the store alread
 
 Metrics of a run: those of :mod:`lchp.tracking.shown` and ``train/...`` per epoch, the step being the epoch over both
 stages; ``epoch``, that step itself; ``seconds``, what the epoch cost here, or ``seconds_reused`` where another trial
-had trained it; ``best_<method>/val/gt_known``, the highest value of an epoch: on val only, since a choice never sees
+had trained it; ``waiting_share``, how much of an epoch's steps that were trained here was waiting for images;
+``best_<method>/val/gt_known``, the highest value of an epoch: on val only, since a choice never sees
 the test split; ``confidence/train/...``, how well the confidence ranks (:func:`lchp.store.selection.quality`).
 """
 
@@ -177,6 +178,8 @@ def _log(mlflow_client: MlflowClient, run_id: str, parts: Iterable[Sequence[Metr
 def _points(report: Mapping[str, Any], step: int, first: Sequence[str]) -> list[Metric]:
     cost = "seconds_reused" if report.get("reused") else "seconds"
     values = {**shown_metrics(report["metrics"], first), cost: report["seconds"], "epoch": step}
+    if not report.get("reused") and report.get("waiting_share") is not None:
+        values["waiting_share"] = report["waiting_share"]
     values |= {f"system/{name}": value for name, value in report.get("system", {}).items()}
     ended = int(report.get("time") or time.time() * 1000)
     return [Metric(name, float(value), ended, step) for name, value in values.items()]

@@ -6,7 +6,6 @@ the host; else threads read ahead into page-locked memory, from which a stream o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lchp.data.loader import ImageSource
+from lchp.training.cores import cores
 
 HELD_SHARE = 0.25
 """Of the memory that this process may use on its device: the most that the images of all sources take there."""
@@ -41,7 +41,7 @@ def batches(
 
 def _readers(source: ImageSource) -> int:
     """Threads that read ahead where a runtime names none: decoding wants many, copying does not."""
-    return 2 if source.is_cached else min(8, os.cpu_count() or 1)
+    return 2 if source.is_cached else min(8, cores())
 
 
 def _copied(

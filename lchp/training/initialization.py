@@ -26,6 +26,7 @@ from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.recording import Gradients
 from lchp.training.seeds import named_generator, named_seed
+from lchp.training.waiting import Watch
 from lchp.training.weights import load_weights
 from lchp.vocabulary import INITIALIZATION, LCHP_I, LOSS, PSEUDO_LABEL
 
@@ -143,6 +144,7 @@ class Initialization:
         self.train_boxes = None if fixed is None else fixed.train.to(device)
         self.epoch = 0
         self.epochs = config.initialization.epochs
+        self.watch = Watch(device)
         self.networks = make_networks(config, classes)
         for network in (self.networks.classifier, self.networks.momentum, self.networks.regressor):
             place(network, config.compute, device)
@@ -181,7 +183,7 @@ class Initialization:
         self.networks.regressor.train()
         order, batch_size = epoch_order(len(source), stage.batch_size, self.generators["order"])
         fed = batches(source, order, batch_size, drop_last=True, workers=workers, device=self.device)
-        metrics = run_epoch(fed, self._step, LOSSES, STAGE, self.epoch + 1)
+        metrics = run_epoch(fed, self._step, LOSSES, STAGE, self.epoch + 1, self.watch)
         if self._classifier_learns:
             self.classifier_descent.end_epoch()
         if self._regressor_learns:

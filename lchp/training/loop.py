@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lchp.training.config import ComputeConfig
+from lchp.training.waiting import Watch
 from lchp.vocabulary import training_key
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -21,16 +22,22 @@ Losses = TypeVar("Losses", bound=Callable[..., Tensor])
 
 
 def run_epoch(
-    batches: Iterable[tuple[Tensor, Tensor, Tensor]], step: Step, names: tuple[str, ...], stage: str, epoch: int
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    step: Step,
+    names: tuple[str, ...],
+    stage: str,
+    epoch: int,
+    watch: Watch,
 ) -> dict[str, float]:
-    """One pass over ``batches``; the mean of every value of ``step``, as ``train/<stage>/<name>``.
+    """One pass over ``batches``, on which ``watch`` looks; the mean of every value of ``step``, as
+    ``train/<stage>/<name>``.
 
     The values stay on the device until the epoch ends, so that no step waits for one.
 
     Raises:
         FloatingPointError: a loss was not finite; names stage, epoch and batch, each counted from 1.
     """
-    rows = torch.stack([step(*batch) for batch in batches]).double().cpu()
+    rows = torch.stack([step(*batch) for batch in watch.over(batches)]).double().cpu()
     broken = (~torch.isfinite(rows[:, 0])).nonzero()
     if len(broken):
         batch = int(broken[0, 0])

@@ -31,6 +31,7 @@ from lchp.training.loop import autocast, epoch_order, place, run_epoch
 from lchp.training.material import Material
 from lchp.training.seeds import named_generator
 from lchp.training.stages import EpochReport, Say, naming_epoch, past, stage_result, train_stage
+from lchp.training.waiting import Watch
 from lchp.vocabulary import LOSS, OUT_OF_FOLD
 
 LOSSES = (LOSS, "train_cls")
@@ -106,6 +107,7 @@ class OutOfFold:
         self.config, self.material, self.device = config, material, material.runtime.device
         self.folds = fold_of(material.train.labels, config.confidence.folds, config.seed)
         self.epoch, self.epochs = 0, config.confidence.folds * config.initialization.classifying
+        self.watch = Watch(self.device)
         self.judges: dict[str, dict[str, Tensor]] = {}
         """State dicts of those that are done, on the CPU, by the fold that they have not seen."""
         self._begin()
@@ -137,7 +139,7 @@ class OutOfFold:
         order, batch_size = epoch_order(len(seen), stage.batch_size, self.generators["order"])
         workers = self.material.runtime.loader_workers
         fed = batches(self.material.train, seen[order], batch_size, drop_last=True, workers=workers, device=self.device)
-        metrics = run_epoch(fed, self._step, LOSSES, self.name, self.epoch + 1)
+        metrics = run_epoch(fed, self._step, LOSSES, self.name, self.epoch + 1, self.watch)
         self.descent.end_epoch()
         self.epoch += 1
         if self.epoch % stage.classifying == 0:

@@ -41,6 +41,7 @@ from lchp.training.stages import (
     stage_result,
     train_stage,
 )
+from lchp.training.waiting import Watch
 from lchp.training.weights import load_trunk_weights
 from lchp.vocabulary import FEW_SHOT_1, FEW_SHOT_5, LOSS
 
@@ -90,6 +91,7 @@ class Reference:
         self.boxes = largest_boxes(self.split).to(self.device)
         stage, role = config.initialization, first_weights(config)
         self.epoch, self.epochs = 0, stage.epochs
+        self.watch = Watch(self.device)
         self.regressor = drawn_regressor(config)
         load_trunk_weights(self.regressor.trunk, config.backbone, getattr(config.weights, role), f"weights.{role}")
         place(self.regressor, config.compute, self.device)
@@ -106,7 +108,7 @@ class Reference:
         batch_size = min(self.config.initialization.batch_size, count)
         workers = self.material.runtime.loader_workers
         fed = batches(self.split.source, order, batch_size, drop_last=True, workers=workers, device=self.device)
-        metrics = run_epoch(fed, self._step, (LOSS,), self.name, self.epoch + 1)
+        metrics = run_epoch(fed, self._step, (LOSS,), self.name, self.epoch + 1, self.watch)
         self.descent.end_epoch()
         self.epoch += 1
         return metrics

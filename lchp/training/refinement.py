@@ -28,6 +28,7 @@ from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
 from lchp.training.material import Split
 from lchp.training.recording import Gradients, Input
 from lchp.training.seeds import named_generator
+from lchp.training.waiting import Watch
 from lchp.vocabulary import LCHP_R, LOSS, REFINEMENT, SELECTED
 
 STAGE = REFINEMENT
@@ -54,6 +55,7 @@ class Refinement:
         self.device = device
         self.epoch = 0
         self.epochs = config.refinement.epochs
+        self.watch = Watch(device)
         self.classifier = networks.judge
         self.regressor = networks.regressor
         self.teacher = copy.deepcopy(networks.regressor).requires_grad_(False).eval()
@@ -75,7 +77,8 @@ class Refinement:
         """
         self.classifier.eval()
         self.regressor.train()
-        metrics = run_epoch(self.batches(source, workers), self._step, LOSSES, STAGE, self.epoch + 1)
+        fed = self.batches(source, workers)
+        metrics = run_epoch(fed, self._step, LOSSES, STAGE, self.epoch + 1, self.watch)
         self.descent.end_epoch()
         self.epoch += 1
         return metrics

@@ -20,6 +20,7 @@ from lchp.training import environment
 from lchp.training.config import ComputeConfig, TrialConfig
 from lchp.training.evaluation import Measured
 from lchp.training.material import Material
+from lchp.training.waiting import Watch, advice
 
 Checkpoint = dict[str, Any]
 """The ``state`` of a stage after an epoch and the ``history`` until then, a JSON text."""
@@ -40,6 +41,8 @@ class EpochReport:
     seconds: float
     reused: bool = False
     """Whether the epoch was read from files rather than trained by this call."""
+    waiting_share: float | None = None
+    """The share of its steps' time that was waiting for images; None of an epoch of before that was measured."""
 
 
 class Stage(Protocol):
@@ -50,6 +53,8 @@ class Stage(Protocol):
     """Finished epochs."""
     epochs: int
     """Epochs at its end."""
+    watch: Watch
+    """Looks on at its epochs."""
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""
@@ -100,18 +105,24 @@ def train_stage(
 ) -> Iterator[EpochReport]:
     """Trains a stage from wherever it stands to its last epoch, one checkpoint an epoch; one that does not stand
     anywhere yet, from what ``begun`` gives of another that begins alike. Past epochs are yielded first; ``before``
-    epochs lie before the stage. ``train_epoch`` trains one more and gives its metrics.
+    epochs lie before the stage. ``train_epoch`` trains one more and gives its metrics. The first one that waits too
+    long for its images is told of.
     """
     history = _continued(stage, folder, say)
     if not history and (checkpoint := begun()) is not None:
         history = _from(stage, checkpoint)
         folder.save_checkpoint(checkpoint)
     yield from history
+    told = False
     while stage.epoch < stage.epochs:
         started = time.monotonic()
         metrics = train_epoch()
-        seconds = time.monotonic() - started
-        history.append(EpochReport(stage.name, stage.epoch, before + stage.epoch, metrics, seconds))
+        seconds, waited = time.monotonic() - started, stage.watch.waited
+        place = stage.epoch, before + stage.epoch
+        history.append(EpochReport(stage.name, *place, metrics, seconds, waiting_share=waited.share))
+        if waited.is_too_long and not told:
+            told = True
+            say(advice(stage.name, stage.epoch, waited))
         folder.save_checkpoint({"state": stage.state(), "history": json.dumps(_plain(history))})
         try:
             leave_checkpoint(folder)

@@ -89,7 +89,7 @@ def _content(file: Path) -> Any:
 def _json(name: str, value: Any, folder: str) -> Any:
     match name:
         case "history.json":
-            return [{**epoch, "seconds": None} for epoch in value]
+            return [{**epoch, "seconds": None, "waiting_share": None} for epoch in value]
         case "trials.json":
             return sorted(({**entry, "run_id": None} for entry in value), key=lambda entry: entry["number"])
         case "manifest.json":
@@ -173,7 +173,7 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_cost(metric: str) -> bool:
-    return metric.startswith(("seconds", "cost/"))
+    return metric.startswith(("seconds", "waiting_share", "cost/"))
 
 
 def _artifacts(place: Path) -> dict[str, Any]:

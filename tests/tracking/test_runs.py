@@ -124,6 +124,15 @@ def test_log_history_shows_what_an_epoch_used_of_its_machine(store: str) -> None
     assert _points(store, run_id, "system/cpu_utilization_percentage") == [(1, 99.0)]
 
 
+def test_log_history_shows_how_much_of_an_epoch_trained_here_was_waiting(store: str) -> None:
+    run_id = _run(store, "waiting", "trial")
+    report = {"metrics": {}, "seconds": 1.0, "waiting_share": 0.25}
+    log_history(store, run_id, [{**report, "step": 1, "reused": True}, {**report, "step": 2, "reused": False}])
+    # Of an epoch of before it was measured nothing is known.
+    log_history(store, run_id, [{**report, "step": 3, "waiting_share": None}])
+    assert _points(store, run_id, "waiting_share") == [(2, 0.25)]
+
+
 def test_log_history_more_points_than_a_batch_holds_are_all_kept(store: str) -> None:
     reports = [
         {"step": step, "metrics": {f"train/m{index}": float(index) for index in range(400)}, "seconds": 1.0}

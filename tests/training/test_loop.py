@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from lchp.training.config import ComputeConfig
 from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
+from lchp.training.waiting import Watch
 
 Batches = list[tuple[Tensor, Tensor, Tensor]]
 
@@ -20,7 +21,7 @@ def losses(images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
 
 
 def test_run_epoch_gives_the_means_by_stage_and_name() -> None:
-    found = run_epoch(batches([1.0, 2.0, 6.0]), losses, ("loss", "twice"), "refinement", 4)
+    found = run_epoch(batches([1.0, 2.0, 6.0]), losses, ("loss", "twice"), "refinement", 4, Watch("cpu"))
     assert found == {"train/refinement/loss": 3.0, "train/refinement/twice": 6.0}
 
 
@@ -28,7 +29,7 @@ def test_run_epoch_gives_the_means_by_stage_and_name() -> None:
 def test_run_epoch_with_a_loss_that_is_not_finite_names_the_first_place(broken: float) -> None:
     message = f"^refinement: the loss of epoch 4, batch 2 is {broken}: lower the learning rate$"
     with pytest.raises(FloatingPointError, match=message):
-        run_epoch(batches([1.0, broken, 6.0, float("nan")]), losses, ("loss", "twice"), "refinement", 4)
+        run_epoch(batches([1.0, broken, 6.0, float("nan")]), losses, ("loss", "twice"), "refinement", 4, Watch("cpu"))
 
 
 def test_epoch_order_is_a_permutation_of_the_generator_and_shrinks_the_batch_to_the_set() -> None:

@@ -76,9 +76,11 @@ def same_weights(first: Path, second: Path) -> bool:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The epochs that a finished stage wrote, without the time they took."""
+    """The epochs that a finished stage wrote, without the time they took and waited."""
     epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs]
+    return [
+        {name: value for name, value in epoch.items() if name not in ("seconds", "waiting_share")} for epoch in epochs
+    ]
 
 
 def assert_same_results(first: Path, second: Path) -> None:

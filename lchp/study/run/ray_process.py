@@ -29,11 +29,11 @@ from ray.tune.search import Searcher
 
 from lchp.errors import Refusal
 from lchp.study.run.cluster import FINISHED, Setup, Unstarted, end_session
-from lchp.study.run.cores import cores
 from lchp.study.run.faults import PREEMPTED
 from lchp.study.run.fitness import cluster_address, too_few
 from lchp.study.run.queue import Job
 from lchp.study.run.trainable import Session, TrialTrainable
+from lchp.training.cores import cores
 
 UNUSED = ("start_monitor", "start_log_monitor", "start_api_server")
 """What a node starts and no study asks: the autoscaler's monitor, what carries logs to the driver, the dashboard's

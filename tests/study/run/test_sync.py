@@ -106,7 +106,7 @@ def everything(folder: Path) -> dict[str, dict[str, Any]]:
             },
             "below": names.get(one.data.tags.get("mlflow.parentRunId", "")),
             "metrics": {
-                name: [step for step, _ in points] if name.startswith(("seconds", "cost/")) else points
+                name: [step for step, _ in points] if name.startswith(("seconds", "waiting_share", "cost/")) else points
                 for name, points in histories.items()
             },
             "files": {
@@ -118,7 +118,9 @@ def everything(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _content(file: Path, names: dict[str, str | None]) -> object:
     if file.name == "history.json":
-        return [{**epoch, "seconds": None} for epoch in json.loads(file.read_text(encoding="utf-8"))]
+        return [
+            {**epoch, "seconds": None, "waiting_share": None} for epoch in json.loads(file.read_text(encoding="utf-8"))
+        ]
     if file.name == "report.json":
         plain = json.loads(file.read_text(encoding="utf-8"))
         return {**plain, "trials": [{**one, "run_id": names.get(one["run_id"])} for one in plain["trials"]]}

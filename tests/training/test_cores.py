@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lchp.study.run.cores import cores
+from lchp.training.cores import cores
 
 
 @pytest.fixture(autouse=True)
