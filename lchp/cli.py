@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lchp.at_work import doing, rest
 from lchp.cli_config import config
 from lchp.cli_init import init
 from lchp.cli_kept import archive, gc, import_archive, rm
@@ -246,6 +247,7 @@ def study_status(
 
 def _watch(told: Callable[[], str], at_work: Callable[[], bool]) -> None:
     """Show what is told, on a terminal in place of what was shown, else where it changes, while somebody is at work."""
+    rest()
     before = None
     while True:
         goes_on, now = at_work(), told()
@@ -275,7 +277,8 @@ def study_table(file: Path, data: Path | None, sets: tuple[str, ...], output: Pa
     # pandas and matplotlib take seconds to import: a study that was never run is told before.
     from lchp.study.run.results import as_dict, as_text, make_tables
 
-    made = make_tables(loaded, output)
+    with doing("making tables and report"):
+        made = make_tables(loaded, output)
     if as_json:
         click.echo(json.dumps(as_dict(made, output / loaded.name), indent=2))
     else:
@@ -385,7 +388,8 @@ def data_check(
     with _opened(file, kind, data, sets, cache) as (config, split, dataset):
         from lchp.data.checking import check
 
-        report = check(config, dataset, cache, split)
+        with doing(f"checking the {config.kind} data"):
+            report = check(config, dataset, cache, split)
     click.echo(json.dumps(asdict(report), indent=2) if as_json else report.text())
     return 1 if report.problems else 0
 
@@ -478,7 +482,8 @@ def compare(
         with found_groups(names, output, tracking_uri) as groups:
             from lchp.reporting.compare import beside
 
-            found = beside(groups, split)
+            with doing("comparing"):
+                found = beside(groups, split)
             if picture is not None:
                 from lchp.study.run.drawing import draw_compared
 
@@ -544,7 +549,7 @@ def draw(
         moved = moved_paths((), data)
 
         waiting(f"drawing {run}")
-        with replacing(to) as part:
+        with doing(f"drawing {run}"), replacing(to) as part:
             if image is not None:
                 from lchp.study.run.algorithm_1 import draw_steps
 
@@ -587,6 +592,7 @@ def ui(study: str | None, tracking_uri: str | None, port: int, opened: bool) -> 
             raise ValueError(f"{shown(uri)} holds no study {study!r}: choose {known}")
 
     def ready() -> None:
+        rest()
         click.echo(f"MLflow UI of {shown(store)}: {server} (Ctrl-C ends it)")
         for name, address in tables.items():
             if study in (None, name):

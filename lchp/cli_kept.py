@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from lchp.at_work import doing, rest
 from lchp.cli_options import DATA, JSON, OUTPUT, SEEDS, SET, TRACKING, OnceEachCommand, PathArgument, with_options
 from lchp.cli_voice import answer_alone, say, warn
 from lchp.errors import Refusal, refusing
@@ -24,6 +25,7 @@ def _sure(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Refusal(f"{question}: nobody can be asked here: give --yes, or --dry-run to see what would go")
+    rest()
     try:
         sure = click.confirm(f"{question}?", err=True)
     except click.Abort:
@@ -56,7 +58,8 @@ def gc(output: Path, keep_milestones: bool, dry_run: bool, yes: bool, as_json: b
     with refusing():
         if not output.is_dir():
             raise Refusal(f"{output}: is no folder: give that of the studies with --output")
-        found = unneeded(output.absolute(), keep_milestones)
+        with doing("looking for what no study needs"):
+            found = unneeded(output.absolute(), keep_milestones)
     size = sum(one.size for one in found)
     if as_json:
         answer_alone()
@@ -66,7 +69,8 @@ def gc(output: Path, keep_milestones: bool, dry_run: bool, yes: bool, as_json: b
         click.echo(told(found, output))
     if found and not dry_run:
         _sure(f"remove {len(found)} files and folders", yes)
-        freed = remove(found, output.absolute(), warn, keep_milestones)
+        with doing("removing"):
+            freed = remove(found, output.absolute(), warn, keep_milestones)
         say(f"removed: {freed:,} bytes")
     return 0
 
@@ -89,7 +93,8 @@ def rm(place: Path, output: Path, tracking_uri: str | None, runs: str, dry_run: 
     from lchp.study.run.cards import Cards
 
     with refusing():
-        what = removal(study_folder(place, output))
+        with doing("looking for what no other study needs"):
+            what = removal(study_folder(place, output))
         click.echo(("would remove: " if dry_run else "to remove: ") + str(what))
         if dry_run:
             return 0
@@ -101,7 +106,8 @@ def rm(place: Path, output: Path, tracking_uri: str | None, runs: str, dry_run: 
         if uri is not None and own is not None:
             _delete_runs(what.study.name, own, uri)
 
-    what = remove_study(what.study, warn, forget)
+    with doing(f"removing {what.study.name}"):
+        what = remove_study(what.study, warn, forget)
     say(f"removed: {what.study} ({what.own + what.trained:,} bytes)")
     return 0
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from lchp.at_work import doing
 from lchp.cli_voice import options
 from lchp.shipped import study_file, study_names
 from lchp.store.study_folder import LEDGER
@@ -75,6 +76,12 @@ class OnceEachCommand(click.Command):
             if isinstance(option, click.Option) and not (option.multiple or option.is_flag) and given.count(option) > 1:
                 raise click.UsageError(f"{option.opts[0]} is given {given.count(option)} times: keep one", ctx)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click; what takes long, and does not say what it is, is told by the command's name."""
+        name = ctx.command_path.removeprefix("lchp ")
+        with doing(f"{name} is at work", live=False):
+            return super().invoke(ctx)
 
 
 class Group(click.Group):

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import click
 
+from lchp.at_work import watched
 from lchp.cli_voice import fresh_voice, is_verbose, note, warn
 from lchp.errors import answer
 from lchp.study.run.stopping import stoppable
@@ -76,7 +77,8 @@ def leave(command: Callable[[], int]) -> None:
         except OSError:
             # A standard stream that is closed (`>&-`) would give its number to the next file that is opened.
             os.open(os.devnull, os.O_RDWR)
-    code = command()
+    with watched():
+        code = command()
     try:
         if sys.__stdout__ is not None:
             sys.__stdout__.flush()

@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from lchp.at_work import fresh_signs, keep_quiet, speaking
+
 
 @dataclass
 class Voice:
@@ -34,6 +36,7 @@ def fresh_voice() -> None:
     """Begin with a command line of which nothing is known yet."""
     global _voice
     _voice = Voice()
+    fresh_signs()
 
 
 def answer_alone() -> None:
@@ -53,20 +56,23 @@ def say(text: str) -> None:
         return
     if _voice.verbose:
         text = "\n".join(f"{_now()} {line}" for line in text.splitlines())
-    click.echo(text, err=_voice.answers)
+    with speaking():
+        click.echo(text, err=_voice.answers)
 
 
 def waiting(text: str) -> None:
     """Tell a person on standard error what takes some seconds before there is an answer; nothing with `-q`."""
     note(text)
     if not _voice.quiet:
-        click.echo(f"lchp: {text} (a few seconds)", err=True)
+        with speaking():
+            click.echo(f"lchp: {text} (a few seconds)", err=True)
 
 
 def warn(text: str) -> None:
     """Tell a person on standard error what should be known whatever the options are."""
     note(text)
-    click.echo(f"lchp: {text}", err=True)
+    with speaking():
+        click.echo(f"lchp: {text}", err=True)
 
 
 def note(text: str) -> None:
@@ -100,6 +106,8 @@ def options() -> list[click.Option]:
 
 def _quiet(_: click.Context, __: click.Parameter, value: bool) -> None:
     _voice.quiet = _voice.quiet or value
+    if _voice.quiet:
+        keep_quiet()
 
 
 def _verbose(_: click.Context, __: click.Parameter, value: bool) -> None:

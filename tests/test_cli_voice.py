@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
+from lchp.at_work import shown_time
 from lchp.cli import app, run
 from lchp.cli_options import OnceEachCommand
-from lchp.study.run.ledger import Entry, Ledger
+from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.ownership import alone
-from lchp.study.run.remaining import Pace, epochs_left, shown_time
+from lchp.study.run.remaining import Pace, epochs_left, in_training
 
 STUDY = "name: tiny\npreset: quickstart\nvary: {delta: [0.4, 0.5]}\n"
 
@@ -136,3 +137,14 @@ def test_epochs_left_counts_trials_that_are_not_known_yet() -> None:
         Entry("c", 0, {}, "trial/c", 6, 2, 2, "pruned"),
     ]
     assert epochs_left(entries, 5) == 3 + 2 * 6
+
+
+def test_trials_in_training_are_told_with_their_epochs() -> None:
+    def entry(name: str, epochs: int, state: State) -> Entry:
+        return Entry(name, 0, {}, f"trial/{name}", 4, 0, epochs, state)
+
+    running = [entry(name, epochs, "running") for epochs, name in enumerate("abcde")]
+    assert in_training([entry("z", 4, "finished"), *running[:2]]) == "training a: epoch 1 of 4, b: epoch 2 of 4"
+    assert in_training(running[3:]) == "training d: epoch 4 of 4, e: epoch 4 of 4"
+    assert in_training(running).endswith("c: epoch 3 of 4, 2 more")
+    assert in_training([entry("z", 0, "waiting")]) == ""

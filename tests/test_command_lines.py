@@ -535,10 +535,12 @@ def test_sweeps_of_the_command_line_are_those_of_a_file(folder: Path) -> None:
 
 
 def process(folder: Path, command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """A command line of the shell, in which ``$LCHP`` is the command."""
+    """A command line of the shell, in which ``$LCHP`` is the command; on a busy machine it would tell that it is at
+    work, but for ``-q``.
+    """
     words = {**environment(folder), "LCHP": f"{sys.executable} -c 'from lchp.cli import main; main()'", **variables}
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; lchp() {{ eval \"$LCHP\" '\"$@\"'; }}; {command}"],
+        ["bash", "-c", f"set -o pipefail; lchp() {{ eval \"$LCHP\" '\"$@\"' -q; }}; {command}"],
         cwd=folder, env=words, capture_output=True, check=False, timeout=60,
     )  # fmt: skip
 

@@ -13,25 +13,23 @@ import hashlib
 import os
 import shutil
 import stat
-import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn, cast
 
 from tqdm import tqdm
 
+from lchp.at_work import FIRST, doing, drawing_bar, is_quiet, on_terminal
 from lchp.data.once import build_once
-from lchp.data.progress import on_terminal
 
 SUFFIXES = (".tar", ".tgz", ".tar.gz", ".zip")
 LARGEST_EXPANSION = 100
 """An archive of photographs hardly shrinks; one that claims to grow a hundredfold is not a dataset."""
 SMALL = 2**27
 """Bytes up to which an archive's growth is not looked at."""
-_LONG = 2**27
-"""Bytes from which extracting takes long enough to be told in a log."""
 CHUNK = 2**20
 LONGEST_ZIP_END = 2**16 + 200
 """Bytes of a zip's last records, a comment among them."""
@@ -198,8 +196,13 @@ def _unsafe(path: Path, name: str, fault: str) -> _Unacceptable:
     )
 
 
-def _bar(path: Path) -> tqdm[NoReturn]:
-    doing, size = f"extracting {path.name}", path.stat().st_size
-    if not on_terminal() and size > _LONG:
-        print(f"{doing} ({size >> 20:,} MB)", file=sys.stderr, flush=True)
-    return tqdm(total=size, desc=doing, unit="B", unit_scale=True, delay=2, leave=False, disable=not on_terminal())
+@contextmanager
+def _bar(path: Path) -> Iterator[tqdm[NoReturn]]:
+    """A bar on a terminal; elsewhere it is told what is being done."""
+    told, size = f"extracting {path.name}", path.stat().st_size
+    drawn = on_terminal() and not is_quiet()
+    bar: tqdm[NoReturn] = tqdm(
+        total=size, desc=told, unit="B", unit_scale=True, delay=FIRST, leave=False, disable=not drawn
+    )
+    with bar, drawing_bar() if drawn else doing(f"{told}, {size >> 20:,} MB"):
+        yield bar

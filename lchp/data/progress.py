@@ -11,32 +11,35 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from lchp.at_work import BETWEEN, FIRST, drawing_bar, is_quiet, on_terminal, speaking
+
 Item = TypeVar("Item")
-
-_DELAY, _BETWEEN = 2.0, 30.0
-"""Seconds until the first sign, and between two lines."""
-
-
-def on_terminal() -> bool:
-    """Whether standard error is a terminal, on which a bar can be drawn."""
-    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def progress(items: Iterable[Item], doing: str, total: int | None = None, images: int = 1) -> Iterable[Item]:
     """``items`` as they are, telling what is being done and how many of ``total`` items are left, each of so many
     ``images``.
     """
+    if is_quiet():
+        return items
     if not on_terminal():
         return _in_lines(items, doing, images)
     # A scale of 1 would be tqdm's 3.01k for 3,008.
     scale = images if images > 1 else False
-    return tqdm(items, desc=doing, total=total, unit=" images", unit_scale=scale, delay=_DELAY, leave=False)
+    bar = tqdm(items, desc=doing, total=total, unit=" images", unit_scale=scale, delay=FIRST, leave=False)
+    return _in_bar(bar)
+
+
+def _in_bar(bar: Iterable[Item]) -> Iterator[Item]:
+    with drawing_bar():
+        yield from bar
 
 
 def _in_lines(items: Iterable[Item], doing: str, images: int) -> Iterator[Item]:
-    due = time.monotonic() + _DELAY
+    due = time.monotonic() + FIRST
     for done, item in enumerate(items):
         if time.monotonic() >= due:
-            print(f"{doing}: {done * images} done", file=sys.stderr, flush=True)
-            due = time.monotonic() + _BETWEEN
+            with speaking():
+                print(f"{doing}: {done * images} done", file=sys.stderr, flush=True)
+            due = time.monotonic() + BETWEEN
         yield item

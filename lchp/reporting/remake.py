@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lchp.at_work import doing
 from lchp.reporting.build import write_report
 from lchp.reporting.contents import read_contents
 from lchp.reporting.formats import write_format
@@ -47,7 +48,7 @@ def remake(folder: Path, form: str, keep_records: bool = False) -> Path:
     """
     files = StudyFolder(folder)
     contents = read_contents(files.contents)
-    with opened(folder, contents) as store:
+    with opened(folder, contents) as store, doing(f"{folder.name}: making tables, figures and report"):
         if keep_records:
             pack(contents, store, files.records)
         document = write_report(contents, store, folder, paper_beside(folder.parent), vector=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.hub import load_state_dict_from_url
 from torchvision.models import WeightsEnum, get_weight
 
-from lchp.data.progress import on_terminal
+from lchp.at_work import doing, drawing_bar, is_quiet, on_terminal
 from lchp.method.backbones import find_network
 from lchp.method.networks import BapClassifier, BoxRegressor
 from lchp.method.vit import find_transformer, torchvision_names
@@ -97,9 +97,11 @@ def _dino(name: str, key: str) -> Mapping[str, Tensor]:
 def _downloaded(what: str, url: str, check_hash: bool, key: str) -> Mapping[str, Tensor]:
     """The state dict at ``url``, from torch.hub's folder if it was fetched before."""
     try:
-        state: Mapping[str, Tensor] = load_state_dict_from_url(
-            url, progress=on_terminal(), check_hash=check_hash, weights_only=True, map_location="cpu"
-        )
+        drawn = on_terminal() and not is_quiet()
+        with drawing_bar() if drawn else doing(f"downloading {what}"):
+            state: Mapping[str, Tensor] = load_state_dict_from_url(
+                url, progress=drawn, check_hash=check_hash, weights_only=True, map_location="cpu"
+            )
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = reading_fault(error) if isinstance(error, pickle.UnpicklingError) else error
         raise ValueError(f"{what} could not be had from {url} ({reason}): {_without(key)}") from error

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from lchp.at_work import fresh_signs, keep_quiet
 from lchp.data import progress as module
 from lchp.data.progress import progress
 
@@ -18,10 +19,12 @@ class Terminal(io.StringIO):
 def test_progress_of_several_images_an_item_counts_images(
     images: int, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stderr", Terminal())
-    bar = str(progress(range(47), "resizing", images=images))
-    assert shown in bar
-    assert "? images/s" in bar
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(module, "FIRST", 0.0)
+    assert list(progress(range(47), "resizing", images=images)) == list(range(47))
+    assert shown in terminal.getvalue()
+    assert "? images/s" in terminal.getvalue()
 
 
 def told(items: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], str]:
@@ -33,7 +36,16 @@ def told(items: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> tuple[list[in
 
 def test_progress_in_a_log_is_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(range(3), monkeypatch) == ([0, 1, 2], "")
-    monkeypatch.setattr(module, "_DELAY", 0.0)
+    monkeypatch.setattr(module, "FIRST", 0.0)
     assert told(range(3), monkeypatch) == ([0, 1, 2], "resizing: 0 done\n")
-    monkeypatch.setattr(module, "_BETWEEN", 0.0)
+    monkeypatch.setattr(module, "BETWEEN", 0.0)
     assert told(range(2), monkeypatch) == ([0, 1], "resizing: 0 done\nresizing: 64 done\n")
+
+
+def test_progress_says_nothing_where_nobody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST", 0.0)
+    keep_quiet()
+    try:
+        assert told(range(3), monkeypatch) == ([0, 1, 2], "")
+    finally:
+        fresh_signs()

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lchp.at_work import doing
 from lchp.data.files import as_json, replacing
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
@@ -78,8 +79,11 @@ def write_archive(study: Path, written: str | None, out: Path, say: Callable[[st
         Refusal: the study is running, or a file of a finished stage is damaged.
     """
     with unchanging(study), replacing(out) as part:
-        with zipfile.ZipFile(part, "w") as archive:
-            listed = {entry.name: _add(archive, entry) for entry in _entries(study, written, say)}
+        listed: dict[str, dict[str, Any]] = {}
+        told = doing(lambda: f"writing {out.name}, {sum(one['bytes'] for one in [*listed.values()]) >> 20:,} MB")
+        with zipfile.ZipFile(part, "w") as archive, told:
+            for entry in _entries(study, written, say):
+                listed[entry.name] = _add(archive, entry)
             index = {"format": FORMAT, "study": study.name, "lchp": version("lchp"), "files": listed}
             text = as_json({**index, SEAL: fingerprint(index)})
             _add(archive, _Entry(INDEX, out, text.encode()))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lchp.at_work import doing
 from lchp.data.files import replacing
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
@@ -56,9 +57,12 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
         listed: Mapping[str, Mapping[str, Any]] = index["files"]
         folder = output.absolute() / index["study"]
         _require_room(file, folder, listed)
-        for name, one in listed.items():
-            for _ in _blocks(archive, file, name, one):
-                pass
+        done = 0
+        with doing(lambda: f"comparing {file.name}, {done} of {len(listed)} files"):
+            for name, one in listed.items():
+                for _ in _blocks(archive, file, name, one):
+                    pass
+                done += 1
         stages: dict[str, list[str]] = {}
         for name in listed:
             place = PurePosixPath(name).parent.as_posix()
@@ -72,7 +76,7 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
                     out.write(block)
             return int(listed[name]["bytes"])
 
-        with using(store):
+        with using(store), doing(lambda: f"writing {folder.name}, {size >> 20:,} MB"):
             for place, names in stages.items():
                 root, _, below = place.partition("/")
                 if root == STORE and below == LISTS:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lchp.at_work import doing
 from lchp.data.fingerprint import canonical, flatten
 from lchp.errors import Refusal, refusing
 from lchp.store.datasets import changed_images, list_file, read_list
@@ -67,7 +68,7 @@ def reproduce(
         Refusal: no such finished run, or its data or weights are not there.
     """
     with tempfile.TemporaryDirectory(prefix=REPETITION, dir=output) as scratch, StageFolder(Path(scratch)).lock():
-        with refusing():
+        with refusing(), doing("reading the run from the tracking store"):
             uri = open_store(tracking_uri, Path.cwd())
             stored = read_run(uri, run_id, Path(scratch) / "stored")
         if REFERENCE_TAG in stored.tags:
@@ -81,7 +82,7 @@ def reproduce(
         here = environment.describe(runtime.device)
         for line in _other_environment(there, here):
             echo(line)
-        with refusing():
+        with refusing(), doing("opening the data"):
             material = Material.prepare(config, runtime)
         wrong = (
             _other_config(stored, config)
@@ -94,8 +95,10 @@ def reproduce(
             echo("not trained again: the run cannot be reproduced from this")
             answer({"run_id": run_id, "reproduced": False, "differs": wrong})
             return 1
-        require_readable([(config, material)])
-        result = run_trial(config, runtime, lambda report: echo(epoch_line(report)), material)
+        with doing("looking at weights and images"):
+            require_readable([(config, material)])
+        with doing("training again"):
+            result = run_trial(config, runtime, lambda report: echo(epoch_line(report)), material)
         found = compare(
             stored,
             result.folder,

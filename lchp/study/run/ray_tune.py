@@ -7,11 +7,14 @@ is ended, and it is started again: trials go on from their files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from lchp.at_work import doing
 from lchp.errors import Refusal
 from lchp.study.run.cluster import FINISHED, START_SECONDS, Cluster, Lost, Unstarted
 from lchp.study.run.driver import Driver
 from lchp.study.run.recorder import Recorder
+from lchp.study.run.remaining import in_training
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 
@@ -41,7 +44,7 @@ def train(study: Study, trials: Sequence[ResolvedTrial], recorder: Recorder) -> 
             recorder.say(f"joining Ray at {cluster.address}" if cluster.address else "starting Ray (a few seconds)")
         done = "joined" if cluster.address else "started"
         try:
-            with cluster:
+            with cluster, doing(partial(_told, cluster, recorder)):
                 _serve(cluster, driver)
         except Unstarted as error:
             failed += 1
@@ -92,6 +95,14 @@ def _serve(cluster: Cluster, driver: Driver) -> None:
         # On somebody's cluster a trial may wait for its place.
         if not cluster.address and driver.is_stuck(START_SECONDS):
             raise Lost("Ray has not begun with a trial for longer than failures.silent")
+
+
+def _told(cluster: Cluster, recorder: Recorder) -> str:
+    """What is going on, for people who wait."""
+    if not cluster.slots:
+        return f"joining Ray at {cluster.address}" if cluster.address else "starting Ray"
+    # A copy: other threads ask.
+    return in_training(list(recorder.ledger.entries.values())) or "starting workers"
 
 
 def _unstarted(address: str | None, reason: str) -> str:

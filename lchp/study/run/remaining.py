@@ -5,19 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from lchp.at_work import shown_time
 from lchp.study.run.ledger import ENDED, Entry
 
-
-def shown_time(seconds: float) -> str:
-    """A time for people.
-
-    >>> shown_time(42.4), shown_time(90), shown_time(7800)
-    ('42 s', '2 min', '2 h 10 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+_NAMED = 3
+"""Trials that are named to people who wait; the others are counted."""
 
 
 def epochs_left(entries: Iterable[Entry], count: int) -> int:
@@ -28,6 +20,14 @@ def epochs_left(entries: Iterable[Entry], count: int) -> int:
     longest = max((entry.of for entry in known), default=0)
     left = sum(entry.of - entry.epochs for entry in known if entry.state not in ENDED)
     return left + longest * max(0, count - len(known))
+
+
+def in_training(entries: Iterable[Entry]) -> str:
+    """The trials that train now, each with its epoch, in a few words; empty where none does."""
+    running = [entry for entry in entries if entry.state == "running"]
+    parts = [f"{entry.name}: epoch {min(entry.epochs + 1, entry.of)} of {entry.of}" for entry in running[:_NAMED]]
+    parts += [f"{len(running) - _NAMED} more"] if len(running) > _NAMED else []
+    return f"training {', '.join(parts)}" if parts else ""
 
 
 class Pace:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lchp.at_work import doing
 from lchp.errors import refusing
 from lchp.reporting.table import Table
 from lchp.reporting.writing import to_markdown
@@ -56,9 +57,10 @@ def run_study(
         sweep(runtime.store)
         # Of a process that was killed after its last trial no cluster will sweep what it left.
         sweep_scratch(scratch_parent())
-        with refusing():
+        with refusing(), doing("opening the tracking store"):
             uri = open_store(tracking_uri, Path.cwd())
-        materials = prepare(study, runtime)
+        with doing("opening the data"):
+            materials = prepare(study, runtime)
         log = StudyLog(folder, echo)
         entries = trials_before(folder, log.say)
         claimed = claim(study, folder, materials, entries, log.say)
@@ -78,10 +80,11 @@ def run_study(
                 shown["varies"] = ", ".join(study.varied)
                 recorder.begin(study.name, shown, trials_view(study))
                 recorder.leave(claimed.places)
-                if study.search:
-                    _search(study, recorder, claimed.entries)
-                else:
-                    _grid(study, recorder)
+                with doing("looking at what is trained"):
+                    if study.search:
+                        _search(study, recorder, claimed.entries)
+                    else:
+                        _grid(study, recorder)
                 code = _end(study, output, recorder, runs_at)
             left = writer.unwritten()
         if left is not None:
@@ -211,7 +214,7 @@ def _train(study: Study, trials: list[ResolvedTrial], recorder: Recorder) -> Non
 
 def _end(study: Study, output: Path, recorder: Recorder, runs_at: str) -> int:
     """Tables, the study's own run and the exit code; ``runs_at`` is the address of its runs."""
-    recorder.settle()
+    _settle(recorder)
     files, stopped = _ended_search(study, recorder) if study.search else ([], None)
     entries = list(recorder.ledger.entries.values())
     unfinished = [entry for entry in entries if entry.state not in ENDED]
@@ -219,7 +222,8 @@ def _end(study: Study, output: Path, recorder: Recorder, runs_at: str) -> int:
     metrics: dict[str, float] = {}
     if any(entry.state == "finished" for entry in entries):
         # Trials that were trained now may look other without another number.
-        made = make_tables(study, output, recorder.trained, runs_at)
+        with doing("making tables and report"):
+            made = make_tables(study, output, recorder.trained, runs_at)
         recorder.say(as_text(made, output / study.name))
         tags = {**_tags(study, made, claims_text(output / study.name)), STOPPED_TAG: stopped}
         metrics = study_metrics(StudyFolder(output / study.name).results, study.varied, headline_of(study))
@@ -230,8 +234,13 @@ def _end(study: Study, output: Path, recorder: Recorder, runs_at: str) -> int:
         message = "\n".join([f"{len(unfinished)} of {len(entries)} trials are not finished:", *lines])
         recorder.say(message)
     recorder.close(tags, metrics, files, message)
-    recorder.settle()
+    _settle(recorder)
     return 1 if unfinished else 0
+
+
+def _settle(recorder: Recorder) -> None:
+    with doing("writing to the tracking store"):
+        recorder.settle()
 
 
 def _tags(study: Study, tables: Sequence[Table], claims: Sequence[str]) -> dict[str, str | None]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lchp.at_work import doing
 from lchp.errors import Refusal, refusing, shown
 from lchp.store.study_folder import store_of
 from lchp.study.run.cards import Cards
@@ -44,14 +45,15 @@ def sync_study(folder: Path, tracking_uri: str | None, echo: Callable[[str], Non
     if own is None:
         raise Refusal(f"{folder}: holds no record of its runs, as version 0.3 writes it: run the study again")
     with alone(folder):
-        with refusing():
+        with refusing(), doing("opening the tracking store"):
             uri = open_store(tracking_uri, Path.cwd())
             ensure_experiment(uri, own.name)
         log = StudyLog(folder, echo)
         scribe = Scribe(uri, own.name, folder, store_of(folder.parent), own.key, log.say, at_work=False)
         places = dict.fromkeys(place for entry in entries for place in _places(entry))
         keys = [Path(place).name for place in places if cards.has(Path(place).name)]
-        with impatient(), Writer(scribe, log.say, log.failure) as writer:
+        told = doing(f"writing {len(keys) + 1} runs")
+        with impatient(), told, Writer(scribe, log.say, log.failure) as writer:
             for key in keys:
                 writer.put(key)
             writer.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lchp.at_work import doing
 from lchp.reporting.evidence import read_evidence
 from lchp.study.run.materials import Materials
 from lchp.study.run.options import epoch_line, total_epochs
@@ -23,18 +24,23 @@ def run_single(config: TrialConfig, runtime: Runtime, echo: Callable[[str], None
         ValueError, FloatingPointError: as ``lchp.training.trial.run_trial``.
     """
     materials = Materials(runtime)
-    material = materials.of(config)
+    with doing("opening the data"):
+        material = materials.of(config)
     for finding in materials.findings:
         echo(f"warning: {finding}")
     require_batches([(config, material)])
-    require_readable([(config, material)])
-    pace, epochs = Pace(), total_epochs(config)
+    with doing("looking at weights and images"):
+        require_readable([(config, material)])
+    pace, epochs, done = Pace(), total_epochs(config), 0
 
     def tell(report: EpochReport) -> None:
+        nonlocal done
+        done = report.step
         left = "" if report.reused else pace.left(0, epochs - report.step, report.seconds)
         echo(f"{epoch_line(report)}{left}")
 
-    return run_trial(config, runtime, tell, material, echo)
+    with doing(lambda: f"training, epoch {min(done + 1, epochs)} of {epochs}"):
+        return run_trial(config, runtime, tell, material, echo)
 
 
 def as_text(result: TrialResult) -> str:

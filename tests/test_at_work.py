@@ -1,0 +1,172 @@
+"""What a command tells of itself while it works: on a terminal and in a log, by itself and beside what it says."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from lchp import at_work
+from lchp.at_work import doing, drawing_bar, fresh_signs, keep_quiet, rest, speaking, watched
+from lchp.cli import app
+
+SLOW = """
+import sys, time
+from lchp import at_work, cli
+at_work.FIRST, at_work.BETWEEN, at_work._LOOK = 0.2, 0.3, 0.05
+
+@cli.app.command()
+def slow():
+    time.sleep(0.8)
+    with at_work.doing(lambda: "counting sheep"):
+        time.sleep(0.8)
+    cli.say("done")
+
+cli.main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh_signs()
+    for name, seconds in (("FIRST", 0.02), ("BETWEEN", 0.05), ("_LOOK", 0.005)):
+        monkeypatch.setattr(at_work, name, seconds)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def as_stderr(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Put something in the place of standard error; in a test's body, since pytest puts its own there before."""
+    monkeypatch.setattr("sys.stderr", out)
+    return out
+
+
+def until(told: io.StringIO, words: str, seconds: float = 30.0) -> None:
+    """Wait until something is told, on a machine however busy."""
+    end = time.monotonic() + seconds
+    while words not in told.getvalue():
+        assert time.monotonic() < end, told.getvalue()
+        time.sleep(0.005)
+
+
+def test_work_in_a_log_is_told_by_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = as_stderr(io.StringIO(), monkeypatch)
+    with watched(), doing("counting"):
+        until(err, "lchp: counting (0 s)\nlchp: counting (0 s)\n")
+    assert "\r" not in err.getvalue()
+
+
+def test_work_on_a_terminal_is_one_line_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = as_stderr(_Terminal(), monkeypatch)
+    with watched(), doing("counting"):
+        until(terminal, "\rlchp: counting (0 s)\rlchp: counting (0 s)")
+        with speaking():
+            terminal.write("one\n")
+        until(terminal, f"\r{' ' * len('lchp: counting (0 s)')}\rone\n\rlchp: counting")
+    assert terminal.getvalue().endswith(f"\r{' ' * len('lchp: counting (0 s)')}\r")
+
+
+def test_work_that_prints_its_answer_is_told_by_lines_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = as_stderr(_Terminal(), monkeypatch)
+    with watched(), doing("counting", live=False):
+        until(terminal, "lchp: counting (0 s)\n")
+    assert "\r" not in terminal.getvalue()
+
+
+def test_work_asks_its_text_each_time_and_the_inner_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = as_stderr(io.StringIO(), monkeypatch)
+    done = 0
+    with watched(), doing("outer"):
+        with doing(lambda: f"{done} sheep"):
+            until(err, "lchp: 0 sheep")
+            done = 7
+            until(err, "lchp: 7 sheep")
+        until(err, "lchp: outer")
+    assert err.getvalue().index("7 sheep") < err.getvalue().index("outer")
+
+
+@pytest.mark.parametrize("hush", [keep_quiet, rest])
+def test_nothing_is_told_where_nobody_wants_it(hush: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    err = as_stderr(io.StringIO(), monkeypatch)
+    assert callable(hush)
+    with watched(), doing("counting"):
+        until(err, "counting")
+        hush()
+        before = err.getvalue()
+        time.sleep(0.3)
+        assert err.getvalue() == before
+
+
+def test_nothing_is_told_beside_a_bar_or_without_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = as_stderr(io.StringIO(), monkeypatch)
+    with doing("counting"):
+        time.sleep(0.1)
+    with watched(), drawing_bar(), doing("counting"):
+        time.sleep(0.1)
+    assert err.getvalue() == ""
+
+
+def test_reader_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    as_stderr(Gone(), monkeypatch)
+    with watched(), doing("counting"):
+        time.sleep(0.1)
+        done = True
+    assert done
+
+
+def test_every_command_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    study = app.commands["study"]
+    assert isinstance(study, click.Group)
+    monkeypatch.setattr(study.commands["list"], "callback", lambda **_: seen.extend(at_work._signs.phases))
+    with app.make_context("lchp", ["study", "list"]) as context:
+        app.invoke(context)
+    assert [phase.text for phase in seen if isinstance(phase, at_work._Phase)] == ["study list is at work"]
+    assert at_work._signs.phases == []
+
+
+def test_slow_command_is_told_in_a_log_and_quiet_says_nothing() -> None:
+    def ran(*options: str) -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", SLOW, "slow", *options], capture_output=True, text=True, check=True, env=_path()
+        )
+        return done.stdout, done.stderr
+
+    out, err = ran()
+    assert out == "done\n"
+    assert "lchp: slow is at work (" in err
+    assert "lchp: counting sheep (" in err
+    assert ran("-q") == ("", "")
+
+
+def test_slow_command_on_a_terminal_leaves_its_answer_alone() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", SLOW, "slow"], stdout=theirs, stderr=theirs, env=_path())
+    os.close(theirs)
+    told = b""
+    try:
+        while block := os.read(ours, 1 << 16):
+            told += block
+    except OSError:  # so a terminal says that nobody writes to it any more
+        pass
+    assert process.wait() == 0
+    assert b"\rlchp: counting sheep (" in told
+    assert told.decode().replace("\r\n", "\n").rpartition("\r")[2] == "done\n"
+
+
+def _path() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
