@@ -2,7 +2,8 @@
 # All measurements that want a GPU, the ones that matter most first, in about nine minutes. What is there is not measured
 # again, so that several short calls give the table, too.
 # usage: benchmarks/gpu.sh RESULTS [SECONDS]      (from the project's root; SECONDS for this call, default 540)
-# Wants torch with CUDA, torchvision, NumPy, pandas, SciPy, pyarrow, OpenCV, pydantic and imgaug; neither Ray nor MLflow.
+# Wants torch with CUDA, torchvision, NumPy, pandas, SciPy, pyarrow, OpenCV, pydantic, imgaug and, for the tests, pytest
+# and hypothesis; neither Ray nor MLflow.
 set -uo pipefail
 results=${1:?usage: benchmarks/gpu.sh RESULTS [SECONDS]}
 ends=$((SECONDS + ${2:-540}))
@@ -33,16 +34,35 @@ train() { # NAME LIMIT OPTIONS...
   once "$name" "$limit" "$python" benchmarks/training.py --device cuda --out "$results" --images "$images" --name "$name" "$@"
 }
 
+test_of() { # NAME LIMIT FILES...
+  local name=$1 limit=$2
+  shift 2
+  once "$name" "$limit" "$python" -m pytest -q -rs -p no:cacheprovider "$@"
+}
+
+# Tests skip without a device, and would seem to have passed.
+"$python" -c 'import torch; assert torch.cuda.is_available()' || { echo "torch finds no CUDA device here"; exit 1; }
 nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,power.draw --format=csv > "$results/nvidia-smi.csv" 2>&1
-# Steps that are recorded as one graph, first whether they train as others do.
-once recording 60 "$python" -m pytest -q -p no:cacheprovider tests/training/test_recording.py
+
+# What no GPU has shown yet (results/gpu.md). Steps that are recorded as one graph, first whether they train as others do.
+test_of recording 60 tests/training/test_recording.py
+test_of device 90 tests/training/test_waiting.py tests/training/test_synchronisation.py tests/training/test_feeding.py \
+  tests/method/test_augmentation.py tests/method/test_pseudo_boxes.py
+# Image files against images on the device: what waiting for data costs.
+train files 170 --case paper --train 1280 --measure initialization refinement --references fp32 --seconds 25 \
+  --compute compile=graphs
+train evaluation 80 --case paper --measure evaluation --seconds 15
+train check 80 --case paper --measure check
+once rejected 50 "$python" benchmarks/rejected.py --device cuda --case paper --compute precision=bf16 compile=graphs
+once predict 60 "$python" benchmarks/predicting.py --device cuda --case paper --images "$images" --compute precision=bf16
+# Compiled before the first step, which takes minutes.
+train compiled 240 --case paper --measure refinement --data held --references --seconds 10 --compute compile=fused
+
+# What an older commit has shown, and the rest.
 train graphs 120 --case paper --measure initialization refinement --data held --references --seconds 10 \
   --compute compile=graphs
 train steps 180 --case paper --measure initialization refinement --data held --seconds 20
 once profile 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" --profile "$results/profile.txt"
-train check 90 --case paper --measure check
-train files 170 --case paper --train 1280 --measure initialization refinement --references fp32 --seconds 30
-train evaluation 100 --case paper --measure evaluation --seconds 20
 train parts 60 --case paper --measure parts
 variant() { # NAME KEY=VALUE...: the engine alone, in another `compute`
   local name=$1
@@ -54,8 +74,6 @@ variant bf16-deterministic deterministic=true
 variant fp32 precision=fp32
 once profile-bf16-maps 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
   --compute maps_precision=bf16 --profile "$results/profile-bf16-maps.txt"
-# Compiled before the first step, which takes minutes.
-train compiled 240 --case paper --measure refinement --data held --references --seconds 10 --compute compile=fused
 train mobilenet_224 80 --case mobilenet_224 --data held --seconds 15
 once augmentation 40 "$python" benchmarks/augmentation.py --device cuda
 once pseudo_boxes 40 "$python" benchmarks/pseudo_boxes.py --device cuda

@@ -111,6 +111,8 @@ def ratios(rows: dict[str, Any], cpu: bool) -> Iterator[str]:
         if what in ("cache", "files") and f"{who} held" in known:
             waiting = 1 - known[name]["images_per_second"] / known[f"{who} held"]["images_per_second"]
             yield f"- {name}: {max(waiting, 0):.1%} of the time goes into waiting for data"
+        if "waiting_share" in known[name]:
+            yield f"- {name}: {known[name]['waiting_share']:.1%} by the stage's own watch, in the last epoch"
 
 
 def parts(found: dict[str, Any]) -> Iterator[str]:

@@ -178,7 +178,7 @@ class Run:
         for data in self.data:
             source = sources[data]()
             workers = 0 if data == "held" else self.workers
-            epochs[f"engine {data}"] = lambda source=source, workers=workers: ours.train_epoch(source, workers)
+            epochs[f"engine {data}"] = lambda source=source, workers=workers: waiting(ours, source, workers)
         loader, kept = None, []
         for who, author in self.authors(engine).items():
             if loader is None:
@@ -223,6 +223,14 @@ class Run:
         return {"contenders": timed(epochs, counts, self.device, self.chosen.seconds)}
 
 
+def waiting(stage: Any, source: Any, workers: int) -> float:
+    """Trains an epoch of the engine's stage; the share of its steps' time that was waiting for images, by its own
+    watch.
+    """
+    stage.train_epoch(source, workers)
+    return float(stage.watch.waited.share)
+
+
 def kept_batches(loader: Any, count: int) -> list[list[torch.Tensor]]:
     """The first batches of a loader."""
     kept = []
@@ -261,15 +269,17 @@ def timed(
 
 
 def one_epoch(epoch: Callable[[], object], found: dict[str, Any], device: str) -> None:
-    """Adds the seconds of one epoch, its CPU seconds, and the memory that it took at most."""
+    """Adds the seconds of one epoch, its CPU seconds, the memory that it took at most and what it says of waiting."""
     wait(device)
     before = 0
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     wall, cpu = time.perf_counter(), time.process_time()
-    epoch()
+    waited = epoch()
     wait(device)
+    if isinstance(waited, float):
+        found["waiting_share"] = waited
     found["seconds"].append(time.perf_counter() - wall)
     found["cpu"].append(time.process_time() - cpu)
     if device == "cuda":
