@@ -24,6 +24,8 @@ def repeated(study: Study, held: Mapping[str, Any]) -> str:
     >>> was = load_study(file, ["refinement.epochs=1", "seeds=[0, 1]"]).identity()
     >>> repeated(load_study(file), was)
     '--set refinement.epochs=1 --seeds 0,1'
+    >>> repeated(load_study(file), load_study(file, ["vary.delta=[0.3, 0.4]"]).identity())
+    "--set 'vary.delta=[0.3,0.4]'"
     """
     now = json.loads(json.dumps(study.identity()))
     if bool(held.get("search")) != bool(now.get("search")):
@@ -52,10 +54,12 @@ def _values(head: str, held: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 
 
 def _varied(held: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The values of the keys that both grids vary, where these are all and ``held`` has every combination."""
-    if not held or not now or held[0].keys() != now[0].keys():
+    """The values of the keys that the grid ``held`` varies, where it has every combination and varies all that ``now``
+    does: a key that is varied by the file stays so.
+    """
+    if not held or not now or not now[0].keys() <= held[0].keys():
         return
     sides = [{key: list(dict.fromkeys(canonical(one[key]) for one in side)) for key in side[0]} for side in (held, now)]
     old, new = sides
     if prod(map(len, old.values())) == len(held):
-        yield from (f"vary.{key}=[{','.join(values)}]" for key, values in old.items() if values != new[key])
+        yield from (f"vary.{key}=[{','.join(values)}]" for key, values in old.items() if values != new.get(key))

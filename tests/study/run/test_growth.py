@@ -189,16 +189,17 @@ def test_growth_search_in_place_of_a_finished_grid_is_refused(tmp_path: Path) ->
     assert 'search.sampler: (absent) -> "random"' in after(tmp_path, SEARCH).refused
 
 
-def test_folder_of_a_run_with_options_is_refused_with_the_options_to_repeat(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [GRID, small.TINY], ids=["varies", "varies nothing"])
+def test_folder_of_a_run_with_options_is_refused_with_the_options_to_repeat(tmp_path: Path, text: str) -> None:
     sets = ("alpha=3", "refinement.epochs=3", "seeds=[0, 1]", "vary.tau=[0.5, 0.25]")
-    folder = plant(small.load(tmp_path, GRID, *sets), tmp_path / "out")
+    folder = plant(small.load(tmp_path, text, *sets), tmp_path / "out")
     with pytest.raises(Refusal) as refused:
-        require_continuable(small.load(tmp_path, GRID), folder)
+        require_continuable(small.load(tmp_path, text), folder)
     _, _, told = str(refused.value).partition("repeat the options of the run: ")
     words = shlex.split(told)
     assert words[-2:] == ["--seeds", "0,1"]
     assert words[1:-2:2] == ["alpha=3.0", "refinement.epochs=3", "vary.tau=[0.5,0.25]"]
-    require_unchanged(small.load(tmp_path, GRID, *words[1:-2:2], "seeds=[0,1]"), folder)
+    require_unchanged(small.load(tmp_path, text, *words[1:-2:2], "seeds=[0,1]"), folder)
 
 
 def test_require_unchanged_asks_for_a_run_first(tmp_path: Path) -> None:
