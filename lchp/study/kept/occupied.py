@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,28 +63,46 @@ class Space:
 
 def space_of(output: Path) -> Space:
     """What the studies in ``output`` occupy."""
-    store, places, damaged = store_of(output), dict[Path, frozenset[str]](), list[str]()
+    store, damaged = store_of(output), list[str]()
+    places = _places(output, damaged)
+    having = _having(places)
+    sizes = {place: bytes_of(store / place) for place in having}
+    found = tuple(_occupied(study, places[study], having, sizes) for study in places)
+    return Space(found, bytes_of(store / "milestones"), bytes_of(store), tuple(damaged))
+
+
+def occupied_by(study: Path) -> Occupied | None:
+    """What the study in a folder occupies, by its own stages, and by the lists of trials of the others alone; None
+    where its trials cannot be told.
+    """
+    places = _places(study.parent, [])
+    if study not in places:
+        return None
+    sizes = {place: bytes_of(store_of(study.parent) / place) for place in places[study]}
+    return _occupied(study, places[study], _having(places), sizes)
+
+
+def _places(output: Path, damaged: list[str]) -> dict[Path, frozenset[str]]:
+    """Where in the store the stages of each study lie; what is wrong with one goes to ``damaged``."""
+    places = dict[Path, frozenset[str]]()
     for study in studies_in(output):
         try:
             places[study] = places_of(study)
         except Refusal as error:
             damaged.append(str(error))
-    having = Counter(place for several in places.values() for place in several)
-    sizes = {place: bytes_of(store / place) for place in having}
-    found = []
-    for study, several in places.items():
-        entries = read(study)
-        there = [place for place in several if sizes[place]]
-        found.append(
-            Occupied(
-                study.name, len(entries), sum(entry.state == "finished" for entry in entries), bytes_of(study),
-                len(there), sum(sizes[place] for place in there),
-                sum(sizes[place] for place in there if having[place] > 1),
-            )
-        )  # fmt: skip
-    return Space(tuple(found), bytes_of(store / "milestones"), bytes_of(store), tuple(damaged))
+    return places
 
 
-def occupied_by(study: Path) -> Occupied | None:
-    """What the study in a folder occupies; None where its trials cannot be told."""
-    return next((one for one in space_of(study.parent).studies if one.name == study.name), None)
+def _having(places: Mapping[Path, frozenset[str]]) -> Counter[str]:
+    """How many studies have each place."""
+    return Counter(place for several in places.values() for place in several)
+
+
+def _occupied(study: Path, own: frozenset[str], having: Counter[str], sizes: Mapping[str, int]) -> Occupied:
+    """What a study with these places occupies, of which ``sizes`` has the bytes."""
+    entries, there = read(study), [place for place in own if sizes[place]]
+    return Occupied(
+        study.name, len(entries), sum(entry.state == "finished" for entry in entries), bytes_of(study),
+        len(there), sum(sizes[place] for place in there),
+        sum(sizes[place] for place in there if having[place] > 1),
+    )  # fmt: skip

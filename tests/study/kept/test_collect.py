@@ -12,7 +12,7 @@ from lchp.store.folder import StageFolder
 from lchp.store.in_use import using
 from lchp.study.kept.collect import remove, unneeded
 from lchp.study.kept.needs import places_of
-from lchp.study.kept.occupied import space_of
+from lchp.study.kept.occupied import occupied_by, space_of
 from lchp.study.kept.removal import removal, remove_study, study_folder
 from lchp.study.kept.sizes import bytes_of
 from lchp.study.run.ledger import Ledger, read
@@ -32,6 +32,23 @@ def test_space_of_tells_what_is_shared(output: Path, trained: Trained) -> None:
     assert tiny.trained == first + bytes_of(output / ".store" / trained.entry.folder)
     assert (tiny.own, space.milestones) == (bytes_of(output / "tiny"), bytes_of(output / ".store/milestones"))
     assert space.store == bytes_of(output / ".store") > tiny.trained + space.milestones
+
+
+def test_occupied_by_one_study_reads_its_own_stages_alone(
+    output: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, read = space_of(output).studies, list[Path]()
+
+    def noted(place: Path) -> int:
+        read.append(place)
+        return bytes_of(place)
+
+    monkeypatch.setattr("lchp.study.kept.occupied.bytes_of", noted)
+    assert occupied_by(output / "tiny") == next(one for one in both if one.name == "tiny")
+    assert {place.relative_to(output).as_posix() for place in read} == {
+        "tiny", f".store/{trained.entry.folder}", f".store/{trained.entry.initialization}",
+    }  # fmt: skip
+    assert occupied_by(output / "gone") is None
 
 
 def test_unneeded_is_what_no_study_has(output: Path, trained: Trained) -> None:
