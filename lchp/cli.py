@@ -208,26 +208,34 @@ def study_plan(
 
 
 @study.command("status")
-@with_options(STUDIED, OUTPUT)
+@click.argument("place", type=PathArgument(), metavar="FILE|STUDY")
+@with_options(DATA, SET, SEEDS, OUTPUT)
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, while a process is at work on the study.")
 @JSON
 def study_status(
-    file: Path, data: Path | None, sets: tuple[str, ...], output: Path, watch: bool, as_json: bool
+    place: Path, data: Path | None, sets: tuple[str, ...], output: Path, watch: bool, as_json: bool
 ) -> int:  # fmt: skip
-    """Show how far the trials of the study FILE are, and what the study occupies."""
+    """Show how far the trials of the study FILE are, or of STUDY, a folder or a name in --output, and what the study
+    occupies.
+    """
     import json
 
+    from lchp.study.kept.needs import study_or_file
     from lchp.study.kept.occupied import occupied_by
     from lchp.study.run.ledger import as_dict, told
     from lchp.study.run.ownership import is_running, options_before, outlook
 
     if watch and as_json:
         raise click.UsageError("give --watch or --json")
-    loaded = _study(file, sets, data, output)
-    folder = (output / loaded.name).absolute()
+    with refusing():
+        found, file = study_or_file(place, output, bool(sets or data))
+    loaded, folder = None, found
+    if folder is None:
+        loaded = _study(file, sets, data, output)
+        folder = (output / loaded.name).absolute()
     if watch:
         _watch(lambda: told(folder, is_running(folder)), lambda: is_running(folder))
-    occupied, there = occupied_by(folder), outlook(loaded, folder)
+    occupied, there = occupied_by(folder), outlook(loaded, folder) if loaded else None
     changed = there.as_dict() if there and there.changes else None
     if as_json:
         space = occupied and asdict(occupied)
@@ -237,8 +245,8 @@ def study_status(
         return 0
     if not watch:
         click.echo(told(folder, is_running(folder)))
-    click.echo(f"{loaded.name} {occupied}")
-    if there and there.changes:
+    click.echo(f"{folder.name} {occupied}")
+    if loaded is not None and there and there.changes:
         again = options_before(loaded, folder) if there.dropped else ""
         same = f"; the same as before with the options of the run: {again}" if again else ""
         click.echo(f"{file} was changed since, the next run {there}{same}")
@@ -298,7 +306,7 @@ def study_sync(
     from lchp.study.run.ledger import read
 
     with refusing():
-        found, file = study_or_file(place, output)
+        found, file = study_or_file(place, output, bool(sets or data))
     folder = found or output / _study(file, sets, data, output).name
     read(folder)
     with fit(

@@ -144,7 +144,7 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
     same study gives the same bytes.
     """
     from lchp.data.files import require_replaceable
-    from lchp.study.kept.archive import write_archive, written_study
+    from lchp.study.kept.archive import write_archive, written_in, written_study
     from lchp.study.kept.needs import study_or_file
     from lchp.study.run.ledger import read
     from lchp.study.run.ownership import require_unchanged
@@ -156,11 +156,9 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
         if archive.suffix != _ENDING:
             raise Refusal(f"{archive}: a study is written as a ZIP archive: give a name that ends in {_ENDING}")
         require_replaceable(archive)
-        found, file = study_or_file(place, output)
+        found, file = study_or_file(place, output, bool(sets or data))
         if found is not None:
-            folder = found.resolve()
-            kept = StudyFolder(folder).written
-            written = kept.read_text(encoding="utf-8") if kept.is_file() else None
+            folder, written = found, written_in(found, file)
         else:
             study = load_study(file, sets, data, output=output)
             folder = (output / study.name).absolute()
@@ -201,6 +199,6 @@ def import_archive(archive: Path, output: Path) -> int:
         needed = missing_options(read_source(written).values)
         where = "".join(f" {option}" for option in needed)
         say(f"it goes on with: lchp study run {written} --output {output}{where}")
-        say("with more seeds: the same with --seeds 0..4, which `lchp study status` and `table` then want, too")
+        say("with more seeds: the same with --seeds 0..4, which `lchp study table` then wants, too")
     say(f"its runs, for `lchp reproduce`: lchp study sync {arrived.folder}")
     return 0

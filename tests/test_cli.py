@@ -318,7 +318,10 @@ def test_study_run_folder_of_another_configuration_is_told_before_heavy_librarie
 
 def test_study_status_of_what_was_run_imports_no_heavy_libraries(study: Path) -> None:
     plant(load_study(study), study.parent / "analysis")
-    assert told(["study", "status", "tiny.yaml"], study.parent)[0] == "0 []"
+    ended, said = told(["study", "status", "tiny.yaml"], study.parent)
+    assert ended == "0 []"
+    for folder in ("tiny", "analysis/tiny"):
+        assert told(["study", "status", folder], study.parent) == (ended, said)
 
 
 def test_study_run_cluster_that_nobody_serves_is_told_before_heavy_libraries_are_imported(study: Path) -> None:

@@ -73,7 +73,7 @@ COMMANDS = {
     "reproduce": ["0123456789abcdef0123456789abcdef"],
     "ui": [],
 }
-OF_FILES = [command for command in COMMANDS if command not in {"reproduce", "ui", "study show"}]
+OF_FILES = [command for command in COMMANDS if command not in {"reproduce", "ui", "study show", "study status"}]
 COMPUTING = ["study run", "trial run", "reproduce"]
 
 SETS = {
@@ -434,7 +434,16 @@ def _bad_keeping() -> Iterator[tuple[list[str], str]]:
     yield ["study", "gc", "--output", "study.yaml"], "study.yaml: is no folder: give that of the studies"
     yield ["study", "gc", "tiny"], "unexpected extra argument"
     yield ["study", "list", "--output", "nowhere"], "nowhere: is no folder"
+    yield ["study", "status", ""], "the path is empty"
+    yield ["study", "status", LONG], "File name too long"
+    for place in ("folder", "pipe", "quikstart", "study.yaml/below"):
+        yield ["study", "status", place], f"{place}: is no folder of a study, nor the name of one in analysis"
+    yield ["study", "status", "folder", "--seeds", "1"], "folder: is a folder: give the path of a YAML file"
+    yield ["study", "status", "gone.yaml"], "gone.yaml: cannot be read (No such file or directory)"
+    yield ["study", "status", "picture.png"], "picture.png:1: the byte 0x89 is no text in UTF-8"
+    yield ["study", "status", "study.yaml", "--data", "x"], "--data x: the synthetic dataset is drawn"
     yield ["study", "archive"], "STUDY|FOLDER|FILE"
+    yield ["study", "archive", "folder", "tiny.zip", "--seeds", "1"], "folder: is a folder: give the path of a YAML"
     yield ["study", "archive", "study.yaml"], "ARCHIVE"
     yield ["study", "archive", "study.yaml", "tiny.zip"], "holds no run of the study"
     yield ["study", "archive", "folder", "tiny.zip"], "is no folder of a study, nor the name of one in analysis"

@@ -27,7 +27,9 @@ from lchp.store.folder import CONFIG, MANIFEST, StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import STAGES
 from lchp.study.kept.needs import places_of
-from lchp.study.run.ownership import unchanging
+from lchp.study.run.ownership import require_unchanged, unchanging
+from lchp.study.spec.load import load_study
+from lchp.study.spec.source import read, text_of
 from lchp.training.given_paths import DATA_PATH, PATHS
 
 INDEX, FORMAT, SEAL = "archive.json", "lchp-study-1", "fingerprint"
@@ -180,6 +182,20 @@ def written_study(text: str, values: dict[str, Any], changed: bool) -> str:
     if not changed and without_places(values) == values:
         return text
     return yaml.safe_dump(without_places(json.loads(json.dumps(values))), sort_keys=False, allow_unicode=True)
+
+
+def written_in(study: Path, file: Path) -> str | None:
+    """The YAML of a study by its folder: what an archive has brought there or, where it is that very study, that of
+    ``file``; None where neither is so.
+    """
+    kept = StudyFolder(study).written
+    if kept.is_file():
+        return kept.read_text(encoding="utf-8")
+    try:
+        require_unchanged(load_study(file), study)
+    except Refusal:
+        return None
+    return written_study(text_of(file), read(file).values, False)
 
 
 def missing_options(values: Mapping[str, Any]) -> list[str]:

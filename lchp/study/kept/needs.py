@@ -39,16 +39,20 @@ def found_study(place: Path, output: Path) -> Path:
     return folder
 
 
-def study_or_file(place: Path, output: Path) -> tuple[Path | None, Path]:
-    """What a person means who names a study or its file: its folder, None where it is the file; and that file. A folder
-    that was run comes before a file, and that before a name in ``output``.
+def study_or_file(place: Path, output: Path, has_options: bool = False) -> tuple[Path | None, Path]:
+    """What a person means who names a study or its file: its folder, None where it is the file; and that file. A file
+    comes before a folder that was run, that before a name in ``output``, and that before a study that comes with
+    lchp. Options say how a file was run: where there are some it is the file that is meant.
 
     Raises:
         Refusal: it is neither.
     """
     file = study_file(place)
-    if StudyFolder(place).ledger.is_file():
-        return place.absolute(), file
+    if has_options or place.is_file():
+        return None, file
+    folder = study_named(place, output)
+    if folder is not None and StudyFolder(folder).ledger.is_file():
+        return folder.resolve(), file
     if file.is_file() or (place.suffix in (".yaml", ".yml") and not place.is_dir()):
         return None, file
     return found_study(place, output), file

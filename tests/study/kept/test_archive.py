@@ -12,6 +12,7 @@ import pytest
 from lchp.cli import run as command
 from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
+from lchp.shipped import study_file
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder
 from lchp.study.kept.archive import INDEX, SEAL, missing_options, without_places, write_archive, written_study
@@ -20,7 +21,9 @@ from lchp.study.kept.needs import places_of
 from lchp.study.run.found import whole_id
 from lchp.study.run.ledger import read
 from lchp.study.run.ownership import alone, unchanging
+from lchp.study.spec.load import load_study
 from tests.study.conftest import Trained
+from tests.study.planted import plant
 
 ONE_LETTER = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 """The SHA-256 of an x."""
@@ -248,6 +251,16 @@ def test_written_study_is_its_own_text_unless_it_names_a_place() -> None:
     }
     assert without_places(values) == placeless
     assert "home" not in written_study("", values, False)
+
+
+def test_archive_of_a_name_holds_the_study_that_comes_with_lchp_where_it_was_run_as_it_is(tmp_path: Path) -> None:
+    file, out, zipped = study_file(Path("quickstart")), str(tmp_path / "out"), tmp_path / "q.zip"
+    for seeds, held in ((), True), (("seeds=[7]",), False):
+        folder = plant(load_study(file, seeds), tmp_path / "out", finished=0)
+        assert command(["study", "archive", "quickstart", str(zipped), "--output", out]) == 0
+        with zipfile.ZipFile(zipped) as archive:
+            assert ("study/written.yaml" in archive.namelist()) == held
+            assert archive.read("study/trials.json") == StudyFolder(folder).ledger.read_bytes()
 
 
 def test_archive_takes_what_lies_in_the_folder_and_tells_what_it_leaves_out(trained: Trained, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lchp.study.kept.needs import places_of
+import pytest
+
+from lchp.shipped import STUDIES
+from lchp.study.kept.needs import places_of, study_or_file
 from lchp.study.run.cards import Cards
 from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.run.materials import Materials
@@ -34,3 +37,17 @@ def test_places_of_a_trial_of_version_0_2_are_found_beside_it(trained: Trained, 
     (output / ".store").symlink_to(trained.output / ".store")
     Ledger(output / "old", [replace(trained.entry, initialization=None)]).write()
     assert places_of(output / "old") == {trained.entry.folder, str(trained.entry.initialization)}
+
+
+def test_study_or_file_takes_a_study_that_was_run_before_one_that_comes_with_lchp(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, output, shipped = Path("quickstart"), Path("analysis"), STUDIES / "quickstart.yaml"
+    assert study_or_file(name, output) == (None, shipped)
+    Ledger(output / name, [trained.entry]).write()
+    assert study_or_file(name, output) == (tmp_path / output / name, shipped)
+    assert study_or_file(name, output, has_options=True) == (None, shipped)
+    assert study_or_file(Path("quickstart.yaml"), output) == (None, Path("quickstart.yaml"))
+    name.write_text("a file of that name", encoding="utf-8")
+    assert study_or_file(name, output) == (None, name)
