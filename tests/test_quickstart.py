@@ -233,7 +233,8 @@ def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder
     assert experiment is not None
     runs = {run.info.run_name: run.info.run_id for run in mlflow_client.search_runs([experiment.experiment_id])}
     names = [trial.name for trial in shrunk("quickstart", {}).trials]
-    assert sorted(runs) == sorted([*names, *(f"initialization {name}" for name in names), "quickstart"])
+    below = [f"{stage} {name}" for stage in ("initialization", "Supervised") for name in names]
+    assert sorted(runs) == sorted([*names, *below, "quickstart"])
     kept = Path(os.environ.get("LCHP_TEST_SCREENSHOTS") or tmp_path)
     picture = Path(mlflow_client.download_artifacts(runs[names[0]], "predictions.png", str(tmp_path))).read_bytes()
     width = int.from_bytes(picture[16:20], "big")
