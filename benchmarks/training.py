@@ -16,8 +16,6 @@ import argparse
 import gc
 import json
 import os
-import resource
-import statistics
 import sys
 import time
 import traceback
@@ -30,10 +28,11 @@ import torch
 import yaml
 from agreement import compared, faults
 from cases import CASES, Author, Engine, Repeated, configured, draw_images, prepared
+from epochs import timed
 from parts import timed_parts
 from profiling import profile
 from reference import evaluate, pseudo_label, regressed
-from rooflines import Ceilings, ceilings, demands, wait
+from rooflines import Ceilings, ceilings, demands
 from table import table
 
 from lchp.training.environment import describe
@@ -239,53 +238,6 @@ def kept_batches(loader: Any, count: int) -> list[list[torch.Tensor]]:
         if len(kept) == count:
             break
     return kept
-
-
-def timed(
-    epochs: dict[str, Callable[[], object]], images: dict[str, int], device: str, seconds: float
-) -> dict[str, dict[str, Any]]:
-    """Epochs in turn, what fits in so many seconds, at least one each after one that is not timed; by contender.
-
-    One that fails is noted and left out.
-    """
-    found: dict[str, dict[str, Any]] = {name: {"images": images[name], "seconds": [], "cpu": []} for name in epochs}
-    ends, rounds, longest = time.perf_counter() + seconds, 0, 0.0
-    while rounds < 2 or time.perf_counter() + longest < ends:
-        began = time.perf_counter()
-        for name, epoch in epochs.items():
-            if "failed" not in found[name]:
-                try:
-                    one_epoch(epoch, found[name], device)
-                except Exception as error:
-                    traceback.print_exc()
-                    found[name]["failed"] = f"{type(error).__name__}: {error}"
-        rounds, longest = rounds + 1, time.perf_counter() - began
-    for values in found.values():
-        values["seconds"], values["cpu"] = values["seconds"][1:], values["cpu"][1:]
-        if values["seconds"]:
-            values["images_per_second"] = values["images"] / statistics.median(values["seconds"])
-            values["cpu_ms_per_image"] = 1e3 * statistics.median(values["cpu"]) / values["images"]
-    return found
-
-
-def one_epoch(epoch: Callable[[], object], found: dict[str, Any], device: str) -> None:
-    """Adds the seconds of one epoch, its CPU seconds, the memory that it took at most and what it says of waiting."""
-    wait(device)
-    before = 0
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    wall, cpu = time.perf_counter(), time.process_time()
-    waited = epoch()
-    wait(device)
-    if isinstance(waited, float):
-        found["waiting_share"] = waited
-    found["seconds"].append(time.perf_counter() - wall)
-    found["cpu"].append(time.process_time() - cpu)
-    if device == "cuda":
-        found["peak_gib_above"] = (torch.cuda.max_memory_allocated() - before) / 2**30
-    else:
-        found["peak_gib_process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:

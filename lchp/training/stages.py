@@ -20,6 +20,7 @@ from lchp.training import environment
 from lchp.training.config import ComputeConfig, TrialConfig
 from lchp.training.evaluation import Measured
 from lchp.training.material import Material
+from lchp.training.memory import keep_freed_memory
 from lchp.training.waiting import Watch, advice
 
 Checkpoint = dict[str, Any]
@@ -68,9 +69,13 @@ def silent(line: str) -> None:
 
 
 def set_up_torch(compute: ComputeConfig, device: str) -> None:
-    """Gives this process what of torch's settings changes the bits of a result."""
+    """Gives this process what of torch's settings changes the bits of a result, and on the CPU the memory of its own
+    that training wants.
+    """
     torch.set_num_threads(compute.cpu_threads)
     on_cuda = device.startswith("cuda")
+    if not on_cuda:
+        keep_freed_memory()
     if compute.deterministic and on_cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(compute.deterministic)
