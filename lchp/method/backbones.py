@@ -217,6 +217,10 @@ def _features(name: str, dilated_from: int | None = None, **options: Any) -> nn.
     from lchp.method.trunks import dilate
 
     features = get_model(name, weights=None, **options).features
+    for layer in features.modules():
+        # Their gradients want what they see: in place they would keep a copy of it, and make that copy first.
+        if isinstance(layer, (nn.ReLU6, nn.SiLU)):
+            layer.inplace = False
     if dilated_from is not None:
         dilate(features[dilated_from:])
     return nn.Sequential(OrderedDict(features=features))

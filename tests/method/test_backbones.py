@@ -5,10 +5,12 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 from torchvision.ops.misc import SqueezeExcitation
@@ -102,6 +104,26 @@ def test_trunks_draw_nothing_at_random_when_they_run(name: str) -> None:
         if getattr(layer, "p", 0) > 0 or getattr(layer, "drop_rate", 0) > 0
     ]
     assert random == []
+
+
+class _Copies(TorchDispatchMode):
+    """Counts what is copied."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += function in (torch.ops.aten.clone.default, torch.ops.aten.copy_.default)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("role", ROLES)
+def test_trunk_that_learns_copies_no_maps(name: str, role: str) -> None:
+    trunk = _on_meta(name, role).train()
+    with _Copies() as copies:
+        trunk(torch.empty(2, 3, 96, 96, device="meta"))
+    trunk.eval()
+    assert copies.count == 0
 
 
 @pytest.mark.parametrize("name", NETWORKS)
