@@ -195,9 +195,15 @@ def crop(view: Tensor, box: Sequence[float]) -> Tensor:
 
 
 def as_published(network: Network) -> Network:
-    """A copy of a network in torch's own memory layout, with torchvision's own blocks of InceptionV3."""
+    """A copy of a network in torch's own memory layout, with torchvision's own blocks of InceptionV3 and activations,
+    and convolutions computed as torch chooses.
+    """
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     for block in plain.modules():
+        if isinstance(block, (nn.ReLU6, nn.SiLU)):
+            block.inplace = True
+        if isinstance(block, nn.Conv2d) and block.kernel_size == (1, 1):
+            block.dilation = (1, 1)
         for published in (InceptionA, InceptionC, InceptionE):
             if isinstance(block, published):
                 block.__class__ = published

@@ -54,6 +54,17 @@ def dilate(layers: nn.Module) -> None:
     assert strided, "there is no stride to take out"
 
 
+def by_onednn(network: nn.Module) -> None:
+    """Has oneDNN compute the 1 x 1 convolutions of a network on the CPU, as it computes all others, in place.
+
+    torch gives them to another library where one thread computes and a batch has fewer than 16 images, unless they are
+    dilated, which changes nothing of a single tap.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            layer.dilation = (2, 2)
+
+
 def without_last(trunk: nn.Sequential, count: int) -> nn.Sequential:
     """``trunk`` without its last ``count`` blocks, the parts of its one child or, where it has several, these.
 

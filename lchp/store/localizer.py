@@ -19,6 +19,7 @@ from lchp.data.loader import decode, resized
 from lchp.data.records import PixelBox
 from lchp.method import boxes
 from lchp.method.networks import BapClassifier, BoxFormat, BoxRegressor, RegressorDesign, as_corners
+from lchp.method.trunks import by_onednn
 from lchp.store.model import Model
 
 
@@ -120,6 +121,8 @@ class Localizer:
     def _placed(self, network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         network.load_state_dict(weights, assign=True)
         design = self.model.design
+        if design.onednn and torch.device(self.device).type == "cpu":
+            by_onednn(network)
         on_matrix_units = design.precision == "bf16" and torch.device(self.device).type == "cuda"
         layout = torch.channels_last if design.channels_last or on_matrix_units else torch.contiguous_format
         return network.eval().requires_grad_(False).to(self.device).to(memory_format=layout)

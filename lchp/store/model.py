@@ -54,6 +54,8 @@ class Design:
     deterministic: bool
     regressor: dict[str, Any] = field(default_factory=dict)
     """The regressor's head; empty before version 0.3."""
+    onednn: bool = False
+    """Whether small batches of 1 x 1 convolutions are oneDNN's on the CPU."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Design:
@@ -66,6 +68,7 @@ class Design:
             **{name: compute[name] for name in ("precision", "cpu_threads", "channels_last", "deterministic")},
             batch_size=config["evaluation"]["batch_size"],
             regressor=config.get("regressor", {}),
+            onednn=compute.get("onednn", False),
         )
 
 

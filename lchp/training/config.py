@@ -239,6 +239,11 @@ class ComputeConfig(Config):
         description="on CUDA alone; graphs: a step's losses and gradients are recorded as one CUDA graph and replayed, "
         "whose memory nothing else can use meanwhile; fused: they are compiled first, which takes minutes",
     )
+    onednn: bool = Field(
+        False,
+        description="1x1 convolutions by oneDNN on a CPU thread in batches below 16, too, which torch gives to another "
+        "library: two to three times as fast, and with other last bits",
+    )
     cpu_threads: int = Field(1, ge=1, le=256, description="threads of CPU sums: their order changes the last bits")
     deterministic: bool = Field(False, description="deterministic algorithms on CUDA (the CPU always is)")
 

@@ -32,7 +32,7 @@ from lchp.method.vit import last_keys, make_transformer
 from lchp.store.checks import Damaged
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 from lchp.training.box_config import KEPT, READ
-from lchp.training.config import TrialConfig
+from lchp.training.config import ComputeConfig, TrialConfig
 from lchp.training.identity import ADDED
 from lchp.training.loop import place
 from lchp.training.material import Material
@@ -167,7 +167,7 @@ def _stored(
             "split": config.split.model_dump(mode="json"),
             "options": {**options, "weights": digest or options["weights"]},
             # Sums are ordered by threads, batches and devices: their last bits belong to the result.
-            "compute": config.compute.model_dump(mode="json", exclude={"precision", "compile"}),
+            "compute": _computed(config.compute),
             "batch_size": config.evaluation.batch_size,
             "device": torch.device(material.runtime.device).type,
         }
@@ -178,6 +178,11 @@ def _stored(
         _fault,
     )
     return load_tensors(made)
+
+
+def _computed(compute: ComputeConfig) -> dict[str, Any]:
+    plain = compute.model_dump(mode="json", exclude={"precision", "compile"})
+    return plain if compute.onednn else {name: value for name, value in plain.items() if name != "onednn"}
 
 
 def _fault(file: Path) -> str | None:

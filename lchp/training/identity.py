@@ -109,6 +109,7 @@ ADDED: dict[str, Added] = {
     "search.cost": Added("0.3", None),
     **{f"search.stop.{name}": Added("0.3", None) for name in ("hours", "gpu_hours", "patience")},
     "compute.compile": Added("0.3", "none"),
+    "compute.onednn": Added("0.3", False),
     "compute.maps_precision": Added("0.3", "bf16", idle=("compute.precision", "fp32")),
 }
 """Every field that came after version 0.1, by its dotted key in TrialConfig (``refinement.schedule``) or, of a study's

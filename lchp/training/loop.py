@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from lchp.method.trunks import by_onednn
 from lchp.training.config import ComputeConfig
 from lchp.training.waiting import Watch
 from lchp.vocabulary import training_key
@@ -65,8 +66,10 @@ def maps_context(compute: ComputeConfig, device: str) -> torch.autocast:
 
 def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
     """Moves a network to the device, in the configured memory layout; for bf16 on CUDA always in channels_last, for
-    which its matrix units are made.
+    which its matrix units are made. Its convolutions of 1 x 1 are oneDNN's where that is configured.
     """
+    if compute.onednn and torch.device(device).type == "cpu":
+        by_onednn(network)
     suited = compute.precision == "bf16" and torch.device(device).type == "cuda"
     layout = torch.channels_last if compute.channels_last or suited else torch.contiguous_format
     network.to(device).to(memory_format=layout)

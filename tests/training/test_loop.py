@@ -62,6 +62,22 @@ def test_place_sets_the_memory_layout() -> None:
     assert network.weight.is_contiguous()
 
 
+@pytest.mark.parametrize("onednn", [False, True])
+def test_place_gives_small_batches_of_one_tap_to_onednn_where_that_is_asked(onednn: bool) -> None:
+    torch.set_num_threads(1)
+    network, images = nn.Conv2d(8, 4, 1), torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))
+    wanted = torch.einsum("oc,nchw->nohw", network.weight[..., 0, 0], images) + network.bias[:, None, None]
+    place(network, ComputeConfig(onednn=onednn), "cpu")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        found = network(images)
+        found.sum().backward()
+    names = {event.key for event in seen.key_averages()}
+    assert ("aten::mkldnn_convolution" in names) is onednn
+    assert ("aten::_slow_conv2d_backward" in names) is not onednn
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(network.weight.grad[0, :, 0, 0], images.sum((0, 2, 3)))
+
+
 def test_compiled_leaves_the_losses_as_they_are_on_the_cpu_and_where_nothing_is_asked() -> None:
     def losses(values: torch.Tensor) -> torch.Tensor:
         return values

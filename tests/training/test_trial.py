@@ -382,6 +382,7 @@ def test_trial_of_every_teacher_and_backend_trains(
         {"view": {"evaluation": "centre_crop"}},
         {"compute": {"precision": "bf16"}},
         {"compute": {"channels_last": True}},
+        {"compute": {"onednn": True}},
         {"compute": {"deterministic": True}},
         {"split": {"val_per_class": 0}},
         {"evaluation": {"every": 2}},

@@ -119,6 +119,7 @@ ORIGINS: dict[type[BaseModel], dict[str, tuple[str, str]]] = {
         "precision": ("", "own choice"),
         "maps_precision": ("", "own choice"),
         "channels_last": ("", "own choice"),
+        "onednn": ("", "own choice"),
         "compile": ("", "own choice"),
         "cpu_threads": ("threads", "own choice"),
         "deterministic": ("", "own choice"),
