@@ -135,6 +135,8 @@ class Workplace:
         left_out = {"RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI"}
         environment = {name: value for name, value in os.environ.items() if name not in left_out}
         environment |= {"TMPDIR": str(self.temporary), _MARK: str(self.folder), "OMP_NUM_THREADS": "1"}
+        # torch's optimizers make this folder when they are imported, in TMPDIR unless it is named.
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(self.said / "torch")
         # Without a commit: the tree may change between two faults.
         environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_DIR": os.devnull}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
