@@ -49,7 +49,7 @@ from lchp.cli_process import answered, leave
 from lchp.cli_use import export, predict
 from lchp.cli_voice import answer_alone, say, waiting, warn
 from lchp.data.kinds import KINDS
-from lchp.errors import Refusal, refusing, shown
+from lchp.errors import Refusal, counted, refusing, shown
 from lchp.store.study_folder import REPORTS
 from lchp.surroundings import UI_PORT, settle
 from lchp.vocabulary import PICTURED, SPLITS, TEST
@@ -167,7 +167,7 @@ def study_run(
         gpus=loaded.resources.gpus, store=store,
     ):  # fmt: skip
         # MLflow and torch take seconds to import: what can be told before is told.
-        say(f"{loaded.name}: {loaded.count} trials; opening data and tracking store (a few seconds)")
+        say(f"{loaded.name}: {counted(loaded.count, 'trial')}; opening data and tracking store (a few seconds)")
         from lchp.store.shared import resolved
         from lchp.study.run.options import Machine
         from lchp.study.run.study import run_study

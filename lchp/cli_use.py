@@ -12,7 +12,7 @@ import click
 
 from lchp.cli_options import OUTPUT, TRACKING, OnceEachCommand, PathArgument, with_options
 from lchp.cli_voice import say, waiting, warn
-from lchp.errors import Refusal, refusing
+from lchp.errors import Refusal, counted, refusing
 from lchp.study.use.formats import FORMATS, written
 from lchp.study.use.images import LIST, given_images
 from lchp.study.use.pictures import drawing, places
@@ -62,7 +62,7 @@ def predict(
         with refusing():
             found = model_of(model, output, tracking_uri)
             where = chosen_device(device)
-            waiting(f"{len(given.images)} images: loading the model")
+            waiting(f"{counted(len(given.images), 'image')}: loading the model")
 
             from PIL import Image
 

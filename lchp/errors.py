@@ -29,6 +29,15 @@ def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
     return between.join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
+def counted(count: int, what: str) -> str:
+    """So many of something.
+
+    >>> counted(1, "trial"), counted(2, "trial")
+    ('1 trial', '2 trials')
+    """
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def shown(uri: str) -> str:
     """``uri`` without the user name and password it may hold."""
     return re.sub(r"//[^\s@]*@", "//***@", uri)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
+from lchp.errors import counted
 from lchp.reporting.claims import SELECTIONS, Best, Claim, Compares, Moves
 from lchp.reporting.confidence import selected_of
 from lchp.reporting.differences import interval_text, new_seeds_text
@@ -165,7 +166,7 @@ def _shown(found: Comparison | None, metric: str) -> str:
     if found is None:
         return "not measured"
     unit = " points" if METRICS.get(metric) and METRICS[metric].share else ""
-    seeds = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) > 1)}"
+    seeds = f"n = {counted(len(found.by_seed), 'seed')}"
     parts = [f"{found.difference:+.2f}{unit} ({seeds})"]
     parts.append(("new seeds " if found.new_seeds else "") + new_seeds_text(found))
     if found.images is not None:
@@ -281,7 +282,7 @@ def answer(verdicts: Sequence[Verdict]) -> str:
     counts = [(sum(one.state == state for one in verdicts), state) for state in (HOLDS, DOES_NOT, OPEN)]
     words = {HOLDS: ("holds", "hold"), DOES_NOT: ("does not hold", "do not hold"), OPEN: ("is open", "are open")}
     parts = [f"{count} {words[state][count != 1]}" for count, state in counts if count]
-    text = f"Of {len(verdicts)} claim{'s' * (len(verdicts) != 1)} {', '.join(parts)}."
+    text = f"Of {counted(len(verdicts), 'claim')} {', '.join(parts)}."
     on_one_seed = sum(one.remedy == MORE_SEEDS for one in verdicts)
     return f"{text} One seed cannot decide {on_one_seed} of them." if on_one_seed else text
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lchp.errors import Refusal
+from lchp.errors import Refusal, counted
 from lchp.store.study_folder import store_of
 from lchp.study.kept.needs import places_of, studies_in
 from lchp.study.kept.sizes import bytes_of, shown_size
@@ -33,7 +33,7 @@ class Occupied:
 
     def __str__(self) -> str:
         shared = f", {shown_size(self.shared)} of it shared with other studies" if self.shared else ""
-        of_store = f"{shown_size(self.trained)} in {self.stages} stages of the store{shared}"
+        of_store = f"{shown_size(self.trained)} in {counted(self.stages, 'stage')} of the store{shared}"
         return f"occupies {shown_size(self.own)} in its folder and {of_store}"
 
 
@@ -56,7 +56,10 @@ class Space:
     def text(self) -> str:
         """For people."""
         width = max((len(one.name) for one in self.studies), default=0)
-        lines = [f"{one.name:<{width}}  {one.finished} of {one.trials} trials finished  {one}" for one in self.studies]
+        lines = [
+            f"{one.name:<{width}}  {one.finished} of {counted(one.trials, 'trial')} finished  {one}"
+            for one in self.studies
+        ]
         rest = f"the store: {shown_size(self.store)}, {shown_size(self.milestones)} of it milestones"
         return "\n".join([*lines, *self.damaged, f"{rest}; `lchp study gc --dry-run` tells what nobody needs"])
 

@@ -10,6 +10,7 @@ from typing import Any
 from lchp.data.config import DatasetConfig
 from lchp.data.fingerprint import fingerprint
 from lchp.data.kinds import Counts
+from lchp.errors import counted
 from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
 from lchp.study.spec.search import Search
@@ -151,7 +152,8 @@ def as_text(planned: Plan) -> str:
     lines = [f"study {study.name}" + (f": {study.question}" if study.question else "")]
     at_most = "at most " if study.search else ""
     several = f" ({study.suggestions} suggestions with {study.repeats} seeds each)" if study.repeats > 1 else ""
-    lines.append(f"{study.count} trials{several}, {at_most}{planned.initializations} distinct initializations")
+    initializations = counted(planned.initializations, "distinct initialization")
+    lines.append(f"{counted(study.count, 'trial')}{several}, {at_most}{initializations}")
     if planned.continued:
         lines.append(
             f"{planned.continued} stages go on from where a shorter one ends, as if trained from their beginning"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lchp.data.fingerprint import canonical, differences
-from lchp.errors import first_of
+from lchp.errors import counted, first_of
 from lchp.store.folder import StageFolder
 from lchp.study.run.ledger import Entry
 from lchp.study.spec.load import Study
@@ -190,4 +190,4 @@ def _lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _count(names: Sequence[str]) -> str:
-    return f"{len(names)} finished trial{'s' * (len(names) != 1)}"
+    return counted(len(names), "finished trial")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lchp.data.files import as_json, read_json, write_text
-from lchp.errors import Refusal, refusing
+from lchp.errors import Refusal, counted, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
 
@@ -191,4 +191,4 @@ def as_text(entries: Iterable[Entry], running: bool) -> str:
     ]
     states = [entry.state for entry in entries]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return "\n".join([*lines, f"{len(entries)} trials: {counts}" if entries else "no trials yet"])
+    return "\n".join([*lines, f"{counted(len(entries), 'trial')}: {counts}" if entries else "no trials yet"])

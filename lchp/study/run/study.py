@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lchp.at_work import doing
-from lchp.errors import refusing
+from lchp.errors import counted, refusing
 from lchp.reporting.table import Table
 from lchp.reporting.writing import to_markdown
 from lchp.store.in_use import using
@@ -126,12 +126,17 @@ def _grid(study: Study, recorder: Recorder) -> None:
                 missing.append(trial)
     if missing:
         trained = sum(recorder.is_here(trial) for trial in missing)
-        what = [f"{len(missing) - trained} of {study.count} trials"] if trained < len(missing) else []
-        what += [f"references beside {trained} finished trials"] if trained else []
+        what = [f"{len(missing) - trained} of {counted(study.count, 'trial')}"] if trained < len(missing) else []
+        what += [f"references beside {counted(trained, 'finished trial')}"] if trained else []
         recorder.say(f"{study.name}: {' and '.join(what)} to train, into {recorder.ledger.folder}")
         _train(study, in_training_order(missing), recorder)
     else:
-        recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
+        recorder.say(_all_finished(study))
+
+
+def _all_finished(study: Study) -> str:
+    trials = f"all {study.count} trials of {study.name} are" if study.count > 1 else f"the trial of {study.name} is"
+    return f"{trials} finished: nothing to train"
 
 
 def _require_search(study: Study, output: Path) -> None:
@@ -180,7 +185,9 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
             reason = suggestion.user_attrs.get(REASON) or reasons.get(suggestion.number) or "pruned"
             recorder.keep_pruned(trial, reason)
     if lost:
-        recorder.say(f"{study.name}: {len(lost)} finished trials to train again, whose files are damaged or gone")
+        recorder.say(
+            f"{study.name}: {counted(len(lost), 'finished trial')} to train again, whose files are damaged or gone"
+        )
         _train(study, lost, recorder)
     missing = study.repeats * (study.suggestions - len(finished) - len(stopped))
     unfinished = stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -191,10 +198,10 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
             recorder.say(f"all that the space of {study.name} holds was suggested: nothing to train")
         else:
             StudyFolder(folder).stopped.unlink(missing_ok=True)
-            recorder.say(f"{study.name}: {missing} of {study.count} trials to train, into {folder}")
+            recorder.say(f"{study.name}: {missing} of {counted(study.count, 'trial')} to train, into {folder}")
             _train(study, [], recorder)
     elif missing <= 0 and not lost:
-        recorder.say(f"all {study.count} trials of {study.name} are finished: nothing to train")
+        recorder.say(_all_finished(study))
 
 
 def _ended_search(study: Study, recorder: Recorder) -> tuple[list[Path], str | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lchp.data.config import DatasetConfig, SplitConfig
-from lchp.errors import Refusal
+from lchp.errors import Refusal, counted
 from lchp.reporting.claims import Claim
 from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.claims import read_claims
@@ -61,7 +61,7 @@ class Study:
         varied = f"{' × '.join(self.varied)}, " if self.varied else ""
         what = "search of " if self.search else ""
         seeds = ", ".join(map(str, self.seeds))
-        return f"Study {self.name!r}: {what}{self.count} trials ({varied}seeds {seeds})"
+        return f"Study {self.name!r}: {what}{counted(self.count, 'trial')} ({varied}seeds {seeds})"
 
     @property
     def count(self) -> int:

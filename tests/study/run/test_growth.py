@@ -393,7 +393,7 @@ def test_run_study_changed_freely_ends_the_runs_that_a_kill_left(
             small.run(changed, tmp_path)
     assert read(tmp_path / "out/tiny") == []
     assert small.run(changed, tmp_path, said) == 1
-    assert said[0].startswith("tiny: 1 of 1 trials to train")
+    assert said[0].startswith("tiny: 1 of 1 trial to train")
     now = runs(tmp_path)
     assert now[TWO[0]] == (first[TWO[0]][0], "FAILED")
     assert now["tiny"][0] == first["tiny"][0]
