@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lchp.data.fingerprint import canonical, distinct, flatten
+from lchp.data.fingerprint import distinct, flatten
+from lchp.errors import counted
 from lchp.reporting.differences import interval_text, new_seeds_text
 from lchp.reporting.frame import TrialRow, collect
 from lchp.reporting.paired import Results
 from lchp.reporting.predictions import Box
+from lchp.reporting.settings import in_words, setting_of, varied_keys
 from lchp.reporting.sides import Side
 from lchp.reporting.statistics import ONE_SEED, Comparison, Interval
 from lchp.store.folder import StageFolder
@@ -97,9 +99,9 @@ class Beside:
 
     def text(self) -> str:
         """For a terminal."""
-        lines = [f"{group.name}: {len(group.trials)} trial{'s' * (len(group.trials) != 1)}" for group in self.groups]
+        lines = [f"{group.name}: {counted(len(group.trials), 'trial')}" for group in self.groups]
         lines += ["", "configuration:"] + [
-            f"  {key}: {' | '.join(', '.join(map(_word, some)) for some in values)}"
+            f"  {key}: {' | '.join(', '.join(map(in_words, some)) for some in values)}"
             for key, values in self.configuration.items()
         ]
         lines += [] if self.configuration else ["  the same, but for seeds and paths"]
@@ -116,13 +118,9 @@ def _at(at: str, right: str) -> str:
     return f" ({right}{', ' + at if at else ''})"
 
 
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else canonical(value)
-
-
 def _line(pair: Pair) -> str:
     found, unit = pair.found, " points" if METRICS[pair.metric].share else ""
-    n = f"n = {len(found.by_seed)} seed{'s' * (len(found.by_seed) != 1)}"
+    n = f"n = {counted(len(found.by_seed), 'seed')}"
     n += ", not the same images" if found.images is None else f", {found.images} images"
     one = len(found.by_seed) < 2
     of = "" if pair.metric == TOP1_CLS else f"{METHODS[pair.method].title}, "
@@ -163,7 +161,8 @@ def _ends(interval: Interval | None) -> dict[str, float | None] | None:
 def beside(groups: Sequence[Group], split: str) -> Beside:
     """Compare the first group with every other.
 
-    Settings that both have are compared each; two groups of one setting are compared whatever these are.
+    Settings that both have are compared each, by the keys that either varies; two groups of one setting are compared
+    whatever these are.
 
     Raises:
         ValueError: two groups have no setting in common, no seed, or no score on the split; says what they have.
@@ -207,13 +206,14 @@ def _joined(first: Group, other: Group, split: str) -> tuple[Results, list[str]]
     """The results of both, and the settings that are compared, by what people read."""
     single = len(first.settings) == len(other.settings) == 1
     one_run = len(first.trials) == len(other.trials) == 1
+    keys = varied_keys((*first.trials, *other.trials))
     rows = [
         replace(
             trial,
             run_id=f"{place}:{trial.run_id}",
             # Two runs are compared whatever their seeds were.
             seed=0 if one_run else trial.seed,
-            varied={_GROUP: place, _SETTING: "" if single else _label(trial)},
+            varied={_GROUP: place, _SETTING: "" if single else setting_of(trial, keys)},
         )
         for place, group in enumerate((first, other))
         for trial in group.trials
@@ -226,10 +226,6 @@ def _joined(first: Group, other: Group, split: str) -> tuple[Results, list[str]]
             "in common: compare runs of them"
         )
     return Results(pd.concat([collect("", [row]) for row in rows]), split, rows), shared
-
-
-def _label(trial: TrialRow) -> str:
-    return ", ".join(f"{key} = {_word(value)}" for key, value in sorted(trial.varied.items()))
 
 
 def _pairs(
@@ -271,7 +267,8 @@ def boxes_of(groups: Sequence[Group], split: str, one: Moved) -> tuple[Box, Box]
     that both have.
     """
     first, other = groups[0], next(group for group in groups[1:] if group.name == one.right)
-    rows = [[trial for trial in group.trials if one.at in ("", _label(trial))] for group in (first, other)]
+    keys = varied_keys((*first.trials, *other.trials))
+    rows = [[trial for trial in group.trials if one.at in ("", setting_of(trial, keys))] for group in (first, other)]
     alone = len(first.trials) == len(other.trials) == 1
     seeds = [trial.seed for trial in rows[0] if alone or trial.seed in {row.seed for row in rows[1]}]
     left, right = (next(row for row in some if alone or row.seed == seeds[0]) for some in rows)

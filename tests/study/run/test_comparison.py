@@ -111,6 +111,19 @@ def test_compare_studies_without_true_boxes_compares_the_classifiers(
     assert "n = 3 seeds, 40 images" in line
 
 
+def test_compare_a_study_that_varies_nothing_is_compared_with_the_setting_that_it_is(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(output, tmp_path / "out")
+    study = written.load(tmp_path, written.TINY + "seeds: [0, 1]\n", "name=one", "delta=0.5", "tau=0")
+    write_study(study, tmp_path / "out", 0.0)
+    for names in (["one", "grid"], ["grid", "one"]):
+        assert run(["compare", *names, "--output", str(tmp_path / "out"), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert {one["at"] for one in found["differences"]} == {"delta = 0.5, tau = 0.0"}
+        assert {one["at"] for one in found["images"]} == {"delta = 0.5, tau = 0.0"}
+
+
 def test_compare_json_has_the_differences_of_the_scores(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["compare", str(output / "slow"), "fast", "slow", "--output", str(output), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -147,7 +160,7 @@ def test_compare_runs_by_id_and_folder_makes_no_statement_on_seeds(
         (["slow"], "give two runs or studies at least"),
         (["slow", "nowhere"], "nowhere: is no folder of a study or trial, and no finished run"),
         (["slow", "slowrun"], "several runs begin so"),
-        (["grid", "slow"], "have no setting in common"),
+        (["grid", "slow"], "and slow delta = 0.35, tau = 0.9: they have no setting in common"),
     ],
 )
 def test_compare_what_cannot_be_compared_is_refused(
