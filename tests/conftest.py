@@ -20,6 +20,7 @@ LONGEST = (
     "tests/test_studies.py",
     "tests/faults/test_faults.py",
     "tests/study/run/test_ray_tune.py",
+    "tests/test_wheel.py",
     "tests/test_quickstart.py",
     "tests/training/test_trial.py",
     "tests/study/run/test_study.py",

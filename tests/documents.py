@@ -29,6 +29,13 @@ def blocks(page: Path, language: str) -> list[str]:
     return [code for marked, code in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.M) if marked == language]
 
 
+def section(page: Path, title: str) -> list[tuple[str, str]]:
+    """The blocks of code below a heading of a document, in their order: how each is marked, and the code."""
+    pages = page.read_text(encoding="utf-8")
+    (text,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", pages, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
 def lines(program: str) -> list[Line]:
     """Every command line of a program in the documents, in their order."""
     found = []
