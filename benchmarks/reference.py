@@ -25,6 +25,7 @@ from torchvision.models.inception import InceptionA, InceptionC, InceptionE
 
 from lchp.data.imgaug_backend import load as load_imgaug
 from lchp.method.networks import BapClassifier, BoxRegressor
+from lchp.method.trunks import DilatedDepthwise
 from lchp.training.config import TrialConfig
 
 Floats = npt.NDArray[np.float32]
@@ -204,6 +205,8 @@ def as_published(network: Network) -> Network:
             block.inplace = True
         if isinstance(block, nn.Conv2d) and block.kernel_size == (1, 1):
             block.dilation = (1, 1)
+        if isinstance(block, DilatedDepthwise):
+            block.__class__ = nn.Conv2d
         for published in (InceptionA, InceptionC, InceptionE):
             if isinstance(block, published):
                 block.__class__ = published

@@ -66,7 +66,7 @@ def maps_context(compute: ComputeConfig, device: str) -> torch.autocast:
 
 def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
     """Moves a network to the device, in the configured memory layout; for bf16 on CUDA always in channels_last, for
-    which its matrix units are made. Its convolutions of 1 x 1 are oneDNN's where that is configured.
+    which its matrix units are made. Its convolutions are oneDNN's where that is configured.
     """
     if compute.onednn and torch.device(device).type == "cpu":
         by_onednn(network)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 
 import pytest
@@ -39,3 +40,36 @@ def test_without_last_leaves_out_blocks_of_the_one_child_or_of_several() -> None
     assert torch.equal(trunks.without_last(one, 0)(torch.ones(1)), one(torch.ones(1)))
     with pytest.raises(ValueError, match="3 of the 3 blocks cannot be left out: leave one"):
         trunks.without_last(one, 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 10), (7, 4), (1, 3)])
+def test_dilated_depthwise_has_the_gradients_of_the_convolution(height: int, width: int) -> None:
+    plain = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8, bias=False).double()
+    quick = copy.deepcopy(plain)
+    trunks.by_onednn(quick)
+    assert type(quick) is trunks.DilatedDepthwise
+    maps = torch.randn(3, 8, height, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given = [maps.clone().requires_grad_() for _ in range(2)]
+    found = [layer(one) for layer, one in zip((plain, quick), given, strict=True)]
+    assert torch.equal(*found)
+    for answer in found:
+        answer.square().sum().backward()
+    torch.testing.assert_close(given[1].grad, given[0].grad)
+    torch.testing.assert_close(quick.weight.grad, plain.weight.grad)
+
+
+def test_by_onednn_leaves_other_convolutions_as_they_are() -> None:
+    kept = [nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3, dilation=2), nn.Conv2d(4, 4, 3, 2, 2, 2, groups=4)]
+    kept.append(nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=True))
+    before = [(type(layer), layer.dilation) for layer in kept]
+    trunks.by_onednn(nn.Sequential(*kept))
+    assert [(type(layer), layer.dilation) for layer in kept] == before
+
+
+def test_dilated_depthwise_learns_under_autocast() -> None:
+    layer = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=False)
+    trunks.by_onednn(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(torch.ones(1, 4, 5, 5)).float().sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.any()
