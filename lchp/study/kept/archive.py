@@ -200,15 +200,17 @@ def written_in(study: Path, file: Path) -> str | None:
 
 def missing_options(values: Mapping[str, Any]) -> list[str]:
     """The options by which another machine says where the files of a study lie, ``values`` being those of its file;
-    that of data among them, unless it says that these are drawn.
+    that of data among them, unless it says that these are drawn. What the working folder has under its name needs none.
     """
     dataset = values.get("dataset")
     drawn = (dataset.get("kind") if isinstance(dataset, Mapping) else dataset) == "synthetic"
-    needed = [] if drawn else [PATHS[DATA_PATH].option]
-    for key, field in PATHS.items():
+    needed = []
+    for key in sorted(PATHS, key=lambda key: key != DATA_PATH):
         value: Any = values
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, str) and key != DATA_PATH:
-            needed.append(field.option)
+        here = isinstance(value, str) and Path(value).exists()
+        wanted = not drawn if key == DATA_PATH else isinstance(value, str)
+        if wanted and not here:
+            needed.append(PATHS[key].option)
     return needed

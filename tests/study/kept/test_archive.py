@@ -216,10 +216,18 @@ def test_archive_of_a_damaged_stage_is_refused(trained: Trained, tmp_path: Path)
     assert not (tmp_path / "tiny.zip").exists()
 
 
-def test_missing_options_are_those_of_the_paths_that_a_study_names() -> None:
+def test_missing_options_are_those_of_the_paths_that_a_study_names_and_that_are_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     values = {"dataset": {"kind": "table", "path": "images.csv"}, "weights": {"classifier": {"file": "a.pth"}}}
     assert missing_options(values) == ["--data PATH", "--set weights.classifier.file=PATH"]
     assert missing_options({"dataset": "synthetic", "weights": {"classifier": "none"}}) == []
+    assert missing_options({"preset": "cub"}) == ["--data PATH"]
+    (tmp_path / "a.pth").touch()
+    assert missing_options(values) == ["--data PATH"]
+    (tmp_path / "images.csv").touch()
+    assert missing_options(values) == []
 
 
 def test_import_says_the_command_line_that_goes_on(
