@@ -1,7 +1,8 @@
 """The differences that a table invites its reader to see, each with what it is worth: differences.csv and .md.
 
 In every row each method beside the one before it, and LCHP-R beside the best centred box; over parameters every row of
-LCHP-R beside the row with the study's own values. They are of the table's first metric, paired by image and seed.
+LCHP-R beside the row with the study's own values. They are of the table's first metric, paired by image and seed. Where
+that is the classifier's, which is of no method, it stands in LCHP-R's place, and none of the others is beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from lchp.reporting.paired import Results
 from lchp.reporting.sides import Side
 from lchp.reporting.statistics import LEVEL, ONE_SEED, POWER, STEADY, Comparison, Interval, holm
 from lchp.reporting.table import Table
-from lchp.vocabulary import CENTRED_BOX, LCHP_R, METHODS, METRICS, predicting
+from lchp.reporting.tables import CLASSIFIER
+from lchp.vocabulary import CENTRED_BOX, LCHP_R, METHODS, METRICS, TOP1_CLS, predicting
 
 NOTHING = "–"
 
@@ -113,8 +115,10 @@ def differences_of(table: Table, results: Results) -> Differences:
 
 
 def _pairs(table: Table, results: Results) -> Iterator[tuple[str, str, Side, Side]]:
-    spec = table.spec
+    spec, title = table.spec, METHODS[LCHP_R].title
     methods = [(right, left) for left, right in pairwise(predicting())] + [(LCHP_R, CENTRED_BOX)]
+    if spec.metrics[0] == TOP1_CLS:
+        title, methods = CLASSIFIER[LCHP_R].title, []
     settings = [setting for setting in results.settings() if _counts(setting, spec.by, spec.fixed)]
     for setting in settings:
         at = ", ".join(f"{key} = {setting[key]}" for key in spec.by)
@@ -125,7 +129,7 @@ def _pairs(table: Table, results: Results) -> Iterator[tuple[str, str, Side, Sid
         if base is not None and setting != base:
             changed = [key for key in spec.by if setting[key] != base[key]]
             text = ", ".join(f"{key} = {setting[key]} − {base[key]}" for key in changed)
-            yield METHODS[LCHP_R].title, text, Side(setting, LCHP_R), Side(base, LCHP_R)
+            yield title, text, Side(setting, LCHP_R), Side(base, LCHP_R)
 
 
 def _counts(setting: Mapping[str, Any], by: Sequence[str], fixed: Mapping[str, Any]) -> bool:

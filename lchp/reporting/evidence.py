@@ -211,4 +211,4 @@ def _of_classes(test: ImageValues) -> Iterator[Degeneration]:
     chance, right = float(counts.max() / n), float(np.nanmean(classified))
     if right <= chance + 2 * (chance * (1 - chance) / n) ** 0.5:
         detail = f"{right:.1%} of {n} test images right, {chance:.1%} by always naming the most frequent class"
-        yield Degeneration("at chance", "it tells the classes apart no better than a guess", None, detail)
+        yield Degeneration("at chance", "on so many images it cannot be told from a guess", None, detail)

@@ -174,6 +174,6 @@ def write_html(out: Path, document: Document) -> None:
         trials=trials,
         runs_at=runs_at,
         on_loopback=urlsplit(runs_at or "").hostname in LOOPBACK,
-        environment=document.environment(),
+        environment={name: "unknown" if value is None else value for name, value in document.environment().items()},
     )
     write_text(out, page)

@@ -132,6 +132,14 @@ def test_differences_are_adjusted_over_the_table_and_name_n(trials: list[TrialRo
     assert rows["these_seeds_p_holm"].count() == 5
 
 
+def test_differences_of_the_classifier_are_between_settings_alone(trials: list[TrialRow]) -> None:
+    frame = collect("s", trials)
+    frame = frame[frame["metric"] == "gt_known"].assign(metric="top1_cls")
+    table = make_table(TableSpec(by=("delta",), metrics=("top1_cls",), own={"delta": 0.5}), frame, trials)
+    (line,) = differences_of(table, Results(frame, "test")).lines
+    assert (line.at, line.text) == ("Classifier", "delta = 0.7 − 0.5")
+
+
 def test_differences_of_one_seed_make_no_statement_on_seeds(trials: list[TrialRow], tmp_path: Path) -> None:
     frame = collect("s", trials[:1])
     made = differences_of(make_table(TableSpec(), frame, trials[:1]), Results(frame, "test", trials[:1]))

@@ -13,7 +13,7 @@ from lchp.store.folder import StageFolder
 from lchp.study.run.comparison import found_group
 from lchp.training.given_paths import DATA_PATH
 from lchp.training.identity import stored_config
-from lchp.vocabulary import TEST
+from lchp.vocabulary import TEST, TOP1_CLS
 
 
 def draw_run(
@@ -43,6 +43,11 @@ def draw_compared(found: Beside, moved: Mapping[str, Path], cache: Path, out: Pa
     Raises:
         ValueError: no image changed, or the dataset cannot be read.
     """
+    if not found.moved and {pair.metric for pair in found.pairs} == {TOP1_CLS}:
+        raise ValueError(
+            "without true boxes no box is known to be better or worse than another: there is no picture; `lchp draw` "
+            "draws the boxes of one run"
+        )
     if not found.moved:
         raise ValueError("no image has another box, or they are not known to be the same images: there is no picture")
     dataset, boxes = _images(StageFolder(found.groups[0].trials[0].folder), found.split, moved, cache)
