@@ -191,7 +191,7 @@ def collect(folder: Path, kind: str | None = None, masks: Path | None = None) ->
     """
     from lchp.data.class_folders import class_folders
     from lchp.data.foreign import coco, voc, yolo
-    from lchp.data.table_without_splits import table_without_splits
+    from lchp.data.table_without_splits import no_table, table_without_splits
 
     readers: dict[str, Callable[[Path, Pictures], Collection | None]] = {
         "csv": table_without_splits, "coco": coco, "voc": voc, "yolo": yolo, "folders": class_folders,
@@ -205,10 +205,15 @@ def collect(folder: Path, kind: str | None = None, masks: Path | None = None) ->
     if len(found) > 1:
         raise ValueError(f"{folder}: holds {' and '.join(found)}: say with --from which one counts")
     if not found:
-        raise ValueError(f"{folder}: found no {_EXPECTED[kind or 'folders']}: {_ARRANGE}")
+        others = [f"{file} {no_table(file)}" for file in sorted(folder.glob("*.csv"))] if kind in (None, "csv") else []
+        beside = f"; {others[0]}" if others else ""
+        raise ValueError(f"{folder}: found no {_EXPECTED[kind or 'folders']}{beside}: {_ARRANGE}")
     (collection,) = found.values()
     if not collection.images:
-        raise ValueError(f"{folder}: its {collection.kind} name no picture that is there: {_ARRANGE}")
+        told = f" ({'; '.join(collection.told)})" if collection.told else ""
+        raise ValueError(
+            f"{folder}: its {collection.kind} name no picture that is there, or give it no class{told}: {_ARRANGE}"
+        )
     collection = with_test(collection)
     images = tuple(sorted(collection.images, key=lambda image: image.path))
     return _masked(folder, replace(collection, images=images), masks) if masks else replace(collection, images=images)

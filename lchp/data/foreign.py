@@ -22,6 +22,8 @@ from lchp.vocabulary import TRAIN
 
 _DEEP = 4
 """Levels of folders in which annotations are looked for."""
+_SHOWN = 100
+"""Letters of what is wrong that a message shows."""
 Labelled = list[tuple[str, PixelBox]]
 
 
@@ -106,25 +108,48 @@ def _coco_content(file: Path) -> dict[str, Any] | None:
 def _coco_boxes(file: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, Labelled]]:
     """Every image's name and labelled boxes."""
     try:
-        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        categories = {category["id"]: str(category["name"]).strip() for category in content["categories"]}
+        names, categories = (
+            _coco_names(file, content, *of) for of in (("images", "file_name"), ("categories", "name"))
+        )
         boxes: dict[Any, Labelled] = {image: [] for image in names}
         for number, one in enumerate(content["annotations"]):
             if one.get("iscrowd"):
                 continue
             if one["image_id"] not in names or one["category_id"] not in categories:
                 raise ValueError(f"{file}: annotation {number} names an image or category that is not listed")
-            x, y, width, height = (float(value) for value in one["bbox"])
-            if not (math.isfinite(x + y + width + height) and width > 0 and height > 0):
-                raise ValueError(f"{file}: annotation {number} has the bbox {one['bbox']}, which is none: remove it")
-            boxes[one["image_id"]].append((categories[one["category_id"]], (x, y, x + width, y + height)))
+            box = _coco_corners(one["bbox"])
+            if box is None:
+                shown = repr(one["bbox"])[:_SHOWN]
+                raise ValueError(
+                    f"{file}: annotation {number} has the bbox {shown}, which is not x, y, width and height: "
+                    "correct or remove it"
+                )
+            boxes[one["image_id"]].append((categories[one["category_id"]], box))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file}: is not laid out as COCO's instances ({error!r}): save it so") from error
-    except ValueError as error:
-        if str(file) in str(error):
-            raise
-        raise ValueError(f"{file}: holds a bbox that is not four numbers ({error}): correct it") from error
     return iter([(names[image], of_image) for image, of_image in boxes.items()])
+
+
+def _coco_names(file: Path, content: Mapping[str, Any], listed: str, key: str) -> dict[Any, str]:
+    """The names of what is listed, by id."""
+    names: dict[Any, str] = {}
+    for number, one in enumerate(content[listed]):
+        name = "" if one[key] is None else str(one[key]).strip()
+        if not name:
+            raise ValueError(f"{file}: {listed}, number {number}: has no {key}: name it, or remove it")
+        if names.setdefault(one["id"], name) != name:
+            raise ValueError(f"{file}: {listed}: {names[one['id']]} and {name} have one id, {one['id']}: correct it")
+    return names
+
+
+def _coco_corners(bbox: Any) -> PixelBox | None:
+    """The corners of a box with an area; None of what is none."""
+    try:
+        x, y, width, height = (float(value) for value in bbox)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    is_box = math.isfinite(x + y + width + height) and width > 0 and height > 0
+    return (x, y, x + width, y + height) if is_box else None
 
 
 def voc(folder: Path, pictures: Pictures) -> Collection | None:
@@ -254,9 +279,14 @@ def _yolo_names(folder: Path) -> dict[int, str] | None:
         try:
             names = yaml.safe_load(text)["names"]
             pairs = names.items() if isinstance(names, dict) else enumerate(names)
-            return {int(number): str(name).strip() for number, name in pairs}
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{file}: its `names` are no list of classes: correct them") from error
+            found = {int(number): str(name).strip() for number, name in pairs}
+            if not all(found.values()):
+                raise ValueError("one is empty")
+            return found
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(
+                f"{file}: its `names` are no list of classes ({' '.join(str(error).split())[:_SHOWN]}): correct them"
+            ) from error
     for name in ("classes.txt", "obj.names", "labels/classes.txt"):
         if (folder / name).is_file():
             return {number: line.strip() for number, (_, line) in enumerate(_written(folder / name))}

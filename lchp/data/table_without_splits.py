@@ -15,6 +15,9 @@ from lchp.data.records import PixelBox
 from lchp.data.table import columns_of, require_columns
 from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, are_fractions, corners_of
 
+_SHOWN = 80
+"""Letters of a first line that a message shows."""
+
 
 def table_without_splits(folder: Path, pictures: Pictures, file: Path | None = None) -> Collection | None:
     """The rows of ``file``, or of the only CSV right inside ``folder`` that has the columns path and label, no split.
@@ -62,10 +65,28 @@ def _cells_of(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, s
     try:
         next(reader)
         for row in reader:
+            if any(more := row.get(None, ())):
+                raise ValueError(
+                    f"{file}, line {reader.line_num}: has {len(columns) + len(more)} cells where the first line names "
+                    f"{len(columns)} columns: put a cell with a comma into quotes"
+                )
             cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
             yield reader.line_num, cells
     except csv.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: this is no CSV ({error}): correct the line") from error
+
+
+def no_table(file: Path) -> str:
+    """Why a CSV is no table, for messages: what its first line says.
+
+    Raises:
+        ValueError: it is no text in UTF-8; names it and the remedy.
+    """
+    first = next(iter(read_utf8(file).removeprefix("\ufeff").splitlines()), "")
+    return (
+        f"is no table: its first line, {first[:_SHOWN]!r}, does not name the columns path, label and, where known, "
+        "split with a comma between"
+    )
 
 
 def _columns(file: Path) -> list[str] | None:

@@ -44,6 +44,13 @@ def coco(categories: dict[int, str], images: dict[int, str], boxes: list[tuple[i
     return json.dumps(content)
 
 
+SAME_IDS = (
+    '{{"images": [{{"id": 1, "file_name": "{}"}}, {{"id": 1, "file_name": "{}"}}], "annotations": [], '
+    '"categories": [{{"id": 1, "name": "{}"}}, {{"id": 1, "name": "{}"}}]}}'
+)
+"""Of COCO: two images and two categories of the same id."""
+
+
 def voc(name: str, *objects: tuple[str, tuple[int, int, int, int]]) -> str:
     inner = "".join(
         f"<object><name>{label}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
@@ -124,7 +131,18 @@ def test_collect_coco_file_without_a_split_is_train_where_others_name_one(tmp_pa
         ('{"images": [], "annotations": {}}', "lacks one of the lists images, annotations, categories"),
         (coco({1: "owl"}, {1: "a.png"}, [(2, 1, [0, 0, 5, 5])]), "annotation 0 names an image or category that is not"),
         (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 0, 5])]), r"annotation 0 has the bbox \[0, 0, 0, 5\], which is"),
-        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 5])]), "holds a bbox that is not four numbers"),
+        (
+            coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 5])]),
+            r"annotation 0 has the bbox \[0, 0, 5\], which is not x, y",
+        ),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, "x", 5])]), "annotation 0 has the bbox"),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, None)]), "annotation 0 has the bbox None"),  # type: ignore[list-item]
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 10**400, 5])]), "annotation 0 has the bbox .{1,100}, which is"),
+        (coco({1: " "}, {1: "a.png"}, [(1, 1, [0, 0, 5, 5])]), "categories, number 0: has no name"),
+        (coco({1: "owl"}, {1: ""}, [(1, 1, [0, 0, 5, 5])]), "images, number 0: has no file_name"),
+        (SAME_IDS.format("a.png", "b.png", "owl", "owl"), r"images: a\.png and b\.png have one id, 1: correct it"),
+        (SAME_IDS.format("a.png", "a.png", "owl", "cat"), "categories: owl and cat have one id, 1: correct it"),
+        (coco({1: "owl"}, {1: "a.png"}, []), r"or give it no class \(1 images have no box: a\.png\): arrange"),
         ('{"images": [1], "annotations": [], "categories": []}', "is not laid out as COCO's instances"),
         (coco({1: "owl"}, {1: "other.png"}, [(1, 1, [0, 0, 5, 5])]), "its COCO boxes name no picture that is there"),
     ],
@@ -252,6 +270,28 @@ def test_collect_yolo_boxes_are_fractions_around_a_centre(tmp_path: Path) -> Non
 )
 def test_collect_bad_yolo_line_is_refused(line: str, message: str, tmp_path: Path) -> None:
     write(draw(tmp_path, "a.png"), **{"a.txt": line, "classes.txt": "owl\nwren\n"})
+    with pytest.raises(ValueError, match=message):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize("names", ["[owl, '']", "{.inf: owl}", "3", "{owl: 0}", "[" * 3000])
+def test_collect_bad_names_of_yolo_are_refused(names: str, tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"a.txt": "0 0.5 0.5 0.5 0.5", "data.yaml": f"names: {names}"})
+    with pytest.raises(ValueError, match=r"data\.yaml: its `names` are no list of classes \(.{1,100}\): correct them"):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"path;label\na.png;owl\n", r"list\.csv is no table: its first line, 'path;label', does not name the columns"),
+        (b"Path,Label\na.png,owl\n", r"'Path,Label', does not name the columns path, label"),
+        (b"\na.png,owl\n", r"list\.csv is no table: its first line, ''"),
+        ("path,label\n".encode("utf-16"), r"list\.csv, line 1: is text in UTF-16: save the file in UTF-8"),
+    ],
+)
+def test_collect_file_that_is_almost_a_table_is_told(table: bytes, message: str, tmp_path: Path) -> None:
+    (draw(tmp_path, "a.png") / "list.csv").write_bytes(table)
     with pytest.raises(ValueError, match=message):
         collect(tmp_path)
 
@@ -395,10 +435,15 @@ def test_collect_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
         ("a.png,owl,1,2,3_0,4", r"list\.csv, line 2, column x2: '3_0' is not a number"),
         ("a.png,,,,,", r"list\.csv, line 2: path or label is empty"),
         ("a.png,owl,1,2,x,4", r"list\.csv, line 2, column x2: 'x' is not a number: give pixels"),
+        ("a.png,owl,,,,,,", None),
+        ("a.png,owl, snowy,1,2,3,4", r"list\.csv, line 2: has 7 cells where the first line names 6 columns: put"),
         ("a.png,owl,,,,\na.png,wren,,,,", r"list\.csv, line 3: a\.png has the label owl, too: keep one"),
     ],
 )
-def test_collect_bad_row_of_a_table_is_refused(row: str, message: str, tmp_path: Path) -> None:
+def test_collect_bad_row_of_a_table_is_refused(row: str, message: str | None, tmp_path: Path) -> None:
     write(draw(tmp_path, "a.png"), **{"list.csv": f"path,label,x1,y1,x2,y2\n{row}\n"})
+    if message is None:
+        assert labels(collect(tmp_path)) == {"a.png": ("owl", None)}
+        return
     with pytest.raises(ValueError, match=message):
         collect(tmp_path)

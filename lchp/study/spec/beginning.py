@@ -22,6 +22,7 @@ from lchp.study.spec.load import load_study
 from lchp.study.spec.proposal import Counted, name_of, proposed, study_text
 from lchp.study.spec.schema import NAME, RESERVED
 from lchp.training.file_faults import file_fault
+from lchp.vocabulary import TEST
 
 if TYPE_CHECKING:
     from lchp.data.records import Dataset
@@ -78,6 +79,10 @@ def begin(
         found = _collection(given, kind, masks)
         _require_classes(found, folder, asked is not None)
         collection = with_splits(found, share)
+        if all(image.split != TEST for image in collection.images):
+            raise ValueError(
+                f"{folder}: no class has two pictures, and a test split needs one that is not trained on: add pictures"
+            )
         told = (f"{len(collection.images)} pictures by {collection.kind}", *collection.told)
         table = write_table(collection, folder)
         written.append(table)
@@ -142,14 +147,14 @@ def _table_of(given: Path) -> Path | None:
 
 
 def _collection(given: Path, kind: str | None, masks: Path | None) -> Collection:
-    from lchp.data.table_without_splits import table_without_splits
+    from lchp.data.table_without_splits import no_table, table_without_splits
     from lchp.data.table_writing import TABLE
 
     if not given.is_file():
         return collect(given, kind, masks)
     collection = table_without_splits(given.parent, Pictures(given.parent), given)
     if collection is None:
-        raise ValueError(f"{given}: is no table: its first line names the columns path, label and, where known, split")
+        raise ValueError(f"{given}: {no_table(given)}: correct it")
     if given.name == TABLE:
         raise ValueError(f"{given}: lacks the column split, and is what would be written: rename it")
     return collection

@@ -126,6 +126,19 @@ def test_begin_that_is_refused_leaves_nothing(more: dict[str, object], message: 
     assert files(Path()) == []
 
 
+def test_begin_of_classes_without_a_picture_to_spare_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    draw(tmp_path / "birds", "owl/0.png", "wren/0.png")
+    with pytest.raises(ValueError, match=r"birds: no class has two pictures, and a test split needs one"):
+        begun(tmp_path / "birds", study=tmp_path / "birds.yaml")
+    assert files(tmp_path) == []
+
+
+def test_begin_of_a_table_with_other_commas_says_its_first_line(pictures: Path) -> None:
+    write(pictures, **{"mine.csv": "path;label\nowl/0.png;owl\n"})
+    with pytest.raises(ValueError, match=r"birds/mine\.csv: is no table: its first line, 'path;label', does not name"):
+        begun(pictures / "mine.csv")
+
+
 def test_begin_of_a_broken_picture_is_refused_and_leaves_nothing(pictures: Path) -> None:
     (pictures / "owl" / "0.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"owl/0\.png: this is no image that is known"):
