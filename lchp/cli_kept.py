@@ -185,10 +185,8 @@ def import_archive(archive: Path, output: Path) -> int:
     `lchp report`, `compare`, `predict` and `draw` read it, `lchp study run` with its file goes on, and after
     `lchp study sync` its runs are in the MLflow store, for `lchp reproduce`.
     """
-    from lchp.study.kept.archive import missing_options
     from lchp.study.kept.arrival import put_archive
     from lchp.study.run.fitness import fit
-    from lchp.study.spec.source import read as read_source
 
     with fit({"--output": output}, trains=False), refusing():
         arrived = put_archive(archive, output, warn)
@@ -196,9 +194,21 @@ def import_archive(archive: Path, output: Path) -> int:
     say(f"imported: {arrived.folder} ({arrived.size:,} bytes, {arrived.stages} stages{known})")
     written = StudyFolder(arrived.folder).written
     if written.is_file():
-        needed = missing_options(read_source(written).values)
-        where = "".join(f" {option}" for option in needed)
-        say(f"it goes on with: lchp study run {written} --output {output}{where}")
-        say("with more seeds: the same with --seeds 0..4, which `lchp study table` then wants, too")
+        _tell_how_it_goes_on(written, output)
     say(f"its runs, for `lchp reproduce`: lchp study sync {arrived.folder}")
     return 0
+
+
+def _tell_how_it_goes_on(written: Path, output: Path) -> None:
+    """Say the command line for the study's own file; that it is none, where somebody has changed it so."""
+    from lchp.study.kept.archive import missing_options
+    from lchp.study.spec.source import read
+
+    try:
+        needed = missing_options(read(written).values)
+    except Refusal as error:
+        warn(f"{error}; the study is imported all the same")
+        return
+    where = "".join(f" {option}" for option in needed)
+    say(f"it goes on with: lchp study run {written} --output {output}{where}")
+    say("with more seeds: the same with --seeds 0..4, which `lchp study table` then wants, too")

@@ -6,9 +6,11 @@ the report.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lchp.store.folder import PICTURE
 
@@ -17,6 +19,7 @@ SEARCH_KEY = "search_key"
 """The field of a search's configuration that no other search has, whatever its folder and its owner."""
 REPETITION = ".reproduce-"
 """How the name of a folder begins, beside those of studies, in which a trial is trained again; it holds the folder."""
+_PLACE = re.compile(r"[a-z_]+/\w[\w.-]*")
 _TABLE = ("csv", "md", "tex")
 REPORTS = ("html", "md", "tex", "pdf")
 """What a report may be written as."""
@@ -25,6 +28,11 @@ REPORTS = ("html", "md", "tex", "pdf")
 def store_of(output: Path) -> Path:
     """The store of trained stages in the folder that holds one folder per study."""
     return output / ".store"
+
+
+def is_place(text: Any) -> bool:
+    """Whether that is a place in a store, ``<kind>/<key>``: it leads to nothing beside it."""
+    return isinstance(text, str) and _PLACE.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

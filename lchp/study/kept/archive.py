@@ -190,7 +190,8 @@ def written_in(study: Path, file: Path) -> str | None:
     """
     kept = StudyFolder(study).written
     if kept.is_file():
-        return kept.read_text(encoding="utf-8")
+        read(kept)  # what is no YAML would be refused where it arrives
+        return text_of(kept)
     try:
         require_unchanged(load_study(file), study)
     except Refusal:

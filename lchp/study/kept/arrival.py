@@ -17,14 +17,15 @@ from typing import Any
 from lchp.at_work import doing
 from lchp.data.files import replacing
 from lchp.data.fingerprint import fingerprint
-from lchp.errors import Refusal
+from lchp.errors import Refusal, refusing
 from lchp.store.folder import CHECKPOINT, StageFolder
 from lchp.store.in_use import using
 from lchp.store.study_folder import LEDGER, StudyFolder, store_of
 from lchp.study.kept.archive import FORMAT, INDEX, LISTS, SEAL, STORE, STUDY, is_placed
+from lchp.study.run.ledger import entries_of
 from lchp.study.run.ownership import alone
+from lchp.study.spec.schema import NAME, RESERVED
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _BLOCK = 1 << 20
 _ENCRYPTED = 1
 """The bit of an entry's flags that says so."""
@@ -63,6 +64,7 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
                 for _ in _blocks(archive, file, name, one):
                     pass
                 done += 1
+        _require_trials(archive, file)
         stages: dict[str, list[str]] = {}
         for name in listed:
             place = PurePosixPath(name).parent.as_posix()
@@ -144,7 +146,8 @@ def _index(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
         seal = index.pop(SEAL)
         whole = fingerprint(index) == seal
         known, study, listed = index["format"] == FORMAT, index["study"], index["files"]
-        wrong = next((name for name in listed if not is_placed(name)), None)
+        folders = {PurePosixPath(name).parent.as_posix() for name in listed}
+        wrong = next((name for name in listed if not is_placed(name) or name in folders), None)
         if not all(one.keys() == {"bytes", "sha256"} and isinstance(one["bytes"], int) for one in listed.values()):
             raise TypeError("it lists no sizes and digests")
         if not isinstance(study, str):
@@ -157,11 +160,22 @@ def _index(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
         raise Refusal(f"{file}: its {INDEX} is not what was written: {_REMEDY}")
     if not known:
         raise Refusal(f"{file}: is an archive of the format {index['format']!r}: use the version of lchp that wrote it")
-    if wrong is not None or not _NAME.fullmatch(study):
+    if wrong is not None or not re.fullmatch(NAME, study) or study.lower() in RESERVED:
         raise Refusal(f"{file}: {wrong or study!r} leads out of the study's folder, or is none of its files: not taken")
     if sorted(names) != sorted([*listed, INDEX]):
         raise Refusal(f"{file}: its files are not those that its {INDEX} lists: {_REMEDY}")
     return dict(index)
+
+
+def _require_trials(archive: zipfile.ZipFile, file: Path) -> None:
+    """See that the list of trials is one: nobody could read, continue or remove the study otherwise."""
+    name = f"{STUDY}/{LEDGER}"
+    try:
+        plain = json.loads(archive.read(name))
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"{file}: {name} is no JSON ({error}): {_REMEDY}") from error
+    with refusing():
+        entries_of(plain, f"{file}: {name}", _REMEDY)
 
 
 def _require_room(file: Path, folder: Path, listed: Mapping[str, Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.shipped import study_file
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder, store_of, study_named
+from lchp.store.study_folder import StudyFolder, is_place, store_of, study_named
 from lchp.study.run.cards import Card, Cards
 from lchp.study.run.found import initialization_beside
 from lchp.study.run.ledger import Entry, read
@@ -99,7 +99,8 @@ def _initialization(study: Path, entry: Entry) -> set[str]:
         return {f"{INITIALIZATION}/{found.path.name}"}
     card = Cards(study).get(Path(entry.folder).name, lambda line: None)
     tag = card.tags.get(INITIALIZATION_TAG) if card is not None else None
-    return {f"{INITIALIZATION}/{tag}"} if tag else set()
+    place = f"{INITIALIZATION}/{tag}"
+    return {place} if tag and is_place(place) else set()
 
 
 def _out_of_fold(card: Card) -> set[str]:

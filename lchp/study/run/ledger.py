@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from lchp.data.files import as_json, read_json, write_text
 from lchp.errors import Refusal, counted, refusing
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder, store_of
+from lchp.store.study_folder import StudyFolder, is_place, store_of
 
 GONE = "its process is gone: the same command continues it"
 """What is said of a trial, or of its run, that no process is at work on and that was not ended."""
@@ -107,7 +107,13 @@ def read(study: Path) -> list[Entry]:
 def parsed(file: Path) -> list[Entry]:
     """The entries in a file, by number. ValueError names it, what is wrong and the remedy."""
     remedy = "run the study again, which writes it from its finished trials"
-    plain = read_json(file, remedy)
+    return entries_of(read_json(file, remedy), str(file), remedy)
+
+
+def entries_of(plain: Any, where: str, remedy: str) -> list[Entry]:
+    """The entries that plain values are, by number. ValueError says ``where`` they stand, what is wrong and the remedy;
+    a place that leads out of the store is wrong.
+    """
     try:
         if not isinstance(plain, list):
             raise TypeError(f"it holds a {type(plain).__name__}")
@@ -117,8 +123,11 @@ def parsed(file: Path) -> list[Entry]:
                 raise TypeError(f"the entry {entry.name!r} lacks its folder, values or number")
             if entry.state not in get_args(State):
                 raise TypeError(f"the entry {entry.name!r} has the state {entry.state!r}")
-    except TypeError as error:
-        raise ValueError(f"{file} is no list of trials ({error}): {remedy}") from error
+            for place in (entry.folder, entry.initialization, *entry.references.values()):
+                if place is not None and not is_place(place):
+                    raise TypeError(f"the entry {entry.name!r} has {place!r}, which is no place in the store")
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{where} is no list of trials ({error}): {remedy}") from error
     return sorted(entries, key=lambda entry: entry.number)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -133,6 +134,21 @@ def _with_entry(name: str) -> Callable[[Entries], None]:
     return change
 
 
+OUTSIDE = b'[{"name": "a", "seed": 0, "varied": {}, "folder": "../../up", "of": 4, "number": 0, "state": "finished"}]'
+"""A list of trials whose place is none in the store."""
+
+
+def _with_trials(data: bytes) -> Callable[[Entries], None]:
+    """Another list of trials, which the index lists."""
+    name, listed = "study/trials.json", {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def change(entries: Entries) -> None:
+        entries[name] = data
+        _sealed(entries, lambda index: index["files"].update({name: listed}))  # type: ignore[attr-defined]
+
+    return change
+
+
 def _without_trials(entries: Entries) -> None:
     del entries["study/trials.json"]
     _sealed(entries, lambda index: index["files"].pop("study/trials.json"))  # type: ignore[attr-defined]
@@ -165,6 +181,14 @@ def _one_byte(entries: Entries) -> None:
         (_with_entry("store/other/a/b.txt"), "leads out"),
         (_named("../tiny"), "leads out"),
         (_named(".store"), "leads out"),
+        (_named("tiny\n"), "leads out"),
+        (_named("Paper"), "leads out"),
+        (_with_trials(b"[{"), "study/trials.json is no JSON"),
+        (_with_trials(b"{}"), "study/trials.json is no list of trials"),
+        (_with_trials(b"[1]"), "study/trials.json is no list of trials"),
+        (_with_trials(b"\xff"), "study/trials.json is no JSON"),
+        (_with_trials(OUTSIDE), "'../../up', which is no place in the store"),
+        (_with_entry("study/trials.json/x"), "leads out"),
         (_named(5), "names no study"),
         (_without_trials, "does not say what it holds"),
     ],
@@ -237,6 +261,22 @@ def test_import_says_the_command_line_that_goes_on(
     assert command(["study", "import", str(packed), "--output", str(out)]) == 0
     told = capsys.readouterr()
     assert f"lchp study run {out}/tiny/written.yaml --output {out} --data PATH\n" in told.out + told.err
+
+
+def test_study_whose_own_file_is_none_is_not_packed_and_arrives_with_a_warning(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_archive(trained.output / "tiny", "name: [", tmp_path / "tiny.zip", silent)
+    assert command(["study", "import", str(tmp_path / "tiny.zip"), "--output", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert "written.yaml:1: no readable YAML" in told.err
+    assert "imported: " in told.out
+    again = ["study", "archive", str(tmp_path / "out/tiny"), str(tmp_path / "again.zip")]
+    for data in (b"name: [", b"\xff"):
+        (tmp_path / "out/tiny/written.yaml").write_bytes(data)
+        assert command(again) == 2
+        assert "written.yaml:1: " in capsys.readouterr().err
+    assert not (tmp_path / "again.zip").exists()
 
 
 def test_whole_id_is_that_of_the_one_run_that_begins_so(trained: Trained) -> None:

@@ -175,6 +175,28 @@ def test_rm_of_a_study_whose_list_is_damaged_leaves_its_stages_to_gc(
     assert output / ".store" / trained.entry.folder in [one.path for one in unneeded(output)]
 
 
+@pytest.mark.parametrize("place", ["../../mine", "/mine", "trial/../../../mine", "trial", "", "trial/.."])
+def test_rm_and_gc_touch_nothing_outside_of_the_store_whatever_a_list_says(
+    place: str, output: Path, trained: Trained
+) -> None:
+    mine = output.parent / "mine"
+    mine.mkdir()
+    for wrong in (
+        replace(trained.entry, folder=place),
+        replace(trained.entry, initialization=place),
+        replace(trained.entry, references={"center": place}),
+    ):
+        Ledger(output / "tiny", [wrong]).write()
+        with pytest.raises(Refusal, match="which is no place in the store"):
+            places_of(output / "tiny")
+        with pytest.raises(Refusal, match="which is no place in the store"):
+            unneeded(output)
+        assert removal(output / "tiny").stages == ()
+    remove_study(output / "tiny", silent, lambda: None)
+    assert mine.is_dir()
+    assert (output / ".store/trial").is_dir()
+
+
 def test_rm_removes_a_study_and_the_stages_of_no_other(
     output: Path, trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
