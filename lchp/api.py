@@ -366,18 +366,18 @@ def predict(
     from lchp.study.run.options import chosen_device
     from lchp.study.use.formats import COLUMNS, as_dict
     from lchp.study.use.images import given_images
-    from lchp.study.use.models import model_of
+    from lchp.study.use.models import at_work, model_of
 
     several = _several(images)
     files = all(isinstance(one, str | os.PathLike) for one in several)
     with refusing():
         given = given_images([os.fspath(one) for one in several]) if files else None
-        found = model_of(_word(model, output), Path(output), tracking_uri)
+        word = _word(model, output)
+        found = model_of(word, Path(output), tracking_uri)
 
-        from lchp.store.localizer import Localizer
         from lchp.study.use.predict import Prediction, Unread, predictions
 
-        localizer = Localizer(found, chosen_device(device))
+        localizer = at_work(found, word, chosen_device(device))
         if given is None:
             answers = enumerate(localizer.answers(several))
             made: Iterable[Prediction] = (

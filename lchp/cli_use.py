@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import warnings
@@ -53,7 +54,7 @@ def predict(
     """
     from lchp.study.run.fitness import fit
     from lchp.study.run.options import chosen_device
-    from lchp.study.use.models import model_of
+    from lchp.study.use.models import at_work, model_of
 
     with refusing():
         given = given_images(images, _listed(images))
@@ -66,13 +67,12 @@ def predict(
 
             from PIL import Image
 
-            from lchp.store.localizer import Localizer
             from lchp.study.use.predict import Unread, predictions
 
             # Pillow warns of pictures that would fill a gigabyte; larger ones than that it refuses, by name.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-            localizer = Localizer(found, where)
+            localizer = at_work(found, model, where)
         if given.repeated:
             warn(f"{given.repeated} of the images are named again: each is answered once")
         if found.classes is None:
@@ -98,6 +98,9 @@ def _listed(words: Iterable[str]) -> list[str]:
     if not asked:
         return []
     data = sys.stdin.buffer.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Refusal("-: the list on standard input is text in UTF-16: give it in UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
     names = [os.fsdecode(line) for line in lines if line]
     if not names:

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 Read = TypeVar("Read")
 
+DRAWN = b"drawn by lchp predict"
+"""The comment in a JPEG that says so: another picture is somebody's own."""
 _PART = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
 """The temporary names of :func:`replacing`; the number is the process."""
 
@@ -48,6 +50,12 @@ def require_replaceable(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "Is no plain file", str(path))
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a file is a picture with :data:`DRAWN`, which stands at its head."""
+    with path.open("rb") as file:
+        return DRAWN in file.read(1 << 10)
 
 
 @contextmanager

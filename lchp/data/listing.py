@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import unicodedata
@@ -51,13 +52,22 @@ def scan(folder: Path) -> Folder:
             name = entry.name
             if is_litter(name):
                 found.others.append(name)
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 found.folders.append(name)
             else:
                 (found.images if is_image(name) else found.others).append(name)
     for names in (found.images, found.folders, found.others):
         names.sort()
     return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False  # a link that leads to itself is a broken one
 
 
 def lines(file: Path, origin: str) -> list[tuple[int, str]]:

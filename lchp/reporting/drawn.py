@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from lchp.data.files import replacing
+from lchp.data.files import DRAWN, replacing
 from lchp.data.records import PixelBox
 from lchp.reporting.predictions import COLOURS
 
@@ -36,4 +36,4 @@ def draw_box(pixels: npt.NDArray[np.uint8], box: PixelBox, caption: str, method:
     pen.rectangle((around[0] - line, around[1] - line, around[2] + line, around[3] + line), fill=COLOURS[method])
     pen.text(place, caption, "white", font)
     with replacing(out) as part:
-        picture.save(part, "JPEG", quality=_QUALITY)
+        picture.save(part, "JPEG", quality=_QUALITY, comment=DRAWN)

@@ -53,7 +53,7 @@ class Localizer:
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
-        """ValueError where the weights are not those of the networks that the model names."""
+        """ValueError where the weights are not those of the networks that the model names, or not finite."""
         self.model, self.device = model, device
         design = model.design
         try:
@@ -120,6 +120,9 @@ class Localizer:
 
     def _placed(self, network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         network.load_state_dict(weights, assign=True)
+        for name, tensor in weights.items():
+            if not bool(tensor.isfinite().all()):
+                raise ValueError(f"the weight {name} of the model holds numbers that are not finite")
         design = self.model.design
         if design.onednn and torch.device(self.device).type == "cpu":
             by_onednn(network)

@@ -30,6 +30,7 @@ _TYPES = {
     "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 _NETWORKS = ("regressor", "classifier")
+_VIEWS, _PRECISIONS = ("whole", "centre_crop"), ("fp32", "bf16")
 _BOXES = "x1, y1, x2, y2 in pixels of the stored image, ends exclusive, clipped to it"
 _METADATA = "__metadata__"
 _REMEDY = "export it again with `lchp export`"
@@ -144,8 +145,10 @@ def _tensor(one: Mapping[str, Any], blob: memoryview) -> Tensor:
 def _model(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Model:
     design, classes = Design(**about["design"]), about["classes"]
     sides = (design.resize, design.crop, design.batch_size, design.cpu_threads)
-    if not all(isinstance(side, int) and 0 < side <= 1 << 14 for side in sides):
+    if not all(type(side) is int and 0 < side <= 1 << 14 for side in sides):
         raise TypeError(f"sizes {sides}")
+    if design.crop > design.resize or design.evaluation not in _VIEWS or design.precision not in _PRECISIONS:
+        raise TypeError(f"{design.evaluation} view of {design.crop} of {design.resize} pixels in {design.precision}")
     if about["method"] not in METHODS:
         raise TypeError(f"method {about['method']!r}")
     if classes is not None and not all(isinstance(name, str) for name in classes):

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lchp.errors import Refusal, refusing, shown
 from lchp.store.folder import StageFolder
@@ -15,6 +16,9 @@ from lchp.store.study_folder import study_named, study_places
 from lchp.study.run.found import found_run, initialization_beside
 from lchp.tracking.address import REMEDY, is_server, require_runs, resolved, silence
 from lchp.vocabulary import INITIALIZATION, LCHP_I, LCHP_R, METHODS, Score
+
+if TYPE_CHECKING:
+    from lchp.store.localizer import Localizer
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")
 _GIVE = (
@@ -49,6 +53,20 @@ def model_of(word: str, output: Path, tracking_uri: str | None) -> Model:
                 if not _RUN.fullmatch(word) or len(word) < 32:
                     raise Refusal(f"{refusal}; or {_GIVE}") from refusal
         return _tracked(word, tracking_uri, output)
+
+
+def at_work(model: Model, word: str, device: str) -> Localizer:
+    """The networks of the model that ``word`` names, on a device.
+
+    Raises:
+        Refusal: they are none that can answer; names ``word``.
+    """
+    from lchp.store.localizer import Localizer
+
+    try:
+        return Localizer(model, device)
+    except ValueError as error:
+        raise Refusal(f"{word}: {error}: train or export it again, or use the version of lchp that wrote it") from error
 
 
 def _of_run(word: str, output: Path) -> Model:

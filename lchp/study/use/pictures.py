@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lchp.data.files import is_drawn
 from lchp.errors import Refusal
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def places(images: Sequence[str], folder: Path) -> dict[str, Path]:
     have in common; one whose place is taken has a number.
 
     Raises:
-        Refusal: a picture would take the place of an image.
+        Refusal: a picture would take the place of an image, or of anything that is no such picture.
     """
     found: dict[str, Path] = {}
     taken: set[str] = set()
@@ -36,6 +37,8 @@ def places(images: Sequence[str], folder: Path) -> dict[str, Path]:
             raise Refusal(f"--draw {folder}: the picture {place} would take the place of an image: give another folder")
         if place.is_dir():
             raise Refusal(f"--draw {folder}: {place} is a folder, and a picture is to go there: give another folder")
+        if place.is_file() and not is_drawn(place):
+            raise Refusal(f"--draw {folder}: {place} is there, and lchp did not draw it: give another folder")
         found[image] = place
     return found
 

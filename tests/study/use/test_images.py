@@ -19,6 +19,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"")
     (tmp_path / "birds/x/again").symlink_to(tmp_path / "birds")
+    (tmp_path / "birds/itself").symlink_to("itself")
     (tmp_path / "empty").mkdir()
     (tmp_path / "odd[1].png").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe")

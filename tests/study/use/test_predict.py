@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from lchp.api import results
 from lchp.cli import run as command
 from lchp.store.folder import StageFolder
 from lchp.store.localizer import Found
-from lchp.store.model_file import read_file
+from lchp.store.model_file import read_file, write_file
 from lchp.store.per_image import CORNERS
 from lchp.study.use.formats import written
 from lchp.study.use.predict import Prediction, Unread, predictions, turned, upright
@@ -226,12 +227,57 @@ def test_predict_reads_a_list(
     trained: Trained, exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = str(trained.images / "ringed-0/00000.png")
-    for text in (f"{one}\n{one}\n", f"{one}\0"):
+    for text in (f"{one}\n{one}\n", f"{one}\0", f"\ufeff{one}\r\n"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
         assert [row["path"] for row in predicted(capsys, str(exported), "-")] == [one]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert command(["predict", str(exported), "-"]) == 2
     assert "standard input names no file" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(one.encode("utf-16"))))
+    assert command(["predict", str(exported), "-"]) == 2
+    assert "-: the list on standard input is text in UTF-16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", ["regressor", "classifier"])
+def test_predict_by_weights_that_are_not_finite_is_refused_by_name(
+    network: str, trained: Trained, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = read_file(exported)
+    weights = {name: tensor.clone() for name, tensor in getattr(model, network).items()}
+    weights["head.weight" if network == "classifier" else next(iter(weights))].view(-1)[0] = torch.nan
+    write_file(replace(model, **{network: weights}), tmp_path / "nan.safetensors")
+    image = str(next(trained.images.rglob("*.png")))
+    assert command(["predict", str(tmp_path / "nan.safetensors"), image, "--format", "json"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "nan.safetensors: the weight " in told.err
+    assert "holds numbers that are not finite: train or export it again" in told.err
+
+
+@pytest.mark.parametrize(
+    "values", [{"crop": 41}, {"evaluation": "ten_crop"}, {"precision": "fp8"}, {"resize": 0}, {"batch_size": True}]
+)
+def test_read_file_of_a_design_that_nobody_knows_is_refused(
+    values: dict[str, object], exported: Path, tmp_path: Path
+) -> None:
+    model = read_file(exported)
+    write_file(replace(model, design=replace(model.design, **values)), tmp_path / "new.safetensors")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"new\.safetensors: does not say what a model of lchp says"):
+        read_file(tmp_path / "new.safetensors")
+
+
+def test_predict_draws_over_its_own_pictures_and_over_no_other(
+    trained: Trained, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["predict", str(exported), str(trained.images / "ringed-0/00000.png"), "--draw", str(tmp_path / "drawn")]
+    assert [command(line) for _ in range(2)] == [0, 0]
+    own = tmp_path / "drawn/00000.jpg"
+    Image.new("RGB", (4, 4)).save(own)
+    before = own.read_bytes()
+    capsys.readouterr()
+    assert command(line) == 2
+    assert "00000.jpg is there, and lchp did not draw it: give another folder" in capsys.readouterr().err
+    assert own.read_bytes() == before
 
 
 def test_export_holds_classes_view_and_boxes_and_no_path(exported: Path, trained: Trained) -> None:
