@@ -47,7 +47,7 @@ class _Signs:
         """Take the line that changes from the terminal."""
         if self.drawn:
             _write(f"\r{' ' * self.drawn}\r")
-            self.drawn, self.spoke = 0, time.monotonic()
+            self.drawn = 0
 
     def tell(self, begun: float) -> None:
         """Tell of what is done now, where it is time; the command has begun at that time."""
@@ -55,10 +55,10 @@ class _Signs:
             return
         phase, now = self.phases[-1], time.monotonic()
         line = f"lchp: {_text(phase)} ({shown_time(now - phase.begun)})"
-        if phase.is_live and on_terminal() and now - max(phase.begun, self.spoke or begun) >= FIRST:
+        if phase.is_live and on_terminal() and now - (self.spoke or begun) >= (0.0 if self.drawn else FIRST):
             line = line[: shutil.get_terminal_size().columns - 1]
             _write(f"\r{line:<{self.drawn}}")
-            self.drawn, self.spoke = max(self.drawn, len(line)), self.spoke or now
+            self.drawn, self.spoke = max(self.drawn, len(line)), now
         elif now - (self.spoke or begun) >= (BETWEEN if self.spoke else FIRST):
             self.spoke = now
             _write(f"{line}\n")
@@ -111,6 +111,11 @@ def drawing_bar() -> Iterator[None]:
     finally:
         signs.bars -= 1
         signs.spoke = time.monotonic()
+
+
+def silent_for() -> float:
+    """Seconds since something was said; none where nothing was yet."""
+    return 0.0 if _signs.spoke is None else time.monotonic() - _signs.spoke
 
 
 def fresh_signs() -> None:

@@ -381,7 +381,9 @@ def _opened(
 
         waiting(f"opening the {config.kind} data")
         # torch takes seconds to import, in the block: a dataset that cannot be opened is told before.
-        yield config, split, open_dataset(config, cache)
+        with doing(f"opening the {config.kind} data"):
+            dataset = open_dataset(config, cache)
+        yield config, split, dataset
 
 
 @data.command("check")
@@ -416,7 +418,8 @@ def data_show(
     with _opened(file, kind, data, sets, cache) as (config, _, dataset):
         from lchp.data.showing import show
 
-        show(config, dataset, output)
+        with doing("drawing"):
+            show(config, dataset, output)
     click.echo(f"drawn: {output}")
     return 0
 

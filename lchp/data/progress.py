@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from lchp.at_work import BETWEEN, FIRST, drawing_bar, is_quiet, on_terminal, speaking
+from lchp.at_work import BETWEEN, FIRST, drawing_bar, is_quiet, on_terminal, silent_for, speaking
 
 Item = TypeVar("Item")
 
@@ -26,7 +26,8 @@ def progress(items: Iterable[Item], doing: str, total: int | None = None, images
         return _in_lines(items, doing, images)
     # A scale of 1 would be tqdm's 3.01k for 3,008.
     scale = images if images > 1 else False
-    bar = tqdm(items, desc=doing, total=total, unit=" images", unit_scale=scale, delay=FIRST, leave=False)
+    delay = max(0.0, FIRST - silent_for())
+    bar = tqdm(items, desc=doing, total=total, unit=" images", unit_scale=scale, delay=delay, leave=False)
     return _in_bar(bar)
 
 
@@ -36,7 +37,7 @@ def _in_bar(bar: Iterable[Item]) -> Iterator[Item]:
 
 
 def _in_lines(items: Iterable[Item], doing: str, images: int) -> Iterator[Item]:
-    due = time.monotonic() + FIRST
+    due = time.monotonic() + max(0.0, FIRST - silent_for())
     for done, item in enumerate(items):
         if time.monotonic() >= due:
             with speaking():

@@ -12,10 +12,12 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import mlflow
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from lchp.data.files import set_aside
+from lchp.data.files import replacing, set_aside
+from lchp.surroundings import default_cache
 from lchp.tracking.address import ARTIFACTS, SQLITE
 
 _QUICKLY_READ = 256 << 20
@@ -64,13 +66,37 @@ def _scratch(database: Path) -> str:
 
 
 def _create(database: Path, ask: Ask) -> None:
-    """Let MLflow make its tables under another name, and put a copy, to which nobody is connected, in place."""
+    """Put a database with MLflow's tables in place, to which nobody is connected: one that MLflow has made under
+    another name, or a copy of the one that is kept from an earlier time, for MLflow takes a second of computing.
+    """
+    kept = default_cache() / "tracking" / f"mlflow-{mlflow.__version__}.db"
     with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:
-        made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
-        ask(f"{SQLITE}{made}")
-        with closing(sqlite3.connect(made)) as connection:
-            connection.execute("VACUUM INTO ?", [str(whole)])
+        whole = Path(scratch) / "whole.db"
+        if not _copied(kept, whole):
+            made = Path(scratch) / "made.db"
+            ask(f"{SQLITE}{made}")
+            with closing(sqlite3.connect(made, isolation_level=None)) as connection:
+                # MLflow makes its own default experiment again, with a place of the working folder.
+                connection.execute("DELETE FROM experiments")
+                connection.execute("VACUUM INTO ?", [str(whole)])
+            # Without a cache that can be written the next store takes as long.
+            with suppress(OSError), replacing(kept) as part:
+                shutil.copyfile(whole, part)
         whole.replace(database)
+
+
+def _copied(kept: Path, whole: Path) -> bool:
+    """Whether ``kept`` is a whole database with tables and without experiments, of which ``whole`` is a copy now."""
+    if not kept.is_file():
+        return False
+    with suppress(OSError, sqlite3.Error):
+        shutil.copyfile(kept, whole)
+        require_whole(whole)
+        with closing(sqlite3.connect(whole)) as connection:
+            if connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchone() is None:
+                return True
+    whole.unlink(missing_ok=True)
+    return False
 
 
 def _tables(database: Path) -> set[str]:

@@ -19,6 +19,8 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any
 
+import matplotlib
+
 import lchp
 from tests.faults.subjects import SUBJECTS
 from tests.faults.zygote import ERR, EVENTS, GO, HIT, OUT
@@ -139,6 +141,8 @@ class Workplace:
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self.said / "torch")
         # Without a commit: the tree may change between two faults.
         environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_DIR": os.devnull}
+        # A cache of its own: a new store is made by MLflow each time, and has as many events. Matplotlib keeps its.
+        environment |= {"XDG_CACHE_HOME": str(self.said / "cache"), "MPLCONFIGDIR": matplotlib.get_cachedir()}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
         if ray:
             with self.out.open("wb") as out, self.err.open("wb") as err:

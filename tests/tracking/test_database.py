@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lchp.tracking import store
 from lchp.tracking.database import settle_locations
 from lchp.tracking.runs import ensure_run, finish_run, is_complete, log_result
 from lchp.tracking.store import client, ensure_experiment, open_store
@@ -23,6 +24,13 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
     open_store(None, folder)
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache's folder, in which no empty store is kept yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
+    return tmp_path / "kept/lchp/tracking"
 
 
 def execute(database: Path, *commands: str) -> None:
@@ -39,6 +47,7 @@ def test_open_store_leaves_the_database_and_its_lock_alone(empty: Path) -> None:
     assert names(empty.parent) == {"mlflow.db", "mlflow.db.lock"}
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_open_store_killed_while_it_is_made_leaves_nothing_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +61,10 @@ def test_open_store_killed_while_it_is_made_leaves_nothing_in_its_place(
     assert names(tmp_path) == {"mlflow.db.lock"}
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_open_store_after_a_kill_while_the_tables_are_made_is_whole(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "project"
+    tmp_path.mkdir()
     child = os.fork()
     if not child:
         open_store(None, tmp_path)
@@ -64,6 +76,49 @@ def test_open_store_after_a_kill_while_the_tables_are_made_is_whole(tmp_path: Pa
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert ensure_experiment(open_store(None, tmp_path), "after") == "1"
     assert names(tmp_path) == {"mlflow.db", "mlflow.db.lock"}
+
+
+def rows(database: Path) -> dict[str, list[tuple[object, ...]]]:
+    """What the tables of a database are made by, and what they hold, without times."""
+    with closing(sqlite3.connect(database)) as connection:
+        made = {"": connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()}
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            found = connection.execute(f"SELECT * FROM '{name}'").fetchall()
+            made[name] = [tuple(value for value in row if not isinstance(value, int) or value < 1e9) for row in found]
+    return made
+
+
+def test_open_store_copies_the_empty_one_that_is_kept_and_makes_anew_what_is_damaged(
+    tmp_path: Path, nothing_kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ask = store._ask
+    monkeypatch.setattr(store, "_ask", lambda uri: (asked.append(Path(uri).name), ask(uri)))
+
+    def made(name: str) -> Path:
+        asked.clear()
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        open_store(None, tmp_path / name)
+        return tmp_path / name / "mlflow.db"
+
+    first = rows(made("first"))
+    assert asked == ["made.db", "mlflow.db"]
+    assert first["experiments"][0][2] == str(tmp_path / "first/mlruns/0")
+    (kept,) = nothing_kept.iterdir()
+    second = rows(made("second"))
+    assert asked == ["mlflow.db"]
+    assert second["experiments"][0][2] == str(tmp_path / "second/mlruns/0")
+    assert {**second, "experiments": []} == {**first, "experiments": []}
+    for number, content in enumerate((b"", b"half", kept.read_bytes()[:50_000])):
+        kept.write_bytes(content)
+        assert rows(made(f"{number}")).keys() == first.keys()
+        assert asked == ["made.db", "mlflow.db"]
+
+
+def test_open_store_without_a_cache_is_made_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
+    assert ensure_experiment(open_store(None, tmp_path), "after") == "1"
 
 
 HALF = ("DROP TABLE trace_info", "UPDATE alembic_version SET version_num = 'c48cb773bb87'")
