@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lchp.api_arguments import device as given_device
+from lchp.api_arguments import named, place, require_speaker, uri
+from lchp.api_arguments import workers as given_workers
 from lchp.errors import Refusal, refusing
 from lchp.shipped import study_file
 from lchp.study.spec.load import Study
@@ -72,7 +75,9 @@ def load_study(
     Raises:
         Refusal: everything that is wrong, one line each: file and line, key, value, remedy.
     """
-    return _load_study(_file(file), _options(sets), None if data is None else Path(data), device=device)
+    return _load_study(
+        _file(file), _options(sets), None if data is None else place("data", data), device=given_device(device)
+    )
 
 
 def load_trial(
@@ -85,23 +90,26 @@ def load_trial(
 
     Arguments and errors as of ``load_study``.
     """
-    return _load_trial(_file(file), _options(sets), None if data is None else Path(data), device=device)
+    return _load_trial(
+        _file(file), _options(sets), None if data is None else place("data", data), device=given_device(device)
+    )
 
 
 def _file(given: Any) -> Path:
     """The file that is given, or that of the study of this name."""
     if not isinstance(given, str | os.PathLike):
-        raise Refusal(f"{type(given).__name__} {given!r}: is no file: give the path of a YAML file, or a study's name")
-    return study_file(Path(given))
+        raise Refusal(f"{named(given)}: is no file: give the path of a YAML file, or a study's name")
+    return study_file(place("file", given))
 
 
 def _options(sets: Mapping[str, Any] | Sequence[str]) -> list[str]:
     import json
 
-    if isinstance(sets, str):
-        raise Refusal("sets: give a mapping of dotted keys to values, or a list of 'key=value'")
     if not isinstance(sets, Mapping):
-        return list(sets)
+        several: list[Any] = list(sets) if isinstance(sets, Iterable) and not isinstance(sets, str) else [None]
+        if not all(isinstance(one, str) for one in several):
+            raise Refusal("sets: give a mapping of dotted keys to values, or a list of 'key=value'")
+        return several
 
     def plain(value: Any) -> Any:
         """A path, or a value of NumPy's, which have `tolist`."""
@@ -109,10 +117,17 @@ def _options(sets: Mapping[str, Any] | Sequence[str]) -> list[str]:
             return os.fspath(value)
         if hasattr(value, "tolist"):
             return value.tolist()
-        raise Refusal(f"sets: {type(value).__name__} {value!r} is nothing that a study's file can hold")
+        if isinstance(value, range):
+            return list(value)
+        raise Refusal(f"sets: {named(value)} is nothing that a study's file can hold")
 
     # JSON is YAML, but for the text of a float: 1e-07 has no dot there.
-    return [f"{key}={json.dumps(value, default=plain)}" for key, value in sets.items()]
+    try:
+        return [f"{key}={json.dumps(value, default=plain)}" for key, value in sets.items()]
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, Refusal):
+            raise
+        raise Refusal(f"sets: a value holds itself ({error}): give plain ones") from error
 
 
 @dataclass(frozen=True)
@@ -176,12 +191,14 @@ def run_study(
     from lchp.study.run.ownership import require_continuable
 
     settle()
-    out = Path(output)
+    out, device, workers = place("output", output), given_device(device), given_workers(workers)
+    tracking_uri, store = uri("tracking_uri", tracking_uri), uri("store", store)
+    require_speaker(say)
     loaded = (
         study if isinstance(study, Study)
         else _load_study(_file(study), must_exist=True, device=device, output=out)
     )  # fmt: skip
-    kept = default_cache() if cache is None else Path(cache)
+    kept = default_cache() if cache is None else place("cache", cache)
     require_continuable(loaded, out / loaded.name)
     with fit(
         {"output": out, "cache": kept}, device, tracked=True, tracking_uri=tracking_uri, experiment=loaded.name,
@@ -225,9 +242,10 @@ def run_trial(
     from lchp.study.run.fitness import fit
 
     settle()
-    out = Path(output)
+    out, device, workers = place("output", output), given_device(device), given_workers(workers)
+    require_speaker(say)
     loaded = config if isinstance(config, TrialConfig) else _load_trial(_file(config), must_exist=True, device=device)
-    kept = default_cache() if cache is None else Path(cache)
+    kept = default_cache() if cache is None else place("cache", cache)
     with fit({"output": out, "cache": kept}, device):
         from lchp.study.run.options import Machine
         from lchp.study.run.trial import run_single
@@ -259,7 +277,7 @@ def results(what: Study | Finished | Place, output: Place = _OUTPUT) -> pd.DataF
     from lchp.study.run.comparison import found_group
 
     with refusing():
-        group = found_group(_word(what, output), Path(output))
+        group = found_group(_word(what, output), place("output", output))
         return collect(Path(group.name).name, group.trials)
 
 
@@ -294,7 +312,7 @@ def per_image(what: Study | Finished | Place, output: Place = _OUTPUT) -> pd.Dat
         return pd.read_csv(io.StringIO(StageFolder(folder).per_image_text()), dtype={"path": str})
 
     with refusing():
-        trials = found_group(_word(what, output), Path(output)).trials
+        trials = found_group(_word(what, output), place("output", output)).trials
         several = [
             rows(one.folder).assign(seed=one.seed, **{"run_id": one.run_id, **_words(one.varied)}) for one in trials
         ]
@@ -328,7 +346,7 @@ def compare(*what: Study | Finished | Place, output: Place = _OUTPUT, split: str
     if split not in SPLITS:
         raise Refusal(f"split = {split!r}: must be one of {', '.join(SPLITS)}")
     with refusing():
-        return beside([found_group(_word(one, output), Path(output)) for one in what], split)
+        return beside([found_group(_word(one, output), place("output", output)) for one in what], split)
 
 
 def predict(
@@ -373,11 +391,11 @@ def predict(
     with refusing():
         given = given_images([os.fspath(one) for one in several]) if files else None
         word = _word(model, output)
-        found = model_of(word, Path(output), tracking_uri)
+        found = model_of(word, place("output", output), uri("tracking_uri", tracking_uri))
 
         from lchp.study.use.predict import Prediction, Unread, predictions
 
-        localizer = at_work(found, word, chosen_device(device))
+        localizer = at_work(found, word, chosen_device(given_device(device)))
         if given is None:
             answers = enumerate(localizer.answers(several))
             made: Iterable[Prediction] = (
@@ -390,9 +408,9 @@ def predict(
 
 def _several(images: Any) -> list[Any]:
     """What ``predict`` was given, one by one: a column of a table is many files, an array of three axes one image."""
-    if isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) in (2, 3):
+    if isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) in (0, 2, 3):
         return [images]
-    if not isinstance(images, Iterable):
+    if not isinstance(images, Iterable) or isinstance(images, bytes):
         raise Refusal(
             f"images: {type(images).__name__} is neither files nor arrays: numpy.asarray(image) of one of PIL's"
         )
@@ -407,9 +425,9 @@ def _words(varied: Mapping[str, Any]) -> dict[str, str]:
 def _word(what: Study | Finished | Place, output: Place) -> str:
     """What the command line would be given."""
     if isinstance(what, Study):
-        return str(Path(output) / what.name)
+        return str(place("output", output) / what.name)
     if isinstance(what, Finished):
         return str(what.folder)
     if not isinstance(what, str | os.PathLike):
-        raise Refusal(f"{type(what).__name__} {what!r}: is no study or run: give its name, its folder or a run's id")
+        raise Refusal(f"{named(what)}: is no study or run: give its name, its folder or a run's id")
     return os.fspath(what)

@@ -155,7 +155,13 @@ def pixels_of(image: object) -> Tensor:
     """
     if isinstance(image, str | Path):
         return decode(Path(image))
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+    if (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and image.size
+    ):
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     shape = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}".strip()
     raise ValueError(f"{shape}: is no image: give a path, or an RGB array (height, width, 3) of uint8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,72 @@ def test_what_is_no_name_of_anything_is_refused() -> None:
         lchp.load_trial("quickstart")
 
 
+def itself() -> list[object]:
+    held: list[object] = []
+    held.append(held)
+    return held
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: lchp.load_study("quickstart", 3), "sets: give a mapping"),
+        (lambda: lchp.load_study("quickstart", None), "sets: give a mapping"),
+        (lambda: lchp.load_study("quickstart", [3]), "sets: give a mapping"),
+        (lambda: lchp.load_study("quickstart", "delta=1"), "sets: give a mapping"),
+        (lambda: lchp.load_study("quickstart", {"delta": itself()}), "sets: a value holds itself"),
+        (lambda: lchp.load_study("quickstart", data=3), "data: int 3 is no path"),
+        (lambda: lchp.load_study("quickstart", device="gpu"), "device: str 'gpu' is none of auto, cpu, cuda"),
+        (lambda: lchp.load_study("a\0b"), "is no path"),
+        (lambda: lchp.load_study(""), "is no path"),
+        (lambda: lchp.load_trial("x.yaml", device=None), "device: NoneType None is none of"),
+        (lambda: lchp.run_study("quickstart", None), "output: NoneType None is no path"),
+        (lambda: lchp.run_study("quickstart", ""), "output: str '' is no path"),
+        (lambda: lchp.run_study("quickstart", cache=3), "cache: int 3 is no path"),
+        (lambda: lchp.run_study("quickstart", device="gpu"), "device: str 'gpu' is none of"),
+        (lambda: lchp.run_study("quickstart", workers=-1), "workers: int -1 is no whole number from 0 to 1024"),
+        (lambda: lchp.run_study("quickstart", workers="2"), "workers: str '2' is no whole number"),
+        (lambda: lchp.run_study("quickstart", workers=True), "workers: bool True is no whole number"),
+        (lambda: lchp.run_study("quickstart", tracking_uri=""), "tracking_uri: str '' is no URI"),
+        (lambda: lchp.run_study("quickstart", tracking_uri=3), "tracking_uri: int 3 is no URI"),
+        (lambda: lchp.run_study("quickstart", store=" "), "store: str ' ' is no URI"),
+        (lambda: lchp.run_study("quickstart", say=None), "say: NoneType None cannot be called"),
+        (lambda: lchp.run_study(lchp.load_study("quickstart").base), "TrialConfig TrialConfig.{1,80}: is no file"),
+        (lambda: lchp.run_trial("x.yaml", workers=2000), "workers: int 2000 is no whole number"),
+        (lambda: lchp.run_trial("x.yaml", device="gpu"), "device: str 'gpu' is none of"),
+        (lambda: lchp.run_trial("x.yaml", say=3), "say: int 3 cannot be called"),
+        (lambda: lchp.results("tiny", output=3), "output: int 3 is no path"),
+        (lambda: lchp.per_image("tiny", output=None), "output: NoneType None is no path"),
+        (lambda: lchp.compare("a", "b", output=3), "output: int 3 is no path"),
+        (lambda: lchp.results(np.zeros((100, 100))), "ndarray array.{1,80}: is no study or run"),
+        (lambda: lchp.predict("tiny", b"abc"), "images: bytes is neither files nor arrays"),
+        (lambda: lchp.predict("tiny", ["x.jpg"], output=3), "x.jpg: there is no such file"),
+        (lambda: lchp.predict("tiny", np.zeros((2, 2)), output=3), "output: int 3 is no path"),
+        (lambda: lchp.predict("tiny", np.zeros((2, 2)), tracking_uri=3), "tracking_uri: int 3 is no URI"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_by_its_name_before_anything_starts(
+    call: Callable[[], object], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refusal, match=told):
+        call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_of_arrays_that_are_no_image_is_refused(trained: Trained) -> None:
+    for array in (np.zeros((0, 3, 3), np.uint8), np.array(3), np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)):
+        with pytest.raises(Refusal, match="is no image: give a path, or an RGB array"):
+            lchp.predict(trained.stage.path, array)
+    with pytest.raises(Refusal, match="device: str 'gpu' is none of"):
+        lchp.predict(trained.stage.path, np.zeros((4, 4, 3), np.uint8), device="gpu")
+
+
 def test_load_study_takes_numpy_s_values_and_paths_and_refuses_the_rest_by_type(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID, encoding="utf-8")
     study = lchp.load_study(tmp_path / "grid.yaml", {"seeds": np.arange(2), "alpha": np.float64(0.25)})
     assert study.seeds == (0, 1)
+    assert lchp.load_study(tmp_path / "grid.yaml", {"seeds": range(2)}).seeds == (0, 1)
     assert study.base.alpha == 0.25
     with pytest.raises(Refusal, match="sets: set"):
         lchp.load_study(tmp_path / "grid.yaml", {"seeds": {0, 1}})
