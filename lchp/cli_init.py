@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -10,6 +11,13 @@ from lchp.cli_options import OnceEachCommand, PathArgument
 from lchp.cli_voice import say
 from lchp.data.listing import KINDS_OF_COLLECTIONS
 from lchp.errors import refusing
+
+
+def _number(_: click.Context, parameter: click.Parameter, value: float) -> float:
+    """No range of click's leaves out what is no number."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no share: give a number", param=parameter)
+    return value
 
 
 @click.command(cls=OnceEachCommand)
@@ -23,7 +31,7 @@ from lchp.errors import refusing
 @click.option("--study", type=PathArgument(), metavar="FILE", help="The study's file. [default: <name>.yaml, here]")
 @click.option("--weights", type=PathArgument(), metavar="FILE", help="A local file of pretrained MobileNetV2 weights.")
 @click.option(
-    "--test", "share", type=click.FloatRange(0, 0.9, min_open=True), default=0.2, show_default=True,
+    "--test", "share", type=click.FloatRange(0, 0.9, min_open=True), default=0.2, show_default=True, callback=_number,
     help="Share of every class that is drawn for test, where no split is named.",
 )  # fmt: skip
 def init(

@@ -361,6 +361,7 @@ def _bad_questions() -> Iterator[tuple[list[str], str]]:
     yield ["init", "folder", "--weights", "gone.pth"], "--weights gone.pth: does not exist"
     yield ["init", "folder", "--from", "zip"], "'zip' is not one of"
     yield ["init", "folder", "--test", "0"], "0.0 is not in the range 0<x<=0.9"
+    yield ["init", "folder", "--test", "nan"], "nan is no share: give a number"
     yield ["init", "folder", "--test", "1"], "1.0 is not in the range 0<x<=0.9"
     yield ["init", "folder", "folder"], "unexpected extra argument"
     yield ["study", "list", "x"], "unexpected extra argument"

@@ -86,6 +86,9 @@ class Pictures:
         except UnicodeEncodeError as error:
             path = self.paths["\n".join(self.paths)[: error.start].count("\n")]
             raise ValueError(f"{folder}: the name of {path!r} is no text in UTF-8: rename the file") from error
+        broken = next((path for path in self.paths if path.splitlines() != [path]), None)
+        if broken is not None:
+            raise ValueError(f"{folder}: the name of {broken!r} holds a line break: rename the file or its folder")
         self._ends: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             self._ends[path.rpartition("/")[2]].append(path)
@@ -237,8 +240,9 @@ def _masked(folder: Path, collection: Collection, masks: Path) -> Collection:
         raise ValueError(
             f"--masks {masks}: lies outside {folder}, which a table may not leave: move it there"
         ) from None
-    if not masks.is_dir():
-        raise ValueError(f"--masks {masks}: is no folder: give that of the masks")
+    if not masks.is_dir() or not inside.parts:
+        fault = "is that of the pictures" if masks.is_dir() else "is no folder"
+        raise ValueError(f"--masks {masks}: {fault}: give that of the masks")
     known: dict[str, list[str]] = defaultdict(list)
     for path in Pictures(masks).paths:
         known[Path(path).stem].append(path)

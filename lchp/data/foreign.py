@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ def _files(folder: Path, ending: str) -> list[Path]:
 def _several(labels: Mapping[str, Labelled]) -> tuple[str, ...]:
     mixed = [path for path, boxes in labels.items() if len({label for label, _ in boxes}) > 1]
     return left_out(mixed, "images hold objects of several classes and count for that whose boxes cover most")
+
+
+def _undescribed(pictures: Pictures, labels: Mapping[str, Labelled], empty: Sequence[str]) -> tuple[str, ...]:
+    others = [path for path in pictures.paths if path not in labels and path not in empty]
+    return left_out(others, "pictures are in no annotation")
 
 
 def _images(labels: Mapping[str, Labelled], splits: Mapping[str, str | None]) -> tuple[Found, ...]:
@@ -76,7 +81,8 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
                 labels[path] += boxes
     told = (
         *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
-        *_several(labels), *left_out(without, "files name no split and count as train, as others name one"),
+        *_undescribed(pictures, labels, empty), *_several(labels),
+        *left_out(without, "files name no split and count as train, as others name one"),
     )  # fmt: skip
     return Collection("COCO boxes", _images(labels, splits), told=told)
 
@@ -185,7 +191,7 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
     splits = {path: split for stem, split in _voc_splits(folder) if (path := annotated.get(stem)) is not None}
     told = (
         *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
-        *_several(labels),
+        *_undescribed(pictures, labels, empty), *_several(labels),
     )  # fmt: skip
     if splits:
         others = [path for path in labels if path not in splits]
@@ -203,7 +209,7 @@ def _xml(file: Path) -> ElementTree.Element | None:
         raise ValueError(f"{file}: declares entities, which no annotation needs: remove them")
     try:
         root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # also of encodings that nobody knows
         raise ValueError(f"{file}: is no XML ({error}): save it again") from error
     return root if root.tag == "annotation" else None
 
@@ -243,7 +249,10 @@ def yolo(folder: Path, pictures: Pictures) -> Collection | None:
     """
     lines = {path: file for path in pictures.paths if (file := _yolo_file(folder / path)) is not None}
     names = _yolo_names(folder)
-    if not lines or names is None:
+    if not lines:
+        return None
+    if names is None:
+        _refuse_unnamed(folder, lines.values())
         return None
     labels: dict[str, Labelled] = {}
     for path, file in lines.items():
@@ -259,8 +268,26 @@ def yolo(folder: Path, pictures: Pictures) -> Collection | None:
     return Collection("YOLO boxes", images, told=told)
 
 
+def _refuse_unnamed(folder: Path, files: Iterable[Path]) -> None:
+    """Refuse boxes whose classes nobody names; other texts beside pictures are none."""
+    for file in files:
+        for number, line in _written(file):
+            try:
+                _yolo_corners(f"{file}, line {number}", line)
+            except ValueError:
+                return
+    raise ValueError(
+        f"{folder}: holds boxes of YOLO, and neither data.yaml nor classes.txt, which names their classes: add one, or "
+        "say with --from folders that folders do"
+    )
+
+
 def _written(file: Path) -> Iterator[tuple[int, str]]:
-    yield from ((number, line) for number, line in enumerate(read_utf8(file).splitlines(), 1) if line.strip())
+    yield from (
+        (number, line)
+        for number, line in enumerate(read_utf8(file).removeprefix("\ufeff").splitlines(), 1)
+        if line.strip()
+    )
 
 
 def _yolo_file(picture: Path) -> Path | None:
@@ -278,6 +305,8 @@ def _yolo_names(folder: Path) -> dict[int, str] | None:
             continue
         try:
             names = yaml.safe_load(text)["names"]
+            if isinstance(names, str):
+                raise TypeError("they are one text")
             pairs = names.items() if isinstance(names, dict) else enumerate(names)
             found = {int(number): str(name).strip() for number, name in pairs}
             if not all(found.values()):
@@ -295,13 +324,19 @@ def _yolo_names(folder: Path) -> dict[int, str] | None:
 
 def _yolo_box(file: Path, number: int, line: str, names: Mapping[int, str]) -> tuple[str, PixelBox]:
     where = f"{file}, line {number}"
+    kind, box = _yolo_corners(where, line)
+    if kind not in names:
+        raise ValueError(f"{where}: names the class {kind}, of which there are {len(names)}, from 0: correct it")
+    return names[kind], box
+
+
+def _yolo_corners(where: str, line: str) -> tuple[int, PixelBox]:
+    """The index of the class, and the corners in parts of the image."""
     try:
-        kind, *rest = line.split()
-        label, values = names.get(int(kind)), [float(value) for value in rest]
+        word, *rest = line.split()
+        kind, values = int(word), [float(value) for value in rest]
     except ValueError:
         raise ValueError(f"{where}: is not `class x y width height`: correct it") from None
-    if label is None:
-        raise ValueError(f"{where}: names the class {kind}, of which there are {len(names)}, from 0: correct it")
     if not (len(values) == 4 or (len(values) >= 6 and len(values) % 2 == 0)) or not all(map(math.isfinite, values)):
         raise ValueError(f"{where}: has {len(values)} numbers after the class: a box has 4, a polygon 6 or more")
     if len(values) == 4:
@@ -311,4 +346,4 @@ def _yolo_box(file: Path, number: int, line: str, names: Mapping[int, str]) -> t
         box = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
     if not (box[0] < box[2] and box[1] < box[3] and max(map(abs, box)) <= 2):
         raise ValueError(f"{where}: is no box in parts of the image: correct it")
-    return label, box
+    return kind, box

@@ -168,6 +168,7 @@ def test_collect_annotation_of_an_image_that_is_gone_goes_to_no_other(tmp_path: 
     assert collection.told == (
         "2 images are not there: cat/1.png, val/2.png",
         "1 images are known by the names of their files alone: /x/cat/3.png",
+        "1 pictures are in no annotation: dog/1.png",
     )
 
 
@@ -213,13 +214,18 @@ def test_collect_voc_names_are_those_of_pictures_in_the_folders_of_the_annotatio
         ("train/images/1.png", "owl"),
         ("val/images/1.png", "wren"),
     ]
-    assert collection.told == ("1 images are not there: train/3.png",)
+    assert collection.told == (
+        "1 images are not there: train/3.png",
+        "1 pictures are in no annotation: val/images/3.png",
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("<annotation><object>", "a.xml: is no XML"),
+        ('<?xml version="1.0" encoding="foo"?><annotation/>', r"a\.xml: is no XML \(unknown encoding: foo\)"),
+        ('<?xml version="1.0" encoding="gb2312"?><annotation/>', r"a\.xml: is no XML \(multi-byte encodings"),
         ("<!DOCTYPE x [<!ENTITY y 'z'>]><annotation/>", "declares entities, which no annotation needs"),
         ("<annotation><object><name>owl</name></object></annotation>", "an object owl has no bndbox of four numbers"),
         (voc("a.png", ("owl", (5, 5, 1, 9))), "the object owl has no box: correct or remove it"),
@@ -266,6 +272,7 @@ def test_collect_yolo_boxes_are_fractions_around_a_centre(tmp_path: Path) -> Non
         ("0 0.5 0.5 0 0.5", "line 1: is no box in parts of the image"),
         ("0 20 20 10 10", "line 1: is no box in parts of the image"),
         ("0 nan 0.5 0.5 0.5", "line 1: has 4 numbers"),
+        ("\ufeff2 0.5 0.5 0.5 0.5", "line 1: names the class 2"),
     ],
 )
 def test_collect_bad_yolo_line_is_refused(line: str, message: str, tmp_path: Path) -> None:
@@ -274,11 +281,35 @@ def test_collect_bad_yolo_line_is_refused(line: str, message: str, tmp_path: Pat
         collect(tmp_path)
 
 
-@pytest.mark.parametrize("names", ["[owl, '']", "{.inf: owl}", "3", "{owl: 0}", "[" * 3000])
+@pytest.mark.parametrize("names", ["[owl, '']", "ab", "{.inf: owl}", "3", "{owl: 0}", "[" * 3000])
 def test_collect_bad_names_of_yolo_are_refused(names: str, tmp_path: Path) -> None:
     write(draw(tmp_path, "a.png"), **{"a.txt": "0 0.5 0.5 0.5 0.5", "data.yaml": f"names: {names}"})
     with pytest.raises(ValueError, match=r"data\.yaml: its `names` are no list of classes \(.{1,100}\): correct them"):
         collect(tmp_path)
+
+
+def test_collect_yolo_boxes_without_names_of_classes_are_told(tmp_path: Path) -> None:
+    write(draw(tmp_path, "images/a.png", "images/b.png"), **{"labels/a.txt": "0 0.5 0.5 0.5 0.5\n"})
+    with pytest.raises(ValueError, match=r"holds boxes of YOLO, and neither data\.yaml nor classes\.txt, which names"):
+        collect(tmp_path)
+    assert {image.label for image in collect(tmp_path, "folders").images} == {"images"}
+    write(tmp_path, **{"labels/a.txt": "a bird on a branch\n"})
+    assert collect(tmp_path).kind == "class folders"
+
+
+def test_collect_pictures_that_no_annotation_describes_are_told(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    write(tmp_path, **{"a.xml": voc("a.png", ("owl", (1, 1, 9, 9)))})
+    assert collect(tmp_path).told == ("1 pictures are in no annotation: b.png",)
+    write(tmp_path, **{"boxes.json": coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 5, 5])])})
+    assert collect(tmp_path, "coco").told == ("1 pictures are in no annotation: b.png",)
+
+
+def test_collect_name_with_a_line_break_is_refused(tmp_path: Path) -> None:
+    for name in ("owl/c\r.png", "ow\nl/c.png"):
+        draw(tmp_path / repr(name)[1:4], name)
+        with pytest.raises(ValueError, match=r"the name of '.*' holds a line break: rename"):
+            collect(tmp_path / repr(name)[1:4])
 
 
 @pytest.mark.parametrize(
@@ -356,6 +387,7 @@ def test_collect_mask_that_two_pictures_may_have_is_refused(tmp_path: Path) -> N
     [
         ("../elsewhere", "lies outside .*, which a table may not leave: move it there"),
         ("gone", "is no folder: give that of the masks"),
+        (".", "is that of the pictures: give that of the masks"),
         ("other", "none is named as one of the pictures: name them alike"),
         ("twice", r"owl/a\.png may have .*: keep one"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ def begin(
     if name.lower() in RESERVED:
         raise ValueError(f"--name {name}: the folder of that name holds {RESERVED[name.lower()]}: choose another")
     file = study or Path(f"{name}.yaml")
-    if file.exists():
+    if os.path.lexists(file):  # also where a link leads to nothing
         raise ValueError(f"{file}: is there already: give another with --study FILE, or remove it")
     if weights is not None and not weights.is_file():
         raise ValueError(f"--weights {weights}: does not exist: give the file of a MobileNetV2 state dict")

@@ -107,6 +107,9 @@ def test_begin_overwrites_nothing(pictures: Path) -> None:
     with pytest.raises(ValueError, match=r"birds/images\.csv: is there already"):
         begun(pictures, study=Path("other.yaml"))
     assert files(Path()) == ["birds.yaml", "birds/images.csv"]
+    Path("linked.yaml").symlink_to("gone.yaml")
+    with pytest.raises(ValueError, match=r"^linked\.yaml: is there already"):
+        begun(pictures, study=Path("linked.yaml"))
 
 
 @pytest.mark.parametrize(
