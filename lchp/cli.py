@@ -480,11 +480,13 @@ def compare(
     import json
 
     from lchp.data.files import replacing, require_replaceable
+    from lchp.study.run.fitness import fit
     from lchp.study.spec.moved import moved_paths
 
     if len(names) < 2:
         raise click.UsageError("give two runs or studies at least")
-    with refusing():
+    beside_it = {} if picture is None else {"--picture": picture.absolute().parent}
+    with refusing(), fit(beside_it, trains=False):
         if picture is not None:
             require_replaceable(picture)
         moved = moved_paths((), data)
@@ -553,9 +555,10 @@ def draw(
     trial it is then (the paper's Figures 2 and 3).
     """
     from lchp.data.files import replacing, require_replaceable
+    from lchp.study.run.fitness import fit
     from lchp.study.spec.moved import moved_paths
 
-    with refusing():
+    with refusing(), fit({"--to": to.absolute().parent}, trains=False):
         require_replaceable(to)
         moved = moved_paths((), data)
 

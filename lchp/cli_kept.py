@@ -101,6 +101,8 @@ def rm(place: Path, output: Path, tracking_uri: str | None, runs: str, dry_run: 
         _sure(f"remove {what.study.name}", yes)
         own = Cards(what.study).own_key()
         uri = None if runs == "keep" or own is None else _runs_at(tracking_uri)
+    if runs == "delete" and own is None:
+        warn(f"{what.study}: holds no record of its runs, and none is deleted")
 
     def forget() -> None:
         if uri is not None and own is not None:

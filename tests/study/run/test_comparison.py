@@ -16,6 +16,7 @@ import pytest
 
 import tests.study.written as written
 from lchp.cli import run
+from lchp.cli import run as command
 from lchp.reporting.compare import beside
 from lchp.reporting.statistics import Interval
 from lchp.store.folder import StageFolder, StageResult
@@ -210,3 +211,16 @@ def test_compare_imports_neither_torch_nor_mlflow_nor_ray(output: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize(("line", "option"), [(["compare", "a", "b"], "--picture"), (["draw", "a"], "--to")])
+def test_picture_that_is_refused_leaves_no_folder_behind(
+    line: list[str], option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command([*line, option, "new/below/a.png"]) == 2
+    assert "a: is no folder of a study or trial" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    Path("file").touch()
+    assert command([*line, option, "file/a.png"]) == 2
+    assert f"{option} {tmp_path / 'file'}: is no folder that can be written" in capsys.readouterr().err
