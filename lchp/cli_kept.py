@@ -141,9 +141,9 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
     """Write a study that was run into one file, the ZIP archive ARCHIVE, with which another machine goes on.
 
     It holds the study's folder (tables, figures, report, the records of its runs, and what you put there), its trained
-    stages with networks and checkpoints and, where the study's FILE is given, that. Not in it: data, pretrained
-    weights, and where they lie on this machine; milestones; the MLflow store (`lchp study sync` writes runs again). The
-    same study gives the same bytes.
+    stages with networks and checkpoints, and the study as it was written for its last run, options included. Not in it:
+    data, pretrained weights, and where they lie on this machine; milestones; the MLflow store (`lchp study sync` writes
+    runs again). The same study gives the same bytes.
     """
     from lchp.data.files import require_replaceable
     from lchp.study.kept.archive import write_archive, written_in, written_study
@@ -151,8 +151,6 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
     from lchp.study.run.ledger import read
     from lchp.study.run.ownership import require_unchanged
     from lchp.study.spec.load import load_study
-    from lchp.study.spec.source import options, text_of
-    from lchp.study.spec.source import read as read_source
 
     with refusing():
         if archive.suffix != _ENDING:
@@ -163,17 +161,15 @@ def archive(place: Path, archive: Path, data: Path | None, sets: tuple[str, ...]
             folder, written = found, written_in(found, file)
         else:
             study = load_study(file, sets, data, output=output)
-            folder = (output / study.name).absolute()
+            folder, written = (output / study.name).absolute(), written_study(study.written)
             require_unchanged(study, folder)
-            own = options(sets).over(read_source(file))
-            written = written_study(text_of(file), own.values, bool(sets))
         read(folder)
         if folder in archive.absolute().parents:
             raise Refusal(f"{archive}: lies in the study's folder, which goes into it: give a place outside")
         size = write_archive(folder, written, archive, warn)
     say(f"archived: {archive} ({size:,} bytes)")
     if written is None:
-        warn("without the study's FILE: to go on elsewhere that is needed beside the archive")
+        warn("without the study as it was written, which runs of before did not keep: give its FILE, with its options")
     return 0
 
 

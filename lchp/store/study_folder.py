@@ -14,7 +14,7 @@ from typing import Any
 
 from lchp.store.folder import PICTURE
 
-LEDGER = "trials.json"
+LEDGER, WRITTEN = "trials.json", "written.yaml"
 SEARCH_KEY = "search_key"
 """The field of a search's configuration that no other search has, whatever its folder and its owner."""
 REPETITION = ".reproduce-"
@@ -53,8 +53,8 @@ class StudyFolder:
 
     @property
     def written(self) -> Path:
-        """The study as a person wrote it, where an archive has brought it."""
-        return self.path / "written.yaml"
+        """The study as a person wrote it, with the options of its last run, or as an archive has brought it."""
+        return self.path / WRITTEN
 
     @property
     def ledger(self) -> Path:

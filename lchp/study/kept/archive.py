@@ -9,10 +9,10 @@ what :func:`is_placed` does not take, which is told.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -24,12 +24,13 @@ from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.store.checks import read_object
 from lchp.store.folder import CONFIG, MANIFEST, StageFolder
-from lchp.store.study_folder import StudyFolder, store_of
+from lchp.store.study_folder import WRITTEN, StudyFolder, store_of
 from lchp.study.kept.collect import STAGES
 from lchp.study.kept.needs import places_of
 from lchp.study.run.ownership import require_unchanged, unchanging
 from lchp.study.spec.load import load_study
-from lchp.study.spec.source import read, text_of
+from lchp.study.spec.parse import parse
+from lchp.study.spec.source import as_yaml, read
 from lchp.training.given_paths import DATA_PATH, PATHS
 
 INDEX, FORMAT, SEAL = "archive.json", "lchp-study-1", "fingerprint"
@@ -175,28 +176,28 @@ def without_places(value: Any, key: str = "") -> Any:
     return value
 
 
-def written_study(text: str, values: dict[str, Any], changed: bool) -> str:
-    """The YAML of a study for another machine: its own text, unless options changed it or it names a place."""
-    import yaml
-
-    if not changed and without_places(values) == values:
-        return text
-    return yaml.safe_dump(without_places(json.loads(json.dumps(values))), sort_keys=False, allow_unicode=True)
+def written_study(text: str) -> str:
+    """The YAML of a study for another machine: its own text, unless that names a place."""
+    values, _ = parse(text, WRITTEN)
+    return text if without_places(values) == values else as_yaml(without_places(values))
 
 
 def written_in(study: Path, file: Path) -> str | None:
-    """The YAML of a study by its folder: what an archive has brought there or, where it is that very study, that of
-    ``file``; None where neither is so.
+    """The YAML of a study for another machine, by its folder: what its last run or an archive has left there, else that
+    of ``file``; None where neither is that very study.
+
+    Raises:
+        Refusal: what was left there is no YAML, which would be refused where it arrives.
     """
-    kept = StudyFolder(study).written
-    if kept.is_file():
-        read(kept)  # what is no YAML would be refused where it arrives
-        return text_of(kept)
-    try:
-        require_unchanged(load_study(file), study)
-    except Refusal:
-        return None
-    return written_study(text_of(file), read(file).values, False)
+    if (kept := StudyFolder(study).written).is_file():
+        read(kept)
+    for written in (kept, file):
+        with suppress(Refusal):
+            found = load_study(written, output=study.parent)
+            if found.name == study.name:
+                require_unchanged(found, study)
+                return written_study(found.written)
+    return None
 
 
 def missing_options(values: Mapping[str, Any]) -> list[str]:

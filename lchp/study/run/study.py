@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lchp.at_work import doing
+from lchp.data.files import write_text
 from lchp.errors import counted, refusing
 from lchp.reporting.table import Table
 from lchp.reporting.writing import to_markdown
@@ -64,6 +65,7 @@ def run_study(
         log = StudyLog(folder, echo)
         entries = trials_before(folder, log.say)
         claimed = claim(study, folder, materials, entries, log.say)
+        write_text(StudyFolder(folder).written, study.written)
         with refusing():
             runs_at = runs_address(uri, ensure_experiment(uri, study.name))
         for finding in materials.findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from lchp.reporting.claims import Claim
 from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.claims import read_claims
 from lchp.study.spec.complaints import check
-from lchp.study.spec.layers import layers
+from lchp.study.spec.layers import Layers, layers
 from lchp.study.spec.presence import missing_files, missing_weights, require_files, require_readable_weights
 from lchp.study.spec.schema import RESERVED, Failures, Resources, StudyKeys, Table, TrialKeys
 from lchp.study.spec.search import Search
-from lchp.study.spec.source import Source, read
+from lchp.study.spec.source import Source, as_yaml, read, text_of
 from lchp.study.spec.space import searched
 from lchp.study.spec.tables import check_tables
 from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with_absolute_paths
@@ -55,6 +55,8 @@ class Study:
     """The methods that ``references`` asks for, in the order of tables."""
     claims: tuple[Claim, ...] = ()
     """What it states; no result depends on it."""
+    written: str = field(default="", compare=False)
+    """The text of its file or, where options were laid over that, YAML of both."""
 
     def __repr__(self) -> str:
         """One line: a grid of a thousand trials has as many configurations."""
@@ -142,7 +144,13 @@ def load_study(
     Raises:
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
-    return _study(layers(read(path), sets, data, device, output).laid, sets, must_exist, output)
+    found = layers(read(path), sets, data, device, output)
+    return replace(_study(found.laid, sets, must_exist, output), written=_written(path, found))
+
+
+def _written(path: Path, found: Layers) -> str:
+    """What a person wrote, the preset apart, as a file of its own."""
+    return as_yaml(found.options.over(found.file).values) if found.options.values else text_of(path)
 
 
 def _study(source: Source, sets: Sequence[str], must_exist: bool, output: Path | None = None) -> Study:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lchp.errors import Refusal
 from lchp.shipped import study_names
 from lchp.study.spec.parse import MOST_LEVELS, Location, parse, shortened
@@ -175,6 +177,11 @@ def nested(parts: Sequence[str], value: Any) -> dict[str, Any]:
     for part in reversed(parts):
         value = {part: value}
     return dict(value)
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as the text of a file, which :func:`read` reads back."""
+    return str(yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False, allow_unicode=True))
 
 
 def flow(value: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lchp.cli import run as command
 from lchp.data.fingerprint import fingerprint
@@ -23,6 +24,7 @@ from lchp.study.run.found import whole_id
 from lchp.study.run.ledger import read
 from lchp.study.run.ownership import alone, unchanging
 from lchp.study.spec.load import load_study
+from lchp.study.spec.source import as_yaml
 from tests.study.conftest import Trained
 from tests.study.planted import plant
 
@@ -285,8 +287,7 @@ def test_whole_id_is_that_of_the_one_run_that_begins_so(trained: Trained) -> Non
 
 
 def test_written_study_is_its_own_text_unless_it_names_a_place() -> None:
-    assert written_study("name: a # mine\n", {"name": "a"}, False) == "name: a # mine\n"
-    assert written_study("name: a # mine\n", {"name": "b"}, True) == "name: b\n"
+    assert written_study("name: a # mine\n") == "name: a # mine\n"
     values = {
         "question": "/etc or not? and/or more",
         "base": {"dataset": {"path": "../../home/me/images.csv"}},
@@ -298,7 +299,7 @@ def test_written_study_is_its_own_text_unless_it_names_a_place() -> None:
         "vary": {"weights.classifier.file": ["b.pth", "c.pth"], "pseudo_boxes": [{"file": "boxes.csv"}]},
     }
     assert without_places(values) == placeless
-    assert "home" not in written_study("", values, False)
+    assert yaml.safe_load(written_study(as_yaml(values))) == placeless
 
 
 def test_archive_of_a_name_holds_the_study_that_comes_with_lchp_where_it_was_run_as_it_is(tmp_path: Path) -> None:
@@ -309,6 +310,25 @@ def test_archive_of_a_name_holds_the_study_that_comes_with_lchp_where_it_was_run
         with zipfile.ZipFile(zipped) as archive:
             assert ("study/written.yaml" in archive.namelist()) == held
             assert archive.read("study/trials.json") == StudyFolder(folder).ledger.read_bytes()
+
+
+def test_archive_of_a_name_holds_the_study_as_its_last_run_wrote_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine  # so far\npreset: quickstart\n", encoding="utf-8")
+    out, zipped = str(tmp_path / "out"), tmp_path / "mine.zip"
+    for sets in ([], ["vary.delta=[0.3, 0.4]", "seeds=[0, 1]"]):
+        study = load_study(tmp_path / "mine.yaml", sets)
+        folder = plant(study, tmp_path / "out", finished=0)
+        StudyFolder(folder).written.write_text(study.written, encoding="utf-8")
+        assert command(["study", "archive", str(folder), str(zipped)]) == 0
+        with zipfile.ZipFile(zipped) as archive:
+            text = archive.read("study/written.yaml").decode()
+        (tmp_path / "again.yaml").write_text(text, encoding="utf-8")
+        assert load_study(tmp_path / "again.yaml") == study
+        assert ("# so far" in text) == (not sets)
+    StudyFolder(folder).written.write_text("name: mine\npreset: quickstart\n", encoding="utf-8")
+    assert command(["study", "archive", "mine", str(zipped), "--output", out]) == 0
+    with zipfile.ZipFile(zipped) as archive:
+        assert "study/written.yaml" not in archive.namelist(), "another study than the folder holds"
 
 
 def test_archive_takes_what_lies_in_the_folder_and_tells_what_it_leaves_out(trained: Trained, tmp_path: Path) -> None:
@@ -327,7 +347,7 @@ def test_archive_and_import_commands_say_how_to_go_on(
 ) -> None:
     file, out = tmp_path / "tiny.zip", str(tmp_path / "out")
     assert command(["study", "archive", str(trained.output / "tiny"), str(file)]) == 0
-    assert "without the study's FILE" in capsys.readouterr().err
+    assert "give its FILE, with its options" in capsys.readouterr().err
     inside = trained.output / "tiny/tiny.zip"
     assert command(["study", "archive", str(trained.output / "tiny"), str(inside)]) == 2
     assert not inside.exists()

@@ -123,6 +123,7 @@ def test_run_study_results_have_the_promised_columns_and_rows(finished: Path) ->
 
 def test_run_study_folder_holds_tables_and_configuration(finished: Path) -> None:
     files = {file.name for file in (finished / "out/tiny").iterdir()}
+    assert (finished / "out/tiny/written.yaml").read_text(encoding="utf-8") == small.GRID
     assert {"study.json", "results.csv", "table.csv", "table.md", "table.tex", "report.html"} <= files
     assert not [name for name in files if name.startswith(".") and name != ".lock"]
 

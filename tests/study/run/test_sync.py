@@ -300,7 +300,10 @@ def test_compare_from_a_tracking_store_alone_is_that_of_the_folders_with_a_pictu
     assert found[0]["differences"]
     with Image.open(tmp_path / "moved.png") as picture:
         assert picture.width > 1000
-    assert run(["compare", "tiny", runs[0], "--tracking-uri", uri]) == 2
-    assert "setting in common" in capsys.readouterr().err
+    told = []
+    for where in (["--output", str(output)], ["--tracking-uri", uri]):
+        assert run(["compare", "tiny", runs[0], *where]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
     assert run(["compare", "tiny", "0" * 32, "--tracking-uri", uri]) == 2
     assert f"there is no run '{'0' * 32}' in " in capsys.readouterr().err
