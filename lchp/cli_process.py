@@ -77,6 +77,8 @@ def leave(command: Callable[[], int]) -> None:
         except OSError:
             # A standard stream that is closed (`>&-`) would give its number to the next file that is opened.
             os.open(os.devnull, os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # an input that is closed is one that holds nothing
     with watched():
         code = command()
     try:

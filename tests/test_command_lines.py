@@ -584,6 +584,12 @@ def test_output_that_is_closed_is_no_error_and_its_number_is_not_reused(folder: 
     assert done.returncode == 0
 
 
+def test_input_that_is_closed_holds_nothing(folder: Path) -> None:
+    done = process(folder, "lchp predict study.yaml - <&-")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"-: standard input names no file: give a list, one a line" in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_that_cannot_be_written_is_one_message(folder: Path) -> None:
     done = process(folder, "lchp study plan study.yaml > /dev/full")
