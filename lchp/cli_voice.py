@@ -76,10 +76,18 @@ def warn(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Lines for the log alone, where one is asked for."""
-    if _voice.log is not None:
-        with _voice.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+    """Lines for the log alone, where one is asked for. One that cannot be written any more is told of, and ends there:
+    what the command does goes on.
+    """
+    log = _voice.log
+    if log is None:
+        return
+    try:
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(f"{_now()} {line}\n" for line in text.splitlines())
+    except OSError as error:
+        _voice.log = None
+        click.echo(f"lchp: --log {log}: cannot be written any more ({error.strerror}): it ends here", err=True)
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from lchp import cli_voice
 from lchp.at_work import shown_time
 from lchp.cli import app, run
 from lchp.cli_options import OnceEachCommand
@@ -41,6 +42,18 @@ def _commands(group: click.Group) -> list[click.Command]:
 
 def test_every_command_takes_the_options_of_the_voice() -> None:
     assert [command.name for command in _commands(app) if not isinstance(command, OnceEachCommand)] == []
+
+
+def test_log_that_cannot_be_written_any_more_is_told_once_and_ends_nothing(
+    there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_voice, "_voice", cli_voice.Voice(log=there / "gone/log.txt"))
+    cli_voice.say("one")
+    cli_voice.warn("two")
+    told = capsys.readouterr()
+    assert told.out == "one\n"
+    reason = f"lchp: --log {there}/gone/log.txt: cannot be written any more (No such file or directory): it ends here"
+    assert told.err.splitlines() == [reason, "lchp: two"]
 
 
 def test_status_as_json_says_what_the_text_says(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 Read = TypeVar("Read")
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 DRAWN = b"drawn by lchp predict"
 """The comment in a JPEG that says so: another picture is somebody's own."""
 _PART = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
@@ -74,6 +75,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        # Neither a full disk nor the temporary name tells a person which file it is.
+        if error.filename == str(part) or (error.filename is None and error.errno in _FULL):
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

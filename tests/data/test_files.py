@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -54,6 +55,27 @@ def test_replacing_folder_or_pipe_is_refused_by_its_own_name(tmp_path: Path) -> 
         assert caught.value.filename == str(tmp_path / name)
     assert sorted(names(tmp_path)) == ["folder", "pipe"]
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_replacing_on_a_full_disk_names_the_file(number: int, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.zip"
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, replacing(path):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="of another") as caught, replacing(path):
+        raise OSError(number, "of another", "other.csv")
+    assert caught.value.filename == "other.csv"
+    with pytest.raises(OSError, match="no file") as caught, replacing(path):
+        raise OSError(errno.EPIPE, "no file")
+    assert caught.value.filename is None
+
+
+def test_replacing_names_no_temporary_file_where_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    with pytest.raises(FileNotFoundError) as caught, replacing(path):
+        pass  # nothing is written that could take its place
+    assert caught.value.filename == str(path)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
