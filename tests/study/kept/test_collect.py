@@ -219,3 +219,11 @@ def test_rm_takes_no_folder_of_another_kind(output: Path, capsys: pytest.Capture
         assert command(["study", "rm", place, "--output", str(output), "--yes"]) == 2
         assert told in capsys.readouterr().err
     assert (output / "tiny/table.md").exists()
+
+
+def test_rm_says_where_it_knows_of_no_runs_to_delete(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["study", "rm", "tiny", "--output", str(output), "--yes", "--runs"]
+    assert command([*line, "delete"]) == 0
+    assert f"{output / 'tiny'}: holds no record of its runs, and none is deleted" in capsys.readouterr().err
+    assert command(["study", "rm", "other", "--output", str(output), "--yes"]) == 0
+    assert capsys.readouterr().err == ""
