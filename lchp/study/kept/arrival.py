@@ -78,7 +78,7 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
                     out.write(block)
             return int(listed[name]["bytes"])
 
-        with using(store), doing(lambda: f"writing {folder.name}, {size >> 20:,} MB"):
+        with using(store), alone(folder), doing(lambda: f"writing {folder.name}, {size >> 20:,} MB"):
             for place, names in stages.items():
                 root, _, below = place.partition("/")
                 if root == STORE and below == LISTS:
@@ -91,10 +91,9 @@ def put_archive(file: Path, output: Path, say: Callable[[str], None]) -> Arrived
                         say(f"{store / below}: a process is at work on it: left to that")
                         written = 0
                     brought, known, size = brought + bool(written), known + (not written), size + written
-            with alone(folder):
-                ledger = StudyFolder(folder).ledger
-                for name in sorted(own, key=lambda name: name == f"{STUDY}/{ledger.name}"):
-                    size += copy(name, folder / name.removeprefix(f"{STUDY}/"))
+            ledger = StudyFolder(folder).ledger
+            for name in sorted(own, key=lambda name: name == f"{STUDY}/{ledger.name}"):
+                size += copy(name, folder / name.removeprefix(f"{STUDY}/"))
     return Arrived(folder, brought, known, size)
 
 

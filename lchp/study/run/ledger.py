@@ -47,6 +47,13 @@ class Entry:
     """The places in the store of what the study measures beside it, by method."""
 
 
+_KINDS: dict[str, Any] = {
+    "name": str, "seed": int, "varied": dict, "folder": str, "of": int, "number": int, "epochs": int,
+    "run_id": str | None, "message": str | None, "references": dict,
+}  # fmt: skip
+"""What the fields of an entry are; its state and its places are looked at by themselves."""
+
+
 class Ledger:
     """The entries by folder, written to ``<study>/trials.json`` with every change."""
 
@@ -119,8 +126,9 @@ def entries_of(plain: Any, where: str, remedy: str) -> list[Entry]:
             raise TypeError(f"it holds a {type(plain).__name__}")
         entries = [Entry(**entry) for entry in plain]
         for entry in entries:
-            if not (isinstance(entry.folder, str) and isinstance(entry.varied, dict) and isinstance(entry.number, int)):
-                raise TypeError(f"the entry {entry.name!r} lacks its folder, values or number")
+            wrong = next((name for name, kind in _KINDS.items() if not isinstance(getattr(entry, name), kind)), None)
+            if wrong is not None:
+                raise TypeError(f"the entry {entry.name!r} has the {wrong} {getattr(entry, wrong)!r}")
             if entry.state not in get_args(State):
                 raise TypeError(f"the entry {entry.name!r} has the state {entry.state!r}")
             for place in (entry.folder, entry.initialization, *entry.references.values()):

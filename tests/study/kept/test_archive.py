@@ -107,6 +107,12 @@ def test_import_leaves_a_stage_to_the_process_that_is_at_work_on_it(
     assert told == [f"{tmp_path / 'out/.store' / trained.entry.folder}: a process is at work on it: left to that"]
 
 
+def test_import_while_the_study_runs_is_refused_before_a_stage_is_written(packed: Path, tmp_path: Path) -> None:
+    with alone(tmp_path / "out/tiny"), pytest.raises(Refusal, match="is running this study"):
+        put_archive(packed, tmp_path / "out", silent)
+    assert list((tmp_path / "out/.store").glob("*/*")) == []
+
+
 def test_import_of_a_stage_under_way_goes_on_from_its_checkpoint(trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.output, tmp_path / "out")
     stage = StageFolder(tmp_path / "out/.store" / trained.entry.folder)

@@ -348,6 +348,25 @@ def test_read_broken_ledger_is_refused_with_remedy(tmp_path: Path, text: str) ->
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("name", 3), ("seed", "a"), ("seed", None), ("varied", []), ("folder", 3), ("folder", "../up"), ("of", None)],
+        *[("number", "1"), ("epochs", "x"), ("run_id", 5), ("message", []), ("initialization", 3), ("references", [])],
+        *[("references", {"center": 3}), ("state", "gone"), ("state", [])],
+    ],
+)
+def test_read_ledger_of_other_kinds_of_values_is_refused_by_the_field(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    entry = {"name": "a", "seed": 0, "varied": {}, "folder": "trial/1", "of": 4, "number": 0}
+    (tmp_path / "trials.json").write_text(json.dumps([entry]), encoding="utf-8")
+    assert [one.name for one in read(tmp_path)] == ["a"]
+    (tmp_path / "trials.json").write_text(json.dumps([{**entry, field: value}]), encoding="utf-8")
+    with pytest.raises(Refusal, match=r"trials\.json is no list of trials \(the entry .* has .*\): run the study"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", '{"name": "ti', "[1]", "null"])
 def test_require_continuable_broken_configuration_is_refused_with_remedy(tmp_path: Path, text: str) -> None:
     (tmp_path / "study.json").write_text(text, encoding="utf-8")
