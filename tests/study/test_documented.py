@@ -49,7 +49,9 @@ def test_documents_cheap_command_lines_do_what_they_say(
     trained: Trained, at_work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran = set()
-    for words, into in dict.fromkeys((line.words, line.into) for line in lines("lchp") if not line.piped):
+    # tests/test_wheel.py follows that page as a whole.
+    given = [line for line in lines("lchp") if line.page != "ways.md" and not line.piped]
+    for words, into in dict.fromkeys((line.words, line.into) for line in given):
         name = " ".join(words[: 2 if words[0] in {"study", "config", "data"} else 1])
         if name not in CHEAP or ELSEWHERE.search(" ".join(words)) or "--watch" in words:
             continue
@@ -62,4 +64,4 @@ def test_documents_cheap_command_lines_do_what_they_say(
         ran.add(name)
     assert ran == CHEAP
     assert list((at_work / "drawn").glob("*.jpg"))
-    assert (at_work / "there/my-birds/written.yaml").is_file()
+    assert (at_work / "there/my-birds/study.json").is_file()

@@ -131,15 +131,17 @@ def _content(file: Path, names: dict[str, str | None]) -> object:
 
 
 def away(first: int, last: float, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
-    """Whether the store is away: from the epoch of that number on, over all trials, until the last, at which it has
-    been noticed.
+    """Whether the store is away: from the epoch of that number on, over all trials, when the trial's run is there,
+    until the last, at which it has been noticed.
     """
     epochs = 0
     record = Recorder.epochs
 
-    def counted(*arguments: Any) -> None:
+    def counted(recorder: Recorder, trial: ResolvedTrial, *arguments: Any) -> None:
         nonlocal epochs
-        record(*arguments)
+        record(recorder, trial, *arguments)
+        while epochs + 1 == first and Path(recorder.entry(trial).folder).name not in recorder.writer.run_ids:
+            time.sleep(0.01)
         while epochs + 1 == last and not any(line.startswith("tracking store") for line in said):
             time.sleep(0.01)
         epochs += 1
