@@ -64,4 +64,4 @@ def test_documents_cheap_command_lines_do_what_they_say(
         ran.add(name)
     assert ran == CHEAP
     assert list((at_work / "drawn").glob("*.jpg"))
-    assert (at_work / "there/my-birds/study.json").is_file()
+    assert (at_work / "there/my-birds/trials.json").is_file()
