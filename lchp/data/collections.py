@@ -193,8 +193,9 @@ def collect(folder: Path, kind: str | None = None, masks: Path | None = None) ->
         ValueError: there are none, they are of several kinds, or what describes them is damaged; names the remedy.
     """
     from lchp.data.class_folders import class_folders
-    from lchp.data.foreign import coco, voc, yolo
+    from lchp.data.foreign import coco, voc
     from lchp.data.table_without_splits import no_table, table_without_splits
+    from lchp.data.yolo import yolo
 
     readers: dict[str, Callable[[Path, Pictures], Collection | None]] = {
         "csv": table_without_splits, "coco": coco, "voc": voc, "yolo": yolo, "folders": class_folders,

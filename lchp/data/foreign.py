@@ -1,17 +1,15 @@
-"""Readers of other tools' annotations: COCO's JSON, Pascal VOC's XML, YOLO's text files."""
+"""Readers of other tools' annotations: COCO's JSON and Pascal VOC's XML; what theirs and YOLO's have in common."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-
-import yaml
 
 from lchp.data.collections import Collection, Found, Pictures, left_out, of_largest, split_named
 from lchp.data.files import read_utf8
@@ -25,15 +23,17 @@ _DEEP = 4
 _SHOWN = 100
 """Letters of what is wrong that a message shows."""
 Labelled = list[tuple[str, PixelBox]]
+"""The classes and boxes of an image."""
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
+def files_below(folder: Path, ending: str) -> list[Path]:
     """The files of an ending up to some levels below ``folder``, hidden ones apart."""
     found = [file for depth in range(_DEEP) for file in folder.glob("*/" * depth + f"*{ending}")]
     return sorted(file for file in found if file.is_file() and not any(map(is_litter, file.relative_to(folder).parts)))
 
 
-def _several(labels: Mapping[str, Labelled]) -> tuple[str, ...]:
+def of_several_classes(labels: Mapping[str, Labelled]) -> tuple[str, ...]:
+    """A line on the images that hold objects of several classes, if there are any."""
     mixed = [path for path, boxes in labels.items() if len({label for label, _ in boxes}) > 1]
     return left_out(mixed, "images hold objects of several classes and count for that whose boxes cover most")
 
@@ -43,7 +43,8 @@ def _undescribed(pictures: Pictures, labels: Mapping[str, Labelled], empty: Sequ
     return left_out(others, "pictures are in no annotation")
 
 
-def _images(labels: Mapping[str, Labelled], splits: Mapping[str, str | None]) -> tuple[Found, ...]:
+def found_images(labels: Mapping[str, Labelled], splits: Mapping[str, str | None]) -> tuple[Found, ...]:
+    """The images by path, each of the class whose boxes cover most of it, with those."""
     images = []
     for path, boxes in labels.items():
         label, own = of_largest(boxes)
@@ -57,7 +58,7 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
     Raises:
         ValueError: a file is damaged, or an annotation names what is not there; names it and the remedy.
     """
-    found = [(file, content) for file in _files(folder, ".json") if (content := _coco_content(file)) is not None]
+    found = [(file, content) for file in files_below(folder, ".json") if (content := _coco_content(file)) is not None]
     if not found:
         return None
     labels: dict[str, Labelled] = defaultdict(list)
@@ -81,10 +82,10 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
                 labels[path] += boxes
     told = (
         *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
-        *_undescribed(pictures, labels, empty), *_several(labels),
+        *_undescribed(pictures, labels, empty), *of_several_classes(labels),
         *left_out(without, "files name no split and count as train, as others name one"),
     )  # fmt: skip
-    return Collection("COCO boxes", _images(labels, splits), told=told)
+    return Collection("COCO boxes", found_images(labels, splits), told=told)
 
 
 def _coco_splits(files: Sequence[Path]) -> tuple[dict[Path, str | None], list[str]]:
@@ -167,7 +168,7 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
     """
     labels: dict[str, Labelled] = {}
     gone, empty, annotated = [], [], {}
-    roots = {file: root for file in _files(folder, ".xml") if (root := _xml(file)) is not None}
+    roots = {file: root for file in files_below(folder, ".xml") if (root := _xml(file)) is not None}
     shared = {file: [part for part in file.relative_to(folder).parts if part in pictures.folders] for file in roots}
     said = {file: (root.findtext("filename") or "").strip().replace("\\", "/") for file, root in roots.items()}
     # A name without folders is that of a picture in those of its annotation in which there are pictures.
@@ -191,13 +192,13 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
     splits = {path: split for stem, split in _voc_splits(folder) if (path := annotated.get(stem)) is not None}
     told = (
         *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
-        *_undescribed(pictures, labels, empty), *_several(labels),
+        *_undescribed(pictures, labels, empty), *of_several_classes(labels),
     )  # fmt: skip
     if splits:
         others = [path for path in labels if path not in splits]
         told += left_out(others, "images are in no list of ImageSets/Main")
         labels = {path: boxes for path, boxes in labels.items() if path in splits}
-    return Collection("Pascal VOC boxes", _images(labels, splits), told=told)
+    return Collection("Pascal VOC boxes", found_images(labels, splits), told=told)
 
 
 def _xml(file: Path) -> ElementTree.Element | None:
@@ -237,113 +238,3 @@ def _voc_splits(folder: Path) -> Iterator[tuple[str, str]]:
     for split in SPLITS:
         for file in sorted(folder.glob(f"**/ImageSets/Main/{split}.txt")):
             yield from ((line.split()[0], split) for line in read_utf8(file).splitlines() if line.strip())
-
-
-def yolo(folder: Path, pictures: Pictures) -> Collection | None:
-    """The boxes of YOLO's text files, a line `class centre-x centre-y width height` in parts of the image, or the
-    corners of a polygon; they lie beside the pictures, or in ``labels`` where those lie in ``images``. Classes are
-    ``names`` of ``data.yaml``, or the lines of ``classes.txt``; splits, what folders are called.
-
-    Raises:
-        ValueError: a line is none, or names no class; names file, line and remedy.
-    """
-    lines = {path: file for path in pictures.paths if (file := _yolo_file(folder / path)) is not None}
-    names = _yolo_names(folder)
-    if not lines:
-        return None
-    if names is None:
-        _refuse_unnamed(folder, lines.values())
-        return None
-    labels: dict[str, Labelled] = {}
-    for path, file in lines.items():
-        boxes = [_yolo_box(file, number, line, names) for number, line in _written(file)]
-        if boxes:
-            labels[path] = boxes
-    splits = {path: split_named("/".join(path.split("/")[:-1])) for path in labels}
-    if None in splits.values():
-        splits = dict.fromkeys(splits)
-    empty = [path for path in pictures.paths if path not in labels]
-    told = (*left_out(empty, "pictures have no box"), *_several(labels))
-    images = tuple(replace(image, boxes=(), parts=image.boxes) for image in _images(labels, splits))
-    return Collection("YOLO boxes", images, told=told)
-
-
-def _refuse_unnamed(folder: Path, files: Iterable[Path]) -> None:
-    """Refuse boxes whose classes nobody names; other texts beside pictures are none."""
-    for file in files:
-        for number, line in _written(file):
-            try:
-                _yolo_corners(f"{file}, line {number}", line)
-            except ValueError:
-                return
-    raise ValueError(
-        f"{folder}: holds boxes of YOLO, and neither data.yaml nor classes.txt, which names their classes: add one, or "
-        "say with --from folders that folders do"
-    )
-
-
-def _written(file: Path) -> Iterator[tuple[int, str]]:
-    yield from (
-        (number, line)
-        for number, line in enumerate(read_utf8(file).removeprefix("\ufeff").splitlines(), 1)
-        if line.strip()
-    )
-
-
-def _yolo_file(picture: Path) -> Path | None:
-    beside = picture.with_suffix(".txt")
-    parts = list(picture.parts)
-    if "images" in parts:
-        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    return next((file for file in (Path(*parts).with_suffix(".txt"), beside) if file.is_file()), None)
-
-
-def _yolo_names(folder: Path) -> dict[int, str] | None:
-    for file in [*_files(folder, ".yaml"), *_files(folder, ".yml")]:
-        text = read_utf8(file)
-        if "names:" not in text:
-            continue
-        try:
-            names = yaml.safe_load(text)["names"]
-            if isinstance(names, str):
-                raise TypeError("they are one text")
-            pairs = names.items() if isinstance(names, dict) else enumerate(names)
-            found = {int(number): str(name).strip() for number, name in pairs}
-            if not all(found.values()):
-                raise ValueError("one is empty")
-            return found
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(
-                f"{file}: its `names` are no list of classes ({' '.join(str(error).split())[:_SHOWN]}): correct them"
-            ) from error
-    for name in ("classes.txt", "obj.names", "labels/classes.txt"):
-        if (folder / name).is_file():
-            return {number: line.strip() for number, (_, line) in enumerate(_written(folder / name))}
-    return None
-
-
-def _yolo_box(file: Path, number: int, line: str, names: Mapping[int, str]) -> tuple[str, PixelBox]:
-    where = f"{file}, line {number}"
-    kind, box = _yolo_corners(where, line)
-    if kind not in names:
-        raise ValueError(f"{where}: names the class {kind}, of which there are {len(names)}, from 0: correct it")
-    return names[kind], box
-
-
-def _yolo_corners(where: str, line: str) -> tuple[int, PixelBox]:
-    """The index of the class, and the corners in parts of the image."""
-    try:
-        word, *rest = line.split()
-        kind, values = int(word), [float(value) for value in rest]
-    except ValueError:
-        raise ValueError(f"{where}: is not `class x y width height`: correct it") from None
-    if not (len(values) == 4 or (len(values) >= 6 and len(values) % 2 == 0)) or not all(map(math.isfinite, values)):
-        raise ValueError(f"{where}: has {len(values)} numbers after the class: a box has 4, a polygon 6 or more")
-    if len(values) == 4:
-        x, y, width, height = values
-        box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    else:
-        box = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
-    if not (box[0] < box[2] and box[1] < box[3] and max(map(abs, box)) <= 2):
-        raise ValueError(f"{where}: is no box in parts of the image: correct it")
-    return kind, box
