@@ -12,7 +12,9 @@ def test_heard_tells_first_output_and_longest_gap(terminal: bool) -> None:
     first, gap, whole, code = heard.heard("sleep 0.2; echo one; sleep 0.6; echo two >&2; exit 3", terminal)
     assert code == 3
     assert first >= 0.2
-    assert gap >= 0.6
+    # The first line may be read late, and the second not before it was written.
+    assert gap > 0
+    assert first + gap >= 0.8
     assert whole >= first + gap
 
 
