@@ -45,9 +45,11 @@ class _Signs:
 
     def erase(self) -> None:
         """Take the line that changes from the terminal."""
-        if self.drawn:
-            _write(f"\r{' ' * self.drawn}\r")
-            self.drawn = 0
+        drawn, self.drawn = self.drawn, 0
+        # A terminal that is gone ends nothing, least of all in place of what is being raised.
+        with suppress(OSError, ValueError):
+            if drawn:
+                _write(f"\r{' ' * drawn}\r")
 
     def tell(self, begun: float) -> None:
         """Tell of what is done now, where it is time; the command has begun at that time."""

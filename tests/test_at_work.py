@@ -170,3 +170,15 @@ def test_slow_command_on_a_terminal_leaves_its_answer_alone() -> None:
 
 def _path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+
+
+def test_terminal_that_is_gone_does_not_replace_what_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(at_work, "_write", gone)
+    signs = at_work._signs
+    monkeypatch.setattr(signs, "drawn", 10)
+    with pytest.raises(KeyboardInterrupt), doing("training"):
+        raise KeyboardInterrupt
+    assert signs.drawn == 0
