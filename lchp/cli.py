@@ -406,7 +406,10 @@ def data_check(
 
 @data.command("show")
 @_DATASET
-@click.option("--output", type=PathArgument(), default=Path("samples.png"), show_default=True, help="PNG to draw.")
+@click.option(
+    "--output", type=PathArgument(), default=Path("samples.png"), show_default=True,
+    help="PNG to draw: a path from the working folder.",
+)  # fmt: skip
 def data_show(
     file: Path | None, kind: str | None, data: Path | None, sets: tuple[str, ...], cache: Path, output: Path
 ) -> int:
@@ -546,7 +549,9 @@ def report(place: Path, output: Path, tracking_uri: str | None, form: str, keep_
 @click.option(
     "--image", type=PathArgument(), help="Draw Algorithm 1 on this image file alone, as the paper's Figure 1."
 )
-@click.option("--to", type=PathArgument(), default=Path("boxes.png"), show_default=True, help="PNG to draw.")
+@click.option("--to", type=PathArgument(), default=Path("boxes.png"), show_default=True,
+    help="PNG to draw: a path from the working folder.",
+)  # fmt: skip
 def draw(
     run: str, output: Path, data: Path | None, cache: Path, choose: str, count: int, seed: int, image: Path | None,
     to: Path,
@@ -582,10 +587,10 @@ def draw(
 @click.option("--open", "opened", is_flag=True, help="Open a browser there.")
 @click.argument("study", required=False)
 def ui(study: str | None, tracking_uri: str | None, port: int, opened: bool) -> int:
-    """Serve the MLflow UI of the store on 127.0.0.1 until Ctrl-C, and say where the trials of STUDY, a name, or of
-    every study are.
+    """Serve the MLflow UI of the store on 127.0.0.1 until Ctrl-C, and print the address of the trials of STUDY, a
+    name, or of every study.
     """
-    from lchp.tracking.address import require_runs, resolved
+    from lchp.tracking.address import is_server, require_runs, resolved
     from lchp.tracking.ui import address_of, require_free, require_server, serve
 
     with refusing():
@@ -596,23 +601,26 @@ def ui(study: str | None, tracking_uri: str | None, port: int, opened: bool) -> 
         click.echo(f"opening {shown(uri)} (some seconds)")
 
         from lchp.tracking.store import open_store
-        from lchp.tracking.views import runs_tables
+        from lchp.tracking.views import experiments_page, runs_tables
 
         store = open_store(tracking_uri, Path.cwd())
         server = address_of(store, port)
-        tables = runs_tables(store, server)
+        tables, everything = runs_tables(store, server), experiments_page(server)
         if study is not None and study not in tables:
             known = ", ".join(sorted(tables)) or "another store with --tracking-uri"
             raise ValueError(f"{shown(uri)} holds no study {study!r}: choose {known}")
 
     def ready() -> None:
         rest()
-        click.echo(f"MLflow UI of {shown(store)}: {server} (Ctrl-C ends it)")
+        # MLflow's bare address is a welcome page, from which no study is in sight.
         for name, address in tables.items():
             if study in (None, name):
                 click.echo(f"{name}: {address}")
+        if study is None:
+            click.echo(f"all experiments: {everything}")
+        click.echo(f"the MLflow UI of {shown(store)} answers there" + ("" if is_server(store) else "; Ctrl-C ends it"))
         if opened:
-            webbrowser.open(tables.get(study, server) if study else server)
+            webbrowser.open(tables[study] if study else everything)
 
     return serve(store, port, ready)
 

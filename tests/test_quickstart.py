@@ -5,7 +5,6 @@ Playwright, on a real ``lchp ui``. LCHP_TEST_SCREENSHOTS names a folder that kee
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -14,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -80,13 +80,11 @@ def serving(folder: Path) -> Iterator[Served]:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            address = re.search(
-                r"http://127\.0\.0\.1:\d+", next(line for line in process.stdout if "MLflow UI" in line)
-            )
-            assert address is not None
+            said = list(takewhile(lambda line: "the MLflow UI" not in line, process.stdout))
             (server,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            tables = dict(process.stdout.readline().strip().split(": ", 1) for _ in range(2))
-            yield Served(folder / "mlflow.db", address.group(), tables, port, int(server), process)
+            tables = dict(line.strip().split(": ", 1) for line in said if "/runs?" in line)
+            address = f"http://127.0.0.1:{port}"
+            yield Served(folder / "mlflow.db", address, tables, port, int(server), process)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lchp.data.files import read_utf8
 from lchp.data.headers import header
+from lchp.data.listing import columns_are
 from lchp.data.records import Dataset, PixelBox
 from lchp.data.true_boxes import clipped, fault
 
@@ -66,7 +67,7 @@ def _rows(file: Path) -> Iterator[tuple[int, str, PixelBox]]:
         missing = [column for column in COLUMNS if columns.count(column) != 1]
         if missing:
             raise ValueError(
-                f"{file}, line 1: column {', '.join(missing)} is missing or there twice: "
+                f"{file}, line 1: {columns_are(missing)} missing or there twice: "
                 f"the first line names the columns {','.join(COLUMNS)}"
             )
         reader.fieldnames = columns

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from lchp.data.identities import state_of
-from lchp.data.listing import Folder, lines, scan
+from lchp.data.listing import Folder, columns_are, lines, scan
 from lchp.data.progress import progress
 from lchp.data.records import Boxes, Dataset, ImageRecord, PixelBox, Records
 from lchp.data.remembered import remembered_boxes
@@ -161,7 +161,7 @@ def _solution(file: Path) -> dict[str, str]:
     wanted = ("ImageId", "PredictionString")
     missing = [column for column in wanted if column not in columns]
     if missing:
-        raise ValueError(f"{file}, line {first}: column {', '.join(missing)} is missing: restore it from {KAGGLE}")
+        raise ValueError(f"{file}, line {first}: {columns_are(missing)} missing: restore it from {KAGGLE}")
     image, prediction = (columns.index(column) for column in wanted)
     found: dict[str, str] = {}
     for number, line in rows:

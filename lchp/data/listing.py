@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def lines(file: Path, origin: str) -> list[tuple[int, str]]:
     text = read_utf8(file).removeprefix("\ufeff")
     found = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [(number, line.strip()) for number, line in enumerate(found, 1) if line.strip()]
+
+
+def columns_are(names: Sequence[str]) -> str:
+    """``column x1 is``, or ``columns x1 and y1 are``: how a message begins that goes on with what is wrong."""
+    *first, last = names
+    return f"columns {', '.join(first)} and {last} are" if first else f"column {last} is"
 
 
 def named_in(file: Path, name: str) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lchp.data.files import read_utf8
-from lchp.data.listing import lines
+from lchp.data.listing import columns_are, lines
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Records
 from lchp.data.table_boxes import (
     CORNERS,
@@ -146,14 +146,14 @@ def require_columns(file: Path, columns: Sequence[str]) -> None:
             raise ValueError(f"{file}, line 1: column {column!r} is not known: write it {column.lower()!r}")
     twice = sorted({column for column in columns if column in known and columns.count(column) > 1})
     if twice:
-        raise ValueError(f"{file}, line 1: column {', '.join(twice)} appears twice: keep one")
+        raise ValueError(f"{file}, line 1: {columns_are(twice)} there twice: keep one")
     has_boxes = any(column in columns for column in CORNERS)
     if not has_boxes:
         refuse_other_boxes(file, {column.lower() for column in columns})
     missing = [column for column in (*REQUIRED, *(CORNERS if has_boxes else ())) if column not in columns]
     if missing:
         found = ascii(", ".join(filter(None, columns)))[1:-1][:200] or "nothing"
-        raise ValueError(f"{file}, line 1: column {', '.join(missing)} is missing (found: {found}): {COLUMNS}")
+        raise ValueError(f"{file}, line 1: {columns_are(missing)} missing (found: {found}): {COLUMNS}")
 
 
 def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:

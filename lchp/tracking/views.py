@@ -64,7 +64,12 @@ def runs_address(uri: str, experiment: str) -> str:
     """The address of an experiment's (an id) runs table, below which its runs lie, in the UI of a store: a server's
     own, or that which ``lchp ui`` serves.
     """
-    return f"{without_user(address_of(uri, UI_PORT)).rstrip('/')}/#/experiments/{experiment}/runs"
+    return f"{experiments_page(without_user(address_of(uri, UI_PORT)))}/{experiment}/runs"
+
+
+def experiments_page(server: str) -> str:
+    """The address of the list of all experiments below that of a server, whose own is a welcome page."""
+    return f"{server.rstrip('/')}/#/experiments"
 
 
 def runs_tables(uri: str, server: str) -> dict[str, str]:
@@ -75,7 +80,7 @@ def runs_tables(uri: str, server: str) -> dict[str, str]:
         ViewType.ACTIVE_ONLY, max_results=_MOST_STUDIES, order_by=["last_update_time DESC"]
     )
     return {
-        found.name: f"{server.rstrip('/')}/#/experiments/{found.experiment_id}/runs?{_TRAINING}"
+        found.name: f"{experiments_page(server)}/{found.experiment_id}/runs?{_TRAINING}"
         + (f"&viewStateShareKey={TRIALS}" if f"{_VIEW_TAG}{TRIALS}" in found.tags else "")
         for found in experiments
         if found.name != "Default"

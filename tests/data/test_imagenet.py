@@ -183,8 +183,8 @@ def test_imagenet_solution_with_mark_spaces_and_more_columns_is_read(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"line 1: column ImageId, PredictionString is missing"),
-        ("ImageId;PredictionString\n", r"line 1: column ImageId, PredictionString is missing: restore it"),
+        ("", r"line 1: columns ImageId and PredictionString are missing"),
+        ("ImageId;PredictionString\n", r"line 1: columns ImageId and PredictionString are missing: restore it"),
         ("ImageId,Label\nILSVRC2012_val_00000005,n1\n", r"line 1: column PredictionString is missing"),
         ("ImageId,PredictionString\n\nILSVRC2012_val_00000005\n", r"line 3: 'ILSVRC2012_val_00000005' does not give"),
         ("ImageId,PredictionString\na,n1\na,n1\na,n2\n", r"line 4: a has class n1 further up: keep one line"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_serve_shows_what_mlflow_said_where_it_ends_by_itself(
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
 def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store: str) -> None:
     port = _free_port()
+    ensure_experiment(store, "kept")
     code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"
     # A proxy where nobody answers: loopback is never asked through one.
     environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
@@ -77,7 +79,7 @@ def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline().startswith("opening sqlite:///")
-        line = next(line for line in process.stdout if "MLflow UI" in line)
+        said = list(takewhile(lambda line: "the MLflow UI" not in line, process.stdout))
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         inherited = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:
@@ -85,7 +87,9 @@ def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store:
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(30) == 0
         assert process.stderr.read() == "", "what MLflow and Starlette warn of says nothing about a study"
-    assert f"http://127.0.0.1:{port}" in line
+    experiments = f"http://127.0.0.1:{port}/#/experiments"
+    assert said[0].startswith(f"kept: {experiments}/")
+    assert said[-1] == f"all experiments: {experiments}\n"
     assert b"no_proxy=127.0.0.1,localhost,::1" in inherited
     assert _session_members(int(child)) == []
     with pytest.raises(urllib.error.URLError):
