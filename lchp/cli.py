@@ -245,7 +245,8 @@ def study_status(
         return 0
     if not watch:
         click.echo(told(folder, is_running(folder)))
-    click.echo(f"{folder.name} {occupied}")
+    if occupied is not None:
+        click.echo(f"{folder.name} {occupied}")
     if loaded is not None and there and there.changes:
         again = options_before(loaded, folder) if there.dropped else ""
         same = f"; the same as before with the options of the run: {again}" if again else ""

@@ -80,6 +80,26 @@ def test_status_watched_ends_with_the_process_at_work(
     assert "2 trials: 1 finished, 1 stopped" in out
 
 
+def test_status_of_a_study_that_is_being_prepared_says_so(
+    there: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output = ["--output", str(tmp_path / "out")]
+    with alone(tmp_path / "out/tiny"):
+        for named in ("tiny", "tiny.yaml"):
+            assert run(["study", "status", named, *output]) == 0
+            assert capsys.readouterr().out.startswith("tiny: is being prepared, and has no trials yet (")
+        assert run(["study", "status", "tiny", "--json", *output]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["running"], told["counts"], told["trials"], told["occupies"]) == (True, {}, [], None)
+        for command in (["sync", "tiny"], ["table", "tiny.yaml"], ["archive", "tiny", "tiny.zip"]):
+            assert run(["study", *command, *output]) == 2
+            assert "is being prepared, and has no trials yet: wait" in capsys.readouterr().err
+        assert run(["study", "rm", "tiny", "--yes", *output]) == 2
+        assert "a process is running this study" in capsys.readouterr().err
+    assert run(["study", "status", "tiny", *output]) == 2
+    assert "nor the name of one" in capsys.readouterr().err
+
+
 def test_list_of_a_folder_tells_what_studies_occupy(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["study", "list", "--output", "analysis"]) == 0
     assert "tiny  1 of 2 trials finished  occupies" in capsys.readouterr().out

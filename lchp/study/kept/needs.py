@@ -10,10 +10,11 @@ from lchp.data.fingerprint import fingerprint
 from lchp.errors import Refusal
 from lchp.shipped import study_file
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import StudyFolder, is_place, store_of, study_named
+from lchp.store.study_folder import StudyFolder, is_place, store_of, study_places
 from lchp.study.run.cards import Card, Cards
 from lchp.study.run.found import initialization_beside
 from lchp.study.run.ledger import Entry, read
+from lchp.study.run.ownership import is_running
 from lchp.study.run.run_cards import DATASET_TAG, INITIALIZATION_TAG, WEIGHTS_TAG, is_trial
 from lchp.training.identity import out_of_fold_key, stored_config, with_digests
 from lchp.vocabulary import INITIALIZATION, OUT_OF_FOLD
@@ -26,14 +27,20 @@ def studies_in(output: Path) -> list[Path]:
     return sorted(folder for folder in output.iterdir() if StudyFolder(folder).ledger.is_file())
 
 
+def _begun(place: Path, output: Path) -> Path | None:
+    """The folder of the study that is named and was run, or that a process is preparing for its first run."""
+    places = study_places(place, output)
+    return next((folder for folder in places if StudyFolder(folder).ledger.is_file() or is_running(folder)), None)
+
+
 def found_study(place: Path, output: Path) -> Path:
-    """The folder of the study that is named, a folder or a name in ``output``.
+    """The folder of the study that is named, a folder or a name in ``output``; its first run may have no trials yet.
 
     Raises:
         Refusal: no study was run there.
     """
-    folder = study_named(place, output)
-    if folder is None or not StudyFolder(folder).ledger.is_file():
+    folder = _begun(place, output)
+    if folder is None:
         names = ", ".join(folder.name for folder in studies_in(output)) or "there is none"
         raise Refusal(f"{place}: is no folder of a study, nor the name of one in {output} ({names}): give one")
     return folder
@@ -50,8 +57,8 @@ def study_or_file(place: Path, output: Path, has_options: bool = False) -> tuple
     file = study_file(place)
     if has_options or place.is_file():
         return None, file
-    folder = study_named(place, output)
-    if folder is not None and StudyFolder(folder).ledger.is_file():
+    folder = _begun(place, output)
+    if folder is not None:
         return folder.resolve(), file
     if file.is_file() or (place.suffix in (".yaml", ".yml") and not place.is_dir()):
         return None, file

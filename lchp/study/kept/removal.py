@@ -70,7 +70,7 @@ def removal(study: Path) -> Removal:
 
 def _removal(study: Path) -> Removal:
     studies = studies_in(study.parent)
-    require_idle(studies)
+    require_idle({study, *studies})
     try:
         store, own = store_of(study.parent), places_of(study)
     except Refusal as error:

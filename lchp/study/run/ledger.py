@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lchp.data.files import as_json, read_json, write_text
+from lchp.data.locks import is_held
 from lchp.errors import Refusal, counted, refusing
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, is_place, store_of
 
 GONE = "its process is gone: the same command continues it"
 """What is said of a trial, or of its run, that no process is at work on and that was not ended."""
+
+_PREPARED = "is being prepared, and has no trials yet"
 
 State = Literal["waiting", "running", "finished", "pruned", "failed", "stopped"]
 ENDED = ("finished", "pruned")
@@ -102,10 +105,12 @@ def read(study: Path) -> list[Entry]:
     """The entries of a study's folder.
 
     Raises:
-        Refusal: the study was never run there, or the file is broken.
+        Refusal: the study was never run there, or is being prepared for its first run, or the file is broken.
     """
     file = StudyFolder(study).ledger
     if not file.exists():
+        if is_held(StudyFolder(study).lock):
+            raise Refusal(f"{study}: {_PREPARED}: wait for its first epoch")
         raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
     with refusing():
         return parsed(file)
@@ -170,8 +175,10 @@ def told(study: Path, running: bool) -> str:
     """What ``lchp study status`` says of a study's folder, in which a process is at work or not.
 
     Raises:
-        Refusal: as :func:`read`.
+        Refusal: as :func:`read`, but for a study that is being prepared.
     """
+    if _is_prepared(study, running):
+        return f"{study.name}: {_PREPARED} (its data are read, and the tracking store is opened)"
     entries = read(study)
     stopped = StudyFolder(study).stopped
     told = [stopped.read_text(encoding="utf-8").strip()] if stopped.exists() else []
@@ -180,7 +187,7 @@ def told(study: Path, running: bool) -> str:
 
 def as_dict(study: Path, running: bool) -> dict[str, Any]:
     """The same as :func:`told` for programs: ``running``, ``counts`` by state, ``trials``, ``stopped``, ``damaged``."""
-    entries = [_as_it_is(entry, running) for entry in read(study)]
+    entries = [] if _is_prepared(study, running) else [_as_it_is(entry, running) for entry in read(study)]
     stopped = StudyFolder(study).stopped
     return {
         "study": study.name,
@@ -190,6 +197,11 @@ def as_dict(study: Path, running: bool) -> dict[str, Any]:
         "stopped": stopped.read_text(encoding="utf-8").strip() if stopped.exists() else None,
         "damaged": damaged(entries, store_of(study.parent)),
     }
+
+
+def _is_prepared(study: Path, running: bool) -> bool:
+    """Whether a process is at work on a study that has no list of its trials yet."""
+    return running and not StudyFolder(study).ledger.exists()
 
 
 def _as_it_is(entry: Entry, running: bool) -> Entry:
