@@ -86,13 +86,13 @@ def study() -> None:
 
 def _study(
     file: Path, sets: Sequence[str], data: Path | None, output: Path | None = None, must_exist: bool = False,
-    device: str = "auto",
+    device: str = "auto", options_exist: bool = False,
 ) -> Study:  # fmt: skip
     """The study FILE, which can go on in its folder in ``output``."""
     from lchp.study.spec.load import load_study
 
     with refusing():
-        loaded = load_study(file, sets, data, must_exist, device, output)
+        loaded = load_study(file, sets, data, must_exist, device, output, options_exist)
         if output is not None:
             from lchp.study.run.ownership import require_continuable
 
@@ -193,7 +193,7 @@ def study_plan(
     from lchp.study.run.ownership import outlook
     from lchp.study.spec.presence import require_readable_weights
 
-    loaded = _study(file, sets, data)
+    loaded = _study(file, sets, data, options_exist=True)
     with refusing():
         for config in loaded.grid or (loaded.base,):
             require_readable_weights(config)

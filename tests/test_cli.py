@@ -13,6 +13,7 @@ import pytest
 
 import tests.study.small as small
 from lchp.cli import run
+from lchp.data.kinds import KINDS
 from lchp.study.spec.load import load_study
 from tests.study.planted import plant
 
@@ -44,8 +45,36 @@ def test_study_plan_json_holds_trials_and_initializations(study: Path, capsys: p
 
 
 def test_study_plan_works_without_the_data(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["study", "plan", str(study), "--set", "dataset=cub", "--data", "nowhere"]) == 0
+    assert run(["study", "plan", str(study), "--set", "dataset=cub"]) == 0
     assert "5994 train, 5794 test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS.values() if not kind.drawn])
+def test_study_plan_names_data_and_weights_that_the_file_or_an_option_misses(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, weights = tmp_path / "away.yaml", "weights.classifier.file"
+    file.write_text(
+        f"name: away\npreset: quickstart\ndataset: {{kind: {kind}, path: {tmp_path}/gone}}\n"
+        f"weights: {{classifier: {{file: {tmp_path}/gone.pth}}}}\n",
+        encoding="utf-8",
+    )
+    lines = [
+        f"dataset.path = {tmp_path}/gone: does not exist: give it with --data PATH",
+        f"{weights} = {tmp_path}/gone.pth: does not exist: give it with --set {weights}=PATH",
+    ]
+    assert run(["study", "plan", str(file)]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "not there" in line] == [
+        f"not there yet: {line}" for line in lines
+    ]
+    assert run(["study", "plan", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == lines
+    given = f"dataset.path = nope: does not exist: give the {kind} data with --data PATH"
+    for option in (["--data", "nope"], ["--set", "dataset.path=nope"]):
+        assert run(["study", "plan", str(file), *option]) == 2
+        assert capsys.readouterr().err == f"lchp: {' '.join(option)}: {given}\n"
+    assert run(["study", "plan", str(file), "--set", f"{weights}=nope"]) == 2
+    assert f"{weights} = nope: does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

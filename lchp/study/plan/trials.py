@@ -13,6 +13,7 @@ from lchp.data.kinds import Counts
 from lchp.errors import counted
 from lchp.study.plan.cost import GFLOPS, Cost, cost_of
 from lchp.study.spec.load import Study
+from lchp.study.spec.presence import absent
 from lchp.study.spec.search import Search
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.training.config import TrialConfig
@@ -42,6 +43,8 @@ class Plan:
     """Distinct sets of classifiers of that confidence; of a search at most so many."""
     continued: int = 0
     """Stages, of either kind, that go on from where a shorter one of the same course ends."""
+    missing: tuple[str, ...] = ()
+    """What lies not where the study says that it does: without it the study cannot run."""
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values, for ``lchp study plan --json``."""
@@ -57,6 +60,7 @@ class Plan:
             "varied": list(self.study.varied),
             "seeds": list(self.study.seeds),
             "images": _plain(list(self.images.values())),
+            "missing": list(self.missing),
             "gflop": {**asdict(cost), "total": cost.total} if cost else None,
             "hours": cost.hours() if cost else None,
             "trial_list": [
@@ -86,7 +90,8 @@ def plan(study: Study, count: Callable[[DatasetConfig], Counts | None] = lambda 
         first, second = _ends(initializations, initialization_course), _ends(trials, trial_course)
     continued = len(initializations) - len(first) + len(trials) - len(second)
     cost = cost_of(trials, first, second, known, beside, judges) if len(known) == len(images) else None
-    return Plan(study, len(initializations), images, cost, len(references), len(judges), continued)
+    missing = tuple(dict.fromkeys(line for config in dict.fromkeys(trials) for line in absent(config)))
+    return Plan(study, len(initializations), images, cost, len(references), len(judges), continued, missing)
 
 
 def _planned(study: Study) -> tuple[list[TrialConfig], list[TrialConfig]]:
@@ -162,6 +167,7 @@ def as_text(planned: Plan) -> str:
         lines.append(f"{planned.references} references, trained on true boxes: {', '.join(study.references)}")
     if planned.out_of_fold:
         lines.append(f"{at_most}{planned.out_of_fold} distinct sets of out-of-fold classifiers")
+    lines += [f"not there yet: {line}" for line in planned.missing]
     for counts in filter(None, planned.images.values()):
         lines.append(f"images: {counts.train} train, {counts.test} test ({counts.source})")
     if planned.cost:

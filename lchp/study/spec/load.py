@@ -16,7 +16,13 @@ from lchp.store.study_folder import StudyFolder
 from lchp.study.spec.claims import read_claims
 from lchp.study.spec.complaints import check
 from lchp.study.spec.layers import Layers, layers
-from lchp.study.spec.presence import missing_files, missing_weights, require_files, require_readable_weights
+from lchp.study.spec.presence import (
+    given_by_options,
+    missing_files,
+    missing_weights,
+    require_files,
+    require_readable_weights,
+)
 from lchp.study.spec.schema import RESERVED, Failures, Resources, StudyKeys, Table, TrialKeys
 from lchp.study.spec.search import Search
 from lchp.study.spec.source import Source, as_yaml, read, text_of
@@ -26,7 +32,7 @@ from lchp.study.spec.trials import ResolvedTrial, resolve, suggestion_name, with
 from lchp.study.spec.values import varied_values, with_values
 from lchp.study.spec.vary import expand, ineffective, unread_tau, unread_variation
 from lchp.training.config import TrialConfig
-from lchp.training.given_paths import DATA_PATH
+from lchp.training.given_paths import DATA_PATH, PATHS
 from lchp.training.identity import normal_form, trial_form
 from lchp.vocabulary import REFERENCES
 
@@ -124,10 +130,12 @@ def load_study(
     must_exist: bool = False,
     device: str = "auto",
     output: Path | None = None,
+    options_exist: bool = False,
 ) -> Study:
     """Read a study: its preset, under its file, under ``--set`` options, under ``--data``.
 
-    ``must_exist`` asks for the data and the weight files of every trial; ``device`` is where they are to train. With it
+    ``must_exist`` asks for the data and the weight files of every trial, ``options_exist`` for those that options give;
+    ``device`` is where they are to train. With it
     ``output``, the folder of studies, asks for pretrained weights, too, that are there or can be fetched: where the
     study has a folder in it they were once, and the precision ``auto`` is what it was there.
 
@@ -145,7 +153,8 @@ def load_study(
         Refusal: everything that is wrong, one line each: file and line (or option), key, value, remedy.
     """
     found = layers(read(path), sets, data, device, output)
-    return replace(_study(found.laid, sets, must_exist, output), written=_written(path, found))
+    wanted = tuple(PATHS) if must_exist else given_by_options(found.options) if options_exist else ()
+    return replace(_study(found.laid, sets, wanted, output), written=_written(path, found))
 
 
 def _written(path: Path, found: Layers) -> str:
@@ -153,7 +162,8 @@ def _written(path: Path, found: Layers) -> str:
     return as_yaml(found.options.over(found.file).values) if found.options.values else text_of(path)
 
 
-def _study(source: Source, sets: Sequence[str], must_exist: bool, output: Path | None = None) -> Study:
+def _study(source: Source, sets: Sequence[str], wanted: Sequence[str] = (), output: Path | None = None) -> Study:
+    """The study; ``wanted`` are the keys of the paths at which something must lie."""
     own = source.pick(lambda key: key in StudyKeys.model_fields)
     keys, mistakes = check(StudyKeys, own)
     base = source.pick(lambda key: key not in StudyKeys.model_fields)
@@ -179,8 +189,8 @@ def _study(source: Source, sets: Sequence[str], must_exist: bool, output: Path |
     # What varies wrongly says nothing of what a claim may name.
     claims, of_claims = read_claims(keys, config, varied, tuple(grid), references, source) if not mistakes else ((), [])
     mistakes += of_claims
-    for each, written in ({config: base} | grid).items() if must_exist else ():
-        mistakes += missing_files(each, written)
+    for each, written in ({config: base} | grid).items() if wanted else ():
+        mistakes += missing_files(each, written, wanted)
         if output is not None and not StudyFolder(output / keys.name).ledger.exists():
             mistakes += missing_weights(each, written)
     if mistakes:
@@ -261,7 +271,7 @@ def load_dataset(path: Path, sets: Sequence[str] = (), data: Path | None = None)
         Refusal: as :func:`load_study`.
     """
     source = layers(read(path), sets, data).laid
-    config = _study(source, sets, False).base if "name" in source.values else _trial(source, False)
+    config = _study(source, sets).base if "name" in source.values else _trial(source, False)
     return _present(config, source)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
+from lchp.data.fingerprint import flatten
 from lchp.errors import Refusal
 from lchp.study.spec.source import Source
 from lchp.training.config import TrialConfig
 from lchp.training.downloads import unavailable, wanted
 from lchp.training.file_faults import file_fault
-from lchp.training.given_paths import DATA_PATH, PATHS, paths_of
+from lchp.training.given_paths import DATA_PATH, PATHS, PathField, paths_of
 
 
 def require_files(config: TrialConfig, source: Source, keys: Collection[str] = tuple(PATHS)) -> None:
@@ -34,9 +36,28 @@ def missing_files(config: TrialConfig, source: Source, keys: Collection[str] = t
         if path is None:
             if field.required:
                 mistakes.append(f"{place}: {key}: {it} has no path: give it with {field.option}")
-        elif not (path.exists() if field.folder else path.is_file()):
+        elif not _is_there(field, path):
             mistakes.append(f"{place}: {key} = {path}: does not exist: give {it} with {field.option}")
     return mistakes
+
+
+def given_by_options(options: Source) -> list[str]:
+    """The keys of paths that options give, alone or among the values that they vary."""
+    given = flatten(options.values)
+    return [key for key in PATHS if key in given or f"vary.{key}" in given]
+
+
+def absent(config: TrialConfig) -> list[str]:
+    """What lies not where ``config`` says that it does, one line each; a path that is not given lacks nothing."""
+    return [
+        f"{key} = {path}: does not exist: give it with {PATHS[key].option}"
+        for key, path in paths_of(config).items()
+        if path is not None and not _is_there(PATHS[key], path)
+    ]
+
+
+def _is_there(field: PathField, path: Path) -> bool:
+    return path.exists() if field.folder else path.is_file()
 
 
 def require_readable_weights(config: TrialConfig, source: Source | None = None) -> None:
