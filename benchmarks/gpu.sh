@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All measurements that want a GPU, the ones that matter most first, in about nine minutes. What is there is not measured
-# again, so that several short calls give the table, too.
+# All measurements that want a GPU, the ones that matter most first, as many as fit into SECONDS. What is there is not
+# measured again: the next call goes on with what is missing.
 # usage: benchmarks/gpu.sh RESULTS [SECONDS]      (from the project's root; SECONDS for this call, default 540)
 # Wants torch with CUDA, torchvision, NumPy, pandas, SciPy, pyarrow, OpenCV, pydantic, imgaug and, for the tests, pytest
 # and hypothesis; neither Ray nor MLflow.
@@ -11,6 +11,8 @@ python=${PYTHON:-python3}
 images=${IMAGES:-/tmp/lchp-benchmark}
 mkdir -p "$results"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=1
+# What was compiled once serves every later call.
+export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-/tmp/lchp-inductor}
 
 # once NAME LIMIT COMMAND...: runs it unless RESULTS/NAME.done is there or less time is left than 20 s; its failure is
 # noted in NAME.failed, and the next call tries it again.
@@ -48,6 +50,9 @@ nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,power.draw --f
 test_of recording 60 tests/training/test_recording.py
 test_of device 90 tests/training/test_waiting.py tests/training/test_synchronisation.py tests/training/test_feeding.py \
   tests/method/test_augmentation.py tests/method/test_pseudo_boxes.py
+# Compiled before the first step, which takes minutes.
+train fused 420 --case paper --measure initialization refinement --data held --references --seconds 8 \
+  --compute compile=fused
 # Image files against images on the device: what waiting for data costs.
 train files 170 --case paper --train 1280 --measure initialization refinement --references fp32 --seconds 25 \
   --compute compile=graphs
@@ -55,8 +60,6 @@ train evaluation 80 --case paper --measure evaluation --seconds 15
 train check 80 --case paper --measure check
 once rejected 50 "$python" benchmarks/rejected.py --device cuda --case paper --compute precision=bf16 compile=graphs
 once predict 60 "$python" benchmarks/predicting.py --device cuda --case paper --images "$images" --compute precision=bf16
-# Compiled before the first step, which takes minutes.
-train compiled 240 --case paper --measure refinement --data held --references --seconds 10 --compute compile=fused
 
 # What an older commit has shown, and the rest.
 train graphs 120 --case paper --measure initialization refinement --data held --references --seconds 10 \
@@ -72,6 +75,8 @@ variant() { # NAME KEY=VALUE...: the engine alone, in another `compute`
 variant bf16-maps maps_precision=bf16
 variant bf16-deterministic deterministic=true
 variant fp32 precision=fp32
+once profile-fused 240 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
+  --compute compile=fused --profile "$results/profile-fused.txt"
 once profile-bf16-maps 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
   --compute maps_precision=bf16 --profile "$results/profile-bf16-maps.txt"
 train mobilenet_224 80 --case mobilenet_224 --data held --seconds 15

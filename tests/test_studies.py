@@ -41,6 +41,7 @@ STUDIES = {path.stem: path for path in sorted((ROOT / "studies").glob("*.yaml"))
 
 PLANNED = {
     "alpha-beta": (7, 7),
+    "birds-precision": (12, 12),
     "birds-scores": (18, 3),
     "birds-sources": (18, 18),
     "birds-tokens": (2, 2),
@@ -64,6 +65,7 @@ PLANNED = {
 
 ROWS = {
     "alpha-beta": {"table": 7, "alpha": 4, "beta": 4, "boxes": 5},
+    "birds-precision": {"table": 4, "boxes": 4 * 5},
     "birds-scores": {"table": 6, "boxes": 5},
     "birds-sources": {"table": 6, "boxes": 6 * 5},
     "birds-tokens": {"table": 2, "boxes": 2 * 5},
