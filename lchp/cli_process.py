@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import click
 
-from lchp.at_work import watched
+from lchp.at_work import speaking, watched
 from lchp.cli_voice import fresh_voice, is_verbose, note, warn
 from lchp.errors import answer
 from lchp.study.run.stopping import stoppable
@@ -35,7 +35,8 @@ def answered(command: Callable[[], object]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        with speaking():
+            error.show()
         return 2
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         return _failed(error)
@@ -46,14 +47,16 @@ def _failed(error: BaseException) -> int:
     """Say what ended a command; gives the exit code."""
     if isinstance(error, KeyboardInterrupt):
         note("stopped")
-        click.echo("stopped: the same command continues", err=True)
+        with speaking():
+            click.echo("stopped: the same command continues", err=True)
         return int(getattr(error, "exit_code", 130))
     if _reader_is_gone(error):
         return 141
     text, code = answer(error)
     warn(text)
     if is_verbose():
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        with speaking():
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     return code
 
 

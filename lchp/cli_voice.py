@@ -87,7 +87,8 @@ def note(text: str) -> None:
             file.writelines(f"{_now()} {line}\n" for line in text.splitlines())
     except OSError as error:
         _voice.log = None
-        click.echo(f"lchp: --log {log}: cannot be written any more ({error.strerror}): it ends here", err=True)
+        with speaking():
+            click.echo(f"lchp: --log {log}: cannot be written any more ({error.strerror}): it ends here", err=True)
 
 
 def _now() -> str:

@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 import pytest
 
-from lchp import cli_voice
-from lchp.at_work import shown_time
+from lchp import at_work, cli_process, cli_voice
+from lchp.at_work import _Signs, shown_time
 from lchp.cli import app, run
 from lchp.cli_options import OnceEachCommand
+from lchp.data.once import build_once
 from lchp.study.run.ledger import Entry, Ledger, State
 from lchp.study.run.ownership import alone
 from lchp.study.run.remaining import Pace, epochs_left, in_training
@@ -54,6 +57,41 @@ def test_log_that_cannot_be_written_any_more_is_told_once_and_ends_nothing(
     assert told.out == "one\n"
     reason = f"lchp: --log {there}/gone/log.txt: cannot be written any more (No such file or directory): it ends here"
     assert told.err.splitlines() == [reason, "lchp: two"]
+
+
+def _damaged(folder: Path) -> None:
+    """Makes again what is kept and damaged, which is told."""
+    (folder / "kept").write_text("cut", encoding="utf-8")
+    build_once(folder / "kept", lambda part: part.touch(), lambda kept: "cut" if kept.read_text() else None)
+
+
+@pytest.mark.parametrize(
+    ("told", "begins"),
+    [
+        (lambda _: cli_voice.note("one"), "lchp: --log "),
+        (lambda _: cli_voice.warn("one"), "lchp: one"),
+        (lambda _: cli_process._failed(KeyboardInterrupt()), "stopped: "),
+        (lambda _: cli_process._failed(ValueError("one")), "lchp: "),
+        (lambda _: cli_process.answered(partial(app, ["no"], standalone_mode=False)), "Usage: "),
+        (_damaged, ""),
+    ],
+)
+def test_whatever_is_told_takes_the_changing_line_from_the_terminal_first(
+    told: Callable[[Path], object],
+    begins: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = tmp_path / "gone/log.txt" if "--log" in begins else None
+    monkeypatch.setattr(cli_voice, "_voice", cli_voice.Voice(log=log))
+    signs = _Signs()
+    signs.drawn = 7
+    monkeypatch.setattr(at_work, "_signs", signs)
+    monkeypatch.setattr(cli_process, "fresh_voice", lambda: None)
+    told(tmp_path)
+    assert capsys.readouterr().err.startswith(f"\r       \r{begins}")
+    assert (signs.drawn, signs.spoke is None) == (0, False)
 
 
 def test_status_as_json_says_what_the_text_says(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

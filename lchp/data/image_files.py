@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lchp.at_work import speaking
 from lchp.data.columns import Ints, Texts, read_columns, write_columns
 from lchp.data.digest import Digest, Hashes, dataset_digest, splits_of
 from lchp.data.files import read_json
@@ -130,7 +131,8 @@ def _remembered(store: Path) -> _Known | None:
     try:
         about, columns = read_columns(store)
     except (ValueError, OSError) as error:
-        print(f"{store} is cut or damaged ({error}): the images are read again", file=sys.stderr)
+        with speaking():
+            print(f"{store} is cut or damaged ({error}): the images are read again", file=sys.stderr)
         return None
     if about.get("version") != VERSION:
         return None

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lchp.at_work import speaking
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -29,7 +31,8 @@ def build_once(target: Path, build: Callable[[Path], None], fault: Callable[[Pat
     with _locked(target):
         found = None if fault is None or not target.exists() else fault(target)
         if found is not None:
-            print(f"{target} is damaged ({found}): it is made again", file=sys.stderr)
+            with speaking():
+                print(f"{target} is damaged ({found}): it is made again", file=sys.stderr)
             _remove(target)
         if not target.exists():
             _build(target, build)
