@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-FIRST, BETWEEN = 2.0, 8.0
-"""Seconds until a command gives its first sign, and between two lines."""
+FIRST, BETWEEN, LONGEST = 2.0, 8.0, 120.0
+"""Seconds until a command gives its first sign, between two lines at first, and between two in what takes hours."""
+_SHARE = 1 / 40
+"""Of the time that something has taken, after which it is told of again: lines stay 8 s apart for five minutes."""
 _LOOK = 0.5
 """Seconds between two looks, and so of a terminal's line."""
 
@@ -56,14 +58,26 @@ class _Signs:
         if self.quiet or self.bars or not self.phases:
             return
         phase, now = self.phases[-1], time.monotonic()
-        line = f"lchp: {_text(phase)} ({shown_time(now - phase.begun)})"
+        taken = now - phase.begun
+        # Of the phase: its text may name an epoch, which took less.
+        line = f"lchp: {self._text()} ({shown_time(taken)} in all)"
         if phase.is_live and on_terminal() and now - (self.spoke or begun) >= (0.0 if self.drawn else FIRST):
             line = line[: shutil.get_terminal_size().columns - 1]
             _write(f"\r{line:<{self.drawn}}")
             self.drawn, self.spoke = max(self.drawn, len(line)), now
-        elif now - (self.spoke or begun) >= (BETWEEN if self.spoke else FIRST):
+        elif now - (self.spoke or begun) >= (between(taken) if self.spoke else FIRST):
             self.spoke = now
             _write(f"{line}\n")
+
+    def _text(self) -> str:
+        """What is done now, or, where that cannot say it, what that is a part of."""
+        for phase in reversed(self.phases):
+            if isinstance(phase.text, str):
+                return phase.text
+            # What is only told must not end the telling; what went wrong there meets the work itself.
+            with suppress(Exception):
+                return phase.text()
+        return "at work"
 
 
 _signs = _Signs()
@@ -111,8 +125,18 @@ def drawing_bar() -> Iterator[None]:
     try:
         yield
     finally:
-        signs.bars -= 1
-        signs.spoke = time.monotonic()
+        with signs.lock:
+            signs.bars -= 1
+            signs.spoke = time.monotonic()
+
+
+def between(seconds: float) -> float:
+    """Seconds between two lines about something that has taken so many: a log of hours is not filled by them.
+
+    >>> between(60), between(1800), between(36000)
+    (8.0, 45.0, 120.0)
+    """
+    return min(LONGEST, max(BETWEEN, _SHARE * seconds))
 
 
 def silent_for() -> float:
@@ -173,10 +197,6 @@ def shown_time(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _text(phase: _Phase) -> str:
-    return phase.text if isinstance(phase.text, str) else phase.text()
 
 
 def _write(text: str) -> None:

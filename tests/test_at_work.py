@@ -7,7 +7,9 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -62,24 +64,24 @@ def until(told: io.StringIO, words: str, seconds: float = 30.0) -> None:
 def test_work_in_a_log_is_told_by_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     err = as_stderr(io.StringIO(), monkeypatch)
     with watched(), doing("counting"):
-        until(err, "lchp: counting (0 s)\nlchp: counting (0 s)\n")
+        until(err, "lchp: counting (0 s in all)\nlchp: counting (0 s in all)\n")
     assert "\r" not in err.getvalue()
 
 
 def test_work_on_a_terminal_is_one_line_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = as_stderr(_Terminal(), monkeypatch)
     with watched(), doing("counting"):
-        until(terminal, "\rlchp: counting (0 s)\rlchp: counting (0 s)")
+        until(terminal, "\rlchp: counting (0 s in all)\rlchp: counting (0 s in all)")
         with speaking():
             terminal.write("one\n")
-        until(terminal, f"\r{' ' * len('lchp: counting (0 s)')}\rone\n\rlchp: counting")
-    assert terminal.getvalue().endswith(f"\r{' ' * len('lchp: counting (0 s)')}\r")
+        until(terminal, f"\r{' ' * len('lchp: counting (0 s in all)')}\rone\n\rlchp: counting")
+    assert terminal.getvalue().endswith(f"\r{' ' * len('lchp: counting (0 s in all)')}\r")
 
 
 def test_work_that_prints_its_answer_is_told_by_lines_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = as_stderr(_Terminal(), monkeypatch)
     with watched(), doing("counting", live=False):
-        until(terminal, "lchp: counting (0 s)\n")
+        until(terminal, "lchp: counting (0 s in all)\n")
     assert "\r" not in terminal.getvalue()
 
 
@@ -93,6 +95,49 @@ def test_work_asks_its_text_each_time_and_the_inner_one_counts(monkeypatch: pyte
             until(err, "lchp: 7 sheep")
         until(err, "lchp: outer")
     assert err.getvalue().index("7 sheep") < err.getvalue().index("outer")
+
+
+def test_work_that_cannot_say_what_it_is_goes_by_the_name_of_what_it_is_a_part_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    err = as_stderr(io.StringIO(), monkeypatch)
+    trials: dict[str, str] = {}
+    with watched():
+        with doing("study run is at work"), doing(lambda: trials["one"]):
+            until(err, "lchp: study run is at work (0 s in all)\n")
+            trials["one"] = "training"
+            until(err, "lchp: training (0 s in all)\n")
+        with doing(lambda: trials["two"]):
+            until(err, "lchp: at work (0 s in all)\n")
+
+
+def lines_told(hours: float, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds at which a log is told of what takes so many hours, of which nothing else is said."""
+    monkeypatch.undo()
+    fresh_signs()
+    out, clock = as_stderr(io.StringIO(), monkeypatch), [0.0]
+    monkeypatch.setattr("lchp.at_work.time.monotonic", lambda: clock[0])
+    told = []
+    with doing("training"):
+        while clock[0] < 3600 * hours:
+            before = out.tell()
+            at_work._signs.tell(0.0)
+            told += [clock[0]] if out.tell() > before else []
+            clock[0] += 0.5
+    return told
+
+
+def test_work_of_hours_is_told_every_eight_seconds_at_first_and_then_more_and_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = lines_told(10, monkeypatch)
+    gaps = [after - before for before, after in pairwise([0.0, *told])]
+    early = [gap for gap, at in zip(gaps, told, strict=True) if at <= 320]
+    assert early == [2.0, *[8.0] * (len(early) - 1)]
+    assert len(early) == 40
+    assert gaps[1:] == sorted(gaps[1:])
+    assert max(gaps) == 120
+    assert len(told) < 450
 
 
 @pytest.mark.parametrize("hush", [keep_quiet, rest])
@@ -114,6 +159,26 @@ def test_nothing_is_told_beside_a_bar_or_without_a_command(monkeypatch: pytest.M
     with watched(), drawing_bar(), doing("counting"):
         time.sleep(0.1)
     assert err.getvalue() == ""
+
+
+def test_bar_that_ends_waits_for_a_line_that_is_being_printed() -> None:
+    begun, over, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def draw() -> None:
+        with drawing_bar():
+            begun.set()
+            over.wait(30)
+        ended.set()
+
+    drawer = threading.Thread(target=draw)
+    drawer.start()
+    assert begun.wait(30)
+    with speaking():
+        over.set()
+        assert not ended.wait(0.2)
+        assert at_work._signs.bars == 1
+    drawer.join(30)
+    assert (ended.is_set(), at_work._signs.bars) == (True, 0)
 
 
 def test_reader_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
-"""The progress of long reads, on standard error: a bar on a terminal, a line now and then anywhere else; nothing where
-the reading takes less than two seconds.
+"""The progress of long reads, on standard error: a bar on a terminal, a line now and then anywhere else; nothing before
+the command has been silent for two seconds.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from lchp.at_work import BETWEEN, FIRST, drawing_bar, is_quiet, on_terminal, silent_for, speaking
+from lchp.at_work import FIRST, between, drawing_bar, is_quiet, on_terminal, silent_for, speaking
 
 Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], doing: str, total: int | None = None, images: int = 1) -> Iterable[Item]:
-    """``items`` as they are, telling what is being done and how many of ``total`` items are left, each of so many
-    ``images``.
+    """``items`` as they are, each of so many ``images``, telling what is being done and how many images are done; a bar
+    also says of how many, where the ``total`` of items is given, and how long the others take.
     """
     if is_quiet():
         return items
@@ -37,10 +37,12 @@ def _in_bar(bar: Iterable[Item]) -> Iterator[Item]:
 
 
 def _in_lines(items: Iterable[Item], doing: str, images: int) -> Iterator[Item]:
-    due = time.monotonic() + max(0.0, FIRST - silent_for())
+    begun = time.monotonic()
+    due = begun + max(0.0, FIRST - silent_for())
     for done, item in enumerate(items):
-        if time.monotonic() >= due:
+        # Before the first one is done there is nothing to tell but what `doing` tells.
+        if done and time.monotonic() >= due:
             with speaking():
                 print(f"{doing}: {done * images} done", file=sys.stderr, flush=True)
-            due = time.monotonic() + BETWEEN
+            due = time.monotonic() + between(time.monotonic() - begun)
         yield item

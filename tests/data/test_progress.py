@@ -37,9 +37,9 @@ def told(items: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> tuple[list[in
 def test_progress_in_a_log_is_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(range(3), monkeypatch) == ([0, 1, 2], "")
     monkeypatch.setattr(module, "FIRST", 0.0)
-    assert told(range(3), monkeypatch) == ([0, 1, 2], "resizing: 0 done\n")
-    monkeypatch.setattr(module, "BETWEEN", 0.0)
-    assert told(range(2), monkeypatch) == ([0, 1], "resizing: 0 done\nresizing: 64 done\n")
+    assert told(range(3), monkeypatch) == ([0, 1, 2], "resizing: 64 done\n")
+    monkeypatch.setattr(module, "between", lambda _: 0.0)
+    assert told(range(3), monkeypatch) == ([0, 1, 2], "resizing: 64 done\nresizing: 128 done\n")
 
 
 def test_progress_says_nothing_where_nobody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
