@@ -5,7 +5,6 @@ Playwright, on a real ``lchp ui``. LCHP_TEST_SCREENSHOTS names a folder that kee
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,23 +16,17 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 import tests.study.small as small
 from lchp.study.spec.load import Study
 from lchp.tracking.store import client
+from tests.browser import PATIENCE, browsing, needs_chromium
 from tests.test_studies import assert_complete, shrunk
 from tests.tracking.empty import put_empty_store
 
-CHROMIUM = shutil.which("chromium")
 STORE = "sqlite:///mlflow.db"
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 CLAIMS = "claims: [lchp_r > lchp_i]\n"
-PATIENCE = 60_000
-"""Milliseconds: the page's scripts are megabytes, and the machine may be busy."""
 
 
 def lchp(*arguments: str) -> list[str]:
@@ -102,16 +95,6 @@ def members(session: int) -> list[str]:
         if int(fields[3]) == session and fields[0] != "Z":
             found.append(text)
     return found
-
-
-@contextmanager
-def browsing() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        page = browser.new_page(viewport={"width": 1500, "height": 900})
-        page.set_default_timeout(PATIENCE)
-        yield page
-        browser.close()
 
 
 def see_nested_runs(page: Page, runs: str, names: list[str]) -> None:
@@ -223,7 +206,7 @@ def walk(page: Page, served: Served, study: Study, kept: Path) -> None:
     page.screenshot(path=kept / "study.png")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
+@needs_chromium
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
 def test_ui_in_a_browser_shows_nested_runs_and_pictures_and_stops_cleanly(folder: Path, tmp_path: Path) -> None:
     mlflow_client = client(f"sqlite:///{folder / 'mlflow.db'}")

@@ -196,7 +196,8 @@ def differences_markdown(made: Sequence[Differences]) -> str:
     """One section a table that has any."""
     parts = []
     for of_table in (one for one in made if one.lines):
-        lines = [f"## {of_table.table.spec.name}", "", f"{of_table.heading}.", of_table.counts, ""]
+        lines = [f"## {of_table.table.title}", "", f"{of_table.heading} (`{of_table.table.spec.name}.csv`)."]
+        lines += [of_table.counts, ""]
         lines += [f"| {' | '.join(TITLES)} |", "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
         lines += [f"| {' | '.join(row)} |" for row in of_table.rows()]
         parts.append("\n".join(lines))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lchp.data.fingerprint import flatten
+from lchp.reporting.cells import Column
 from lchp.reporting.contents import Contents
 from lchp.reporting.differences import Differences
 from lchp.reporting.frame import TrialRow
 from lchp.reporting.gallery import Picture
 from lchp.reporting.table import Table
 from lchp.reporting.verdicts import Verdict, answer
+from lchp.reporting.writing import show
 from lchp.store.folder import StageFolder
 
 TRIAL_TITLES = ("Seed", "Run", "Training", "Again")
@@ -47,13 +49,18 @@ class Document:
     def trial_rows(self) -> list[tuple[str, ...]]:
         """Every trial: what varies, its seed and run, how long it trained, and the command that trains it again."""
         return [
-            (*map(str, trial.varied.values()), str(trial.seed), trial.run_id, _training(trial), _again(trial.run_id))
+            (*_values(trial), str(trial.seed), trial.run_id, _training(trial), _again(trial.run_id))
             for trial in self.trials
         ]
 
     def environment(self) -> dict[str, Any]:
         """What the first trial was made with."""
         return flatten(StageFolder(self.trials[0].folder).environment())
+
+
+def _values(trial: TrialRow) -> list[str]:
+    """What varies, as tables show it."""
+    return [show(value, Column(key, key, "label")) for key, value in trial.varied.items()]
 
 
 def _training(trial: TrialRow) -> str:

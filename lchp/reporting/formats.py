@@ -49,7 +49,9 @@ def markdown(document: Document) -> str:
     parts = [f"# {document.contents.study}"]
     parts += [document.contents.question] if document.contents.question else []
     parts += [claims_markdown(document.verdicts).rstrip()] if document.verdicts else []
-    parts += [f"## {table.spec.name}\n\n{to_markdown(table).rstrip()}" for table in document.tables]
+    parts += [
+        f"## {table.title}\n\n`{table.spec.name}.csv`\n\n{to_markdown(table).rstrip()}" for table in document.tables
+    ]
     if any(one.lines for one in document.differences):
         parts.append("# Differences\n\n" + differences_markdown(document.differences).rstrip())
     parts += [f"## {one.title}\n\n![{one.title}]({one.file.name})" for one in document.pictures]

@@ -39,12 +39,12 @@ def pictures_of(tables: Sequence[Table], trials: Sequence[TrialRow], files: Stud
     do not read.
     """
     pictures = [
-        Picture(f"{table.spec.name}: {table.heading}", files.curve(table.spec.name), partial(figures.curve, table))
+        Picture(table.title, files.curve(table.spec.name), partial(figures.curve, table))
         for table in tables
         if table.is_curve
     ]
     pictures += [
-        Picture(f"{table.spec.name}: {table.heading}", files.curve(table.spec.name), partial(figures.heat_map, table))
+        Picture(table.title, files.curve(table.spec.name), partial(figures.heat_map, table))
         for table in tables
         if table.is_map
     ]

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lchp.data.fingerprint import distinct
+from lchp.errors import first_of
 from lchp.reporting.cells import Cell, Column
 from lchp.reporting.evidence import Images
 from lchp.reporting.origin import Made
 from lchp.reporting.statistics import Summary
-from lchp.vocabulary import GT_KNOWN, METHODS, TEST, predicting
+from lchp.vocabulary import GT_KNOWN, METHODS, METRICS, TEST, predicting
+
+_MOST_NAMED = 3
+"""Metrics, and parameters, in a title."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,14 @@ class Table:
     counts: tuple[str, ...]
     warnings: tuple[str, ...]
     runs: tuple[tuple[str, ...], ...]
+
+    @property
+    def title(self) -> str:
+        """What stands above it: what it measures, and over what; its heading says how."""
+        measured = first_of([METRICS[metric].title for metric in self.spec.metrics], _MOST_NAMED)
+        return f"{measured} on {self.spec.split}" + (
+            f" by {first_of(self.spec.by, _MOST_NAMED)}" if self.spec.by else ""
+        )
 
     @property
     def is_curve(self) -> bool:

@@ -13,6 +13,9 @@ from lchp.reporting.table import TableSpec
 from lchp.reporting.tables import make_table
 from tests.reporting.conftest import contents_of
 
+MEAN = "81.25\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}8.84 [1.84,\N{NO-BREAK SPACE}100.00] (2)"
+"""As report.html has it: broken into lines before brackets alone."""
+
 
 def test_build_report_twice_writes_the_same_files(delta_trials: list[TrialRow], tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(delta_trials[0].folder / "predictions.png")
@@ -71,7 +74,7 @@ def test_build_report_page_holds_tables_pictures_and_environment(delta_trials: l
     contents = contents_of("birds", "Which delta?", delta_trials, [TableSpec(by=("delta",), own={"delta": 0.5})])
     build_report(contents, tmp_path, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert '<td class="percent">81.25 ± 8.84 [1.84, 100.00] (2)</td>' in page
+    assert f'<td class="percent" data-title="LCHP-R">{MEAN}</td>' in page
     assert page.count("data:image/png;base64,") == 2
     assert "versions.torch" in page
     assert "http" not in page
@@ -97,13 +100,13 @@ def test_build_report_every_number_leads_to_its_runs_where_the_tracking_store_is
     build_report(replace(contents, runs_at=at), tmp_path, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     one, two = f"{at}/{2:032x}", f"{at}?searchFilter=attributes.run_id+IN+%28%27{0:032x}%27%2C+%27{1:032x}%27%29"
-    assert f'<td class="percent"><a href="{one}">62.50 (1)</a></td>' in page
-    assert f'<a href="{two}">81.25 ± 8.84 [1.84, 100.00] (2)</a>' in page
-    assert f'<td class="label"><a href="{one}">{2:032x}</a></td>' in page
+    assert f'<td class="percent" data-title="LCHP-R"><a href="{one}">62.50 (1)</a></td>' in page
+    assert f'<a href="{two}">{MEAN}</a>' in page
+    assert f'<td class="label run" data-title="Run"><a href="{one}">{2:032x}</a></td>' in page
     assert f'as long as <code>lchp ui</code> is\nrunning there: <a href="{at}">' in page
     # A run that is not written yet has no page.
     named[2] = replace(named[2], run_id="3622dbd8925f6800")
     contents = contents_of("birds", None, named, [TableSpec(by=("delta",), own={"delta": 0.5})], runs_at=at)
     build_report(contents, tmp_path, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert '<td class="percent">62.50 (1)</td>' in page
+    assert '<td class="percent" data-title="LCHP-R">62.50 (1)</td>' in page
