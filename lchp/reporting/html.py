@@ -70,6 +70,7 @@ td a { color: inherit; text-decoration: underline dotted #999; text-underline-of
 @media print {
   body { max-width: none; margin: 0; font-size: 10pt; }
   table { display: table; font-size: 7pt; } th, td { padding: .15rem .3rem; }
+  .wide { font-size: 6pt; }
   details::details-content { content-visibility: visible; block-size: auto; }
   img { max-height: 20cm; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }

@@ -13,6 +13,8 @@ from tests.reporting.conftest import MakeTrial, contents_of
 
 FIVE = ("gt_known", "mean_iou", "box_acc_30", "box_acc_70", "top1_loc")
 METHODS = ("lchp_r", "lchp_i", "pseudo_label", "centred_box")
+A4 = 718
+"""Pixels, within the margins of a printed page."""
 CUT = "tables => tables.filter(table => table.scrollWidth > table.clientWidth).length"
 
 
@@ -49,3 +51,16 @@ def test_write_html_no_table_is_wider_than_the_window(report: Path, width: int) 
         assert page.eval_on_selector_all("table", CUT) == 0
         # On a phone every number stands beside its column's title.
         assert page.locator("thead").first.is_visible() == (width > 640)
+
+
+@needs_chromium
+def test_write_html_no_table_is_wider_than_printed_paper(make_trial: MakeTrial, tmp_path: Path) -> None:
+    metrics = [metric for metric in METRICS if METRICS[metric].share][:8]
+    scores = {f"{one}/test/{metric}": 0.75 for one, metric in product(METHODS, metrics)}
+    trials = [make_trial(f"{seed:032}", seed, {}, {k: v + seed / 64 for k, v in scores.items()}) for seed in range(3)]
+    build_report(contents_of("wide", None, trials, [TableSpec(metrics=tuple(metrics))]), tmp_path, tmp_path / "out")
+    with browsing() as page:
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": A4, "height": 1000})
+        page.goto((tmp_path / "out" / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == A4
