@@ -23,18 +23,24 @@ $(STAMP): requirements.lock pyproject.toml .venv/pyvenv.cfg
 	}
 	index="$$(setting index-url)"
 	if [ -n "$$index" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$index"; fi
-	echo "installing requirements.lock into .venv (about 7 GB, a few minutes)"
+	clock() { while sleep 10 >&- 2>&-; do echo "  still at it, $$SECONDS s"; done; }
+	clock & clock=$$!
+	trap 'kill $$clock 2>&- || true' EXIT
+	echo "make setup, 2 of 4: installing uv, which installs the rest (seconds)"
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	echo "make setup, 3 of 4: installing the $$(wc -l < requirements.lock) packages of requirements.lock into .venv: 7 GB," \
+	  "a minute where uv has them in its cache, else some minutes"
 	install="$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --compile-bytecode"
 	if ! $$install -r requirements.lock; then
-	  echo "uv did not install it: trying pip"
+	  echo "uv did not install them: pip tries (minutes)"
 	  install="$(BIN)/pip install --quiet --disable-pip-version-check --no-deps"
 	  $$install -r requirements.lock
 	fi
+	echo "make setup, 4 of 4: installing lchp itself (seconds)"
 	$$install --no-build-isolation --editable .
 	rm -f $(UNFINISHED)
 	touch $@
-	echo ".venv is ready: the command is $(BIN)/lchp"
+	echo ".venv is ready after $$SECONDS s: the command is $(BIN)/lchp"
 
 # An environment whose installation was broken off is made anew.
 ifneq ($(wildcard $(UNFINISHED)),)
@@ -55,7 +61,7 @@ endif
 	  echo "make setup: no Python 3.11 or 3.12$(if $(PYTHON), at $(PYTHON)): install one, or name it: make PYTHON=/path/to/python3.12" >&2
 	  exit 1
 	fi
-	echo "making .venv with $$("$$found" --version)"
+	echo "make setup, 1 of 4: making .venv with $$("$$found" --version) (seconds)"
 	rm -rf .venv
 	mkdir .venv
 	touch $(UNFINISHED)
