@@ -52,15 +52,20 @@ def study_or_file(place: Path, output: Path, has_options: bool = False) -> tuple
     lchp. Options say how a file was run: where there are some it is the file that is meant.
 
     Raises:
-        Refusal: it is neither.
+        Refusal: it is neither, or options are given beside a study's name or folder.
     """
     file = study_file(place)
-    if has_options or place.is_file():
+    if place.is_file():
         return None, file
     folder = _begun(place, output)
-    if folder is not None:
+    if folder is not None and not has_options:
         return folder.resolve(), file
-    if file.is_file() or (place.suffix in (".yaml", ".yml") and not place.is_dir()):
+    if folder is not None and not file.is_file():
+        raise Refusal(
+            f"{place}: is the study in {folder}, and --set, --seeds and --data go with the study's FILE: give that in "
+            "its place, or leave them out"
+        )
+    if has_options or file.is_file() or (place.suffix in (".yaml", ".yml") and not place.is_dir()):
         return None, file
     return found_study(place, output), file
 

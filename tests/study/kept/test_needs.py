@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lchp.errors import Refusal
 from lchp.shipped import STUDIES
 from lchp.study.kept.needs import places_of, study_or_file
 from lchp.study.run.cards import Cards
@@ -51,3 +52,16 @@ def test_study_or_file_takes_a_study_that_was_run_before_one_that_comes_with_lch
     assert study_or_file(Path("quickstart.yaml"), output) == (None, Path("quickstart.yaml"))
     name.write_text("a file of that name", encoding="utf-8")
     assert study_or_file(name, output) == (None, name)
+
+
+@pytest.mark.parametrize("place", ["mine", "analysis/mine"])
+def test_study_or_file_refuses_options_beside_a_name_or_folder(
+    place: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = Path("analysis")
+    assert study_or_file(Path("mine"), output, has_options=True) == (None, Path("mine"))
+    Ledger(output / "mine", [trained.entry]).write()
+    reason = "is the study in .*analysis/mine, and --set, --seeds and --data go with the study's FILE: give"
+    with pytest.raises(Refusal, match=f"^{place}: {reason}"):
+        study_or_file(Path(place), output, has_options=True)
