@@ -178,7 +178,7 @@ def run_study(
         study: as ``load_study`` gave it, or its file or name.
         output: the folder that holds one folder per study, and the store of trained stages.
         tracking_uri: the MLflow store; None for MLFLOW_TRACKING_URI, else ``mlflow.db`` in the working folder.
-        cache: the folder of extracted archives and drawn or resized images; None for ``~/.cache/lchp``.
+        cache: the folder of what can be made again, as drawn or resized images; None for ``~/.cache/lchp``.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: threads that decode images which do not fit the cache.
         store: the URI of a store that the machines of a cluster share.

@@ -177,7 +177,7 @@ MOVED = click.option(
 )  # fmt: skip
 CACHE = click.option(
     "--cache", type=PathArgument(), default=default_cache, metavar="DIR",
-    help="Folder of extracted archives and drawn or resized images. [default: ~/.cache/lchp]",
+    help="Folder of what can be made again: extracted archives, drawn or resized images. [default: ~/.cache/lchp]",
 )  # fmt: skip
 DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."

@@ -17,7 +17,6 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from lchp.data.files import replacing, set_aside
-from lchp.surroundings import default_cache
 from lchp.tracking.address import ARTIFACTS, SQLITE
 
 _QUICKLY_READ = 256 << 20
@@ -26,8 +25,9 @@ Ask = Callable[[str], object]
 """Asks MLflow something of a URI, which makes the tables of a database that has none."""
 
 
-def open_database(database: Path, ask: Ask) -> None:
+def open_database(database: Path, ask: Ask, cache: Path) -> None:
     """Make the store where there is none yet, or only a half that holds no run; let it say where its artifacts lie now.
+    An empty one is kept in the folder ``cache``, for the next.
 
     A half is what an older version left that was killed, or had no space, while MLflow made the tables: MLflow refuses
     it for ever ("index ... already exists"). It is set aside as ``<name>.damaged-<N>``.
@@ -40,7 +40,7 @@ def open_database(database: Path, ask: Ask) -> None:
             set_aside(database)
             tables = set()
         if not tables:
-            _create(database, ask)
+            _create(database, ask, cache)
         require_whole(database)
         settle_locations(database)
         ask(f"{SQLITE}{database}")
@@ -65,11 +65,11 @@ def _scratch(database: Path) -> str:
     return f".{database.name}-"
 
 
-def _create(database: Path, ask: Ask) -> None:
+def _create(database: Path, ask: Ask, cache: Path) -> None:
     """Put a database with MLflow's tables in place, to which nobody is connected: one that MLflow has made under
     another name, or a copy of the one that is kept from an earlier time, for MLflow takes a second of computing.
     """
-    kept = default_cache() / "tracking" / f"mlflow-{mlflow.__version__}.db"
+    kept = cache / "tracking" / f"mlflow-{mlflow.__version__}.db"
     with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:
         whole = Path(scratch) / "whole.db"
         if not _copied(kept, whole):

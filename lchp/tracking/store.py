@@ -19,6 +19,7 @@ from mlflow.tracking._tracking_service import utils
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from lchp.errors import shown
+from lchp.surroundings import default_cache
 from lchp.tracking.address import (
     ARTIFACTS,
     REMEDY,
@@ -94,13 +95,14 @@ def _ask(uri: str) -> None:
     client(uri).search_experiments(max_results=1)
 
 
-def open_store(uri: str | None, folder: Path) -> str:
+def open_store(uri: str | None, folder: Path, cache_folder: Path | None = None) -> str:
     """Resolve the tracking store and initialise it, once, before any trial opens it.
 
     Args:
         uri: what the user asked for; None stands for MLFLOW_TRACKING_URI and, where that is unset or empty, for
             ``mlflow.db`` in ``folder``.
         folder: the working folder of the default store.
+        cache_folder: where an empty store is kept, of which new ones are copies; None for the default cache folder.
 
     Returns:
         The URI for every other function here; the path of a SQLite store is absolute, since trials run elsewhere.
@@ -121,7 +123,7 @@ def open_store(uri: str | None, folder: Path) -> str:
             if database is None:
                 _ask(store)
             else:
-                open_database(database, _ask)
+                open_database(database, _ask, cache_folder or default_cache())
                 # MLflow remembers by the run alone where artifacts are: after a move in one process, the old place.
                 utils._artifact_repos_cache.clear()
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:

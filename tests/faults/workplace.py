@@ -19,8 +19,6 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any
 
-import matplotlib
-
 import lchp
 from tests.faults.subjects import SUBJECTS
 from tests.faults.zygote import ERR, EVENTS, GO, HIT, OUT
@@ -141,8 +139,6 @@ class Workplace:
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self.said / "torch")
         # Without a commit: the tree may change between two faults.
         environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_DIR": os.devnull}
-        # A cache of its own: a new store is made by MLflow each time, and has as many events. Matplotlib keeps its.
-        environment |= {"XDG_CACHE_HOME": str(self.said / "cache"), "MPLCONFIGDIR": matplotlib.get_cachedir()}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
         if ray:
             with self.out.open("wb") as out, self.err.open("wb") as err:
@@ -230,5 +226,6 @@ def calm(root: Path, subject: str, zygote: Zygote) -> Path:
         assert ended.code == 0, f"the undisturbed {subject} ended with {ended.code}: {ended.out}{ended.err}"
         made_by.write_text(code(), encoding="utf-8")
         if not (root / "cache").exists():
-            shutil.copytree(folder / "cache", root / "cache")
+            # Without the empty store: a new one is made by MLflow each time, and has as many events.
+            shutil.copytree(folder / "cache", root / "cache", ignore=shutil.ignore_patterns("tracking"))
     return folder

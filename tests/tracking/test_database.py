@@ -116,6 +116,14 @@ def test_open_store_copies_the_empty_one_that_is_kept_and_makes_anew_what_is_dam
         assert asked == ["made.db", "mlflow.db"]
 
 
+def test_open_store_keeps_the_empty_one_in_the_cache_that_is_given(tmp_path: Path, nothing_kept: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        open_store(None, tmp_path / name, tmp_path / "cache")
+    assert [kept.suffix for kept in (tmp_path / "cache/tracking").iterdir()] == [".db"]
+    assert not nothing_kept.exists()
+
+
 def test_open_store_without_a_cache_is_made_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
     assert ensure_experiment(open_store(None, tmp_path), "after") == "1"

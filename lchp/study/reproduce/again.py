@@ -69,7 +69,7 @@ def reproduce(
     """
     with tempfile.TemporaryDirectory(prefix=REPETITION, dir=output) as scratch, StageFolder(Path(scratch)).lock():
         with refusing(), doing("reading the run from the tracking store"):
-            uri = open_store(tracking_uri, Path.cwd())
+            uri = open_store(tracking_uri, Path.cwd(), machine.cache)
             stored = read_run(uri, run_id, Path(scratch) / "stored")
         if REFERENCE_TAG in stored.tags:
             raise Refusal(

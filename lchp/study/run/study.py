@@ -59,7 +59,7 @@ def run_study(
         # Of a process that was killed after its last trial no cluster will sweep what it left.
         sweep_scratch(scratch_parent())
         with refusing(), doing("opening the tracking store"):
-            uri = open_store(tracking_uri, Path.cwd())
+            uri = open_store(tracking_uri, Path.cwd(), machine.cache)
         with doing("opening the data"):
             materials = prepare(study, runtime)
         log = StudyLog(folder, echo)
