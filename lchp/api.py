@@ -234,7 +234,8 @@ def run_trial(
         output, cache, device, workers, say: as of ``run_study``.
 
     Returns:
-        ``scores`` by ``<method>/<split>/<metric>`` and ``folder``, which ``per_image`` and ``predict`` take.
+        ``scores`` by ``<method>/<split>/<metric>`` and ``folder``, which ``per_image`` and ``predict`` take. On the CPU
+        this process keeps memory that is freed from then on (glibc's ``mallopt``), as much as it ever had.
 
     Raises:
         Refusal: something stands in the way of a start.

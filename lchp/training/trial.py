@@ -61,6 +61,9 @@ def run_trial(
     ``material``, here and in the functions below, is what :meth:`Material.prepare` gave for these data and this runtime
     (see :meth:`Material.serving`); without it the data are prepared, which on ImageNet takes minutes.
 
+    On the CPU the process keeps, from then on and not for the trial alone, memory that is freed
+    (:func:`lchp.training.memory.keep_freed_memory`).
+
     >>> from tempfile import TemporaryDirectory
     >>> config = TrialConfig.model_validate({
     ...     "dataset": {"kind": "synthetic", "train_per_class": 4, "test_per_class": 2, "size": 40},

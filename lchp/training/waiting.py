@@ -46,12 +46,15 @@ class HostClock:
 
 
 class DeviceClock:
-    """The time at which the current CUDA device has done all that it was given so far."""
+    """The time at which a CUDA device has done all that it was given so far."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
 
     def now(self) -> torch.cuda.Event:
         """An event that is recorded when the device comes to it."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(self.device))
         return event
 
     def between(self, first: torch.cuda.Event, last: torch.cuda.Event) -> float:
@@ -81,7 +84,7 @@ class Watch:
     """Looks on while batches are learned from, epoch after epoch."""
 
     def __init__(self, device: str, clock: Clock | None = None) -> None:
-        self.clock = clock or (DeviceClock() if torch.device(device).type == "cuda" else HostClock())
+        self.clock = clock or (DeviceClock(device) if torch.device(device).type == "cuda" else HostClock())
         self._points: list[Any] = []
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -96,7 +99,9 @@ class Watch:
 
     @property
     def waited(self) -> Waited:
-        """Of the last epoch, whose work the device must have done."""
+        """Of the last epoch, whose work the device must have done; of none where there was none."""
+        if not self._points:
+            return Waited(0.0, 0.0)
         asked, there = self._points[:-1:2], self._points[1::2]
         seconds = sum(self.clock.between(*pair) for pair in zip(asked, there, strict=True))
         return Waited(seconds, self.clock.between(self._points[0], self._points[-1]))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,9 +81,28 @@ def test_advice_tells_how_long_and_what_shortens_it() -> None:
     )
 
 
+def test_watch_that_has_seen_no_epoch_says_no_share() -> None:
+    assert Watch("cpu").waited == Waited(0.0, 0.0)
+    assert Watch("cpu").waited.share == 0.0
+
+
 def test_clock_is_the_hosts_on_a_cpu_and_the_devices_on_cuda() -> None:
     assert isinstance(Watch("cpu").clock, HostClock)
     assert isinstance(Watch("cuda:1").clock, DeviceClock)
+
+
+def test_device_clock_notes_when_the_device_that_is_given_comes_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            self.timed = enable_timing
+
+        def record(self, stream: str = "the current device's") -> None:
+            self.stream = stream
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"{device}'s")
+    noted: Any = Watch("cuda:1").clock.now()
+    assert (noted.stream, noted.timed) == ("cuda:1's", True)
 
 
 def trained(folder: Path, stage: Initialization, material: Material) -> tuple[list[EpochReport], list[str]]:
