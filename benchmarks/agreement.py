@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lchp.method import augmentation
 from lchp.method.boxes import iou
+from lchp.store.placement import place
 from lchp.training.box_sources import live_boxes
-from lchp.training.loop import epoch_order, place
+from lchp.training.loop import epoch_order
 
 TOLERANCE = 1e-3
 """Of a mean loss, relative: sums are taken in other orders."""

@@ -23,7 +23,13 @@ from torch.utils.data import DataLoader
 
 from lchp.training.config import TrialConfig
 from lchp.training.evaluation import Evaluator
-from lchp.training.initialization import Initialization, Networks
+from lchp.training.initialization import (
+    Initialization,
+    Networks,
+    stored_classifier,
+    stored_weights,
+    trained_networks,
+)
 from lchp.training.material import Material, Runtime
 from lchp.training.presets import PRESETS
 from lchp.training.refinement import Refinement
@@ -191,13 +197,22 @@ class Author:
         self.engine, self.bf16, self.workers = engine, bf16, workers
         self.case, self.config, self.device = engine.case, engine.config, engine.device
 
+    @property
+    def networks(self) -> Networks:
+        """Copies of the networks of the engine's first stage as they are, made anew: what the engine's ``compute`` does
+        to their layers when it places them is not in these.
+        """
+        ours, classes = self.engine.initialization.networks, self.case.classes
+        made = trained_networks(self.config, classes, stored_weights(self.config, ours, ours.regressor))
+        return replace(made, classifier=stored_classifier(self.config, classes, ours.classifier.state_dict()))
+
     def _plain(self, network: torch.nn.Module) -> Any:
-        return reference.as_published(network).requires_grad_(True)
+        return reference.as_published(network).requires_grad_(True).train()
 
     @cached_property
     def initialization(self) -> reference.Initialization:
         """The first stage."""
-        networks = self.engine.networks
+        networks = self.networks
         return reference.Initialization(
             self._plain(networks.classifier), self._plain(networks.regressor), self.config, self.device, self.bf16
         )
@@ -205,7 +220,7 @@ class Author:
     @cached_property
     def refinement(self) -> reference.Refinement:
         """The second stage."""
-        networks = self.engine.networks
+        networks = self.networks
         judge = self._plain(networks.judge).requires_grad_(False)
         return reference.Refinement(judge, self._plain(networks.regressor), self.config, self.device, self.bf16)
 

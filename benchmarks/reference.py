@@ -25,7 +25,6 @@ from torchvision.models.inception import InceptionA, InceptionC, InceptionE
 
 from lchp.data.imgaug_backend import load as load_imgaug
 from lchp.method.networks import BapClassifier, BoxRegressor
-from lchp.method.trunks import DilatedDepthwise
 from lchp.training.config import TrialConfig
 
 Floats = npt.NDArray[np.float32]
@@ -196,17 +195,11 @@ def crop(view: Tensor, box: Sequence[float]) -> Tensor:
 
 
 def as_published(network: Network) -> Network:
-    """A copy of a network in torch's own memory layout, with torchvision's own blocks of InceptionV3 and activations,
-    and convolutions computed as torch chooses.
-    """
+    """A copy of a network in torch's own memory layout, with torchvision's activations and blocks of InceptionV3."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     for block in plain.modules():
         if isinstance(block, (nn.ReLU6, nn.SiLU)):
             block.inplace = True
-        if isinstance(block, nn.Conv2d) and block.kernel_size == (1, 1):
-            block.dilation = (1, 1)
-        if isinstance(block, DilatedDepthwise):
-            block.__class__ = nn.Conv2d
         for published in (InceptionA, InceptionC, InceptionE):
             if isinstance(block, published):
                 block.__class__ = published

@@ -19,8 +19,8 @@ from lchp.data.loader import decode, resized
 from lchp.data.records import PixelBox
 from lchp.method import boxes
 from lchp.method.networks import BapClassifier, BoxFormat, BoxRegressor, RegressorDesign, as_corners
-from lchp.method.trunks import by_onednn
 from lchp.store.model import Model
+from lchp.store.placement import place
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,8 @@ class Localizer:
         for name, tensor in weights.items():
             if not bool(tensor.isfinite().all()):
                 raise ValueError(f"the weight {name} of the model holds numbers that are not finite")
-        design = self.model.design
-        if design.onednn and torch.device(self.device).type == "cpu":
-            by_onednn(network)
-        on_matrix_units = design.precision == "bf16" and torch.device(self.device).type == "cuda"
-        layout = torch.channels_last if design.channels_last or on_matrix_units else torch.contiguous_format
-        return network.eval().requires_grad_(False).to(self.device).to(memory_format=layout)
+        place(network, self.model.design, self.device)
+        return network.eval().requires_grad_(False)
 
     @contextmanager
     def _as_trained(self) -> Iterator[None]:

@@ -51,9 +51,9 @@ def crop_classification(config: TrialConfig, material: Material, method: str) ->
     """
     # torch takes seconds to import, and who judges by what is stored does without.
     from lchp.method.confidence import crop
+    from lchp.store.placement import place
     from lchp.training.evaluation import Evaluator
     from lchp.training.initialization import trained_networks
-    from lchp.training.loop import place
 
     assert material.val is not None, "a search chooses on val"
     device, first = material.runtime.device, StageFolder(material.initialization_folder(config)).networks()

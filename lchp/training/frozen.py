@@ -8,7 +8,7 @@ Label; a class's axis is chosen by their label, as GT-Known localization has it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ from lchp.method.tokencut import tokencut_boxes
 from lchp.method.trunks import without_last
 from lchp.method.vit import last_keys, make_transformer
 from lchp.store.checks import Damaged
+from lchp.store.placement import place
 from lchp.store.tensors import check_tensors, load_tensors, save_tensors
 from lchp.training.box_config import KEPT, READ
-from lchp.training.config import ComputeConfig, TrialConfig
+from lchp.training.config import TrialConfig
 from lchp.training.identity import ADDED
-from lchp.training.loop import place
 from lchp.training.material import Material
 from lchp.training.weight_files import BOX_WEIGHTS
 from lchp.training.weights import load_transformer_weights, load_trunk_weights
@@ -139,8 +139,8 @@ def _omitting(trunk: nn.Sequential, count: int, stride: int) -> nn.Sequential:
     return shorter
 
 
-_BEFORE = {name: ADDED[f"pseudo_boxes.{name}"].before for name in ("further_sizes", "axes")}
-"""Options that are younger than the files of some caches, with the values of those: left out of their names."""
+_YOUNGER = ("pseudo_boxes.further_sizes", "pseudo_boxes.axes", "compute.onednn")
+"""Fields that are younger than the files of some caches: left out of their names with the values of those."""
 
 
 def _kept(config: TrialConfig, material: Material) -> dict[str, Tensor]:
@@ -156,7 +156,7 @@ def _stored(
     images, network and device.
     """
     plain = config.pseudo_boxes.model_dump(mode="json", include=set(names))
-    options = {name: value for name, value in plain.items() if _BEFORE.get(name, ...) != value}
+    options = _named("pseudo_boxes", plain)
     if options.get("descriptors") == "unit":
         # Files of before hold axes whose sign was taken from the rounding of unit norms.
         options["strength"] = "norms"
@@ -167,7 +167,7 @@ def _stored(
             "split": config.split.model_dump(mode="json"),
             "options": {**options, "weights": digest or options["weights"]},
             # Sums are ordered by threads, batches and devices: their last bits belong to the result.
-            "compute": _computed(config.compute),
+            "compute": _named("compute", config.compute.model_dump(mode="json", exclude={"precision", "compile"})),
             "batch_size": config.evaluation.batch_size,
             "device": torch.device(material.runtime.device).type,
         }
@@ -180,9 +180,10 @@ def _stored(
     return load_tensors(made)
 
 
-def _computed(compute: ComputeConfig) -> dict[str, Any]:
-    plain = compute.model_dump(mode="json", exclude={"precision", "compile"})
-    return plain if compute.onednn else {name: value for name, value in plain.items() if name != "onednn"}
+def _named(section: str, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of a section of TrialConfig as a file's name tells of them."""
+    younger = {key.removeprefix(f"{section}."): ADDED[key].before for key in _YOUNGER}
+    return {name: value for name, value in plain.items() if younger.get(name, ...) != value}
 
 
 def _fault(file: Path) -> str | None:

@@ -17,12 +17,13 @@ from lchp.method import augmentation, boxes, losses
 from lchp.method.augmentation import StrongDraw, ViewDraw
 from lchp.method.boxes import to_centre_size
 from lchp.method.networks import BapClassifier, BoxRegressor, copy_shared_blocks, make_classifier, make_regressor
+from lchp.store.placement import place
 from lchp.training.box_sources import FixedBoxes, live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.descent import ClassifierDescent, RegressorDescent
 from lchp.training.evaluation import Evaluator, Known, Looking, Measured
 from lchp.training.feeding import batches
-from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, compiled, epoch_order, run_epoch
 from lchp.training.material import Split
 from lchp.training.recording import Gradients
 from lchp.training.seeds import named_generator, named_seed

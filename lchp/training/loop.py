@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lchp.method.trunks import by_onednn
 from lchp.training.config import ComputeConfig
 from lchp.training.waiting import Watch
 from lchp.vocabulary import training_key
@@ -62,17 +61,6 @@ def maps_context(compute: ComputeConfig, device: str) -> torch.autocast:
     """The context in which maps that boxes are read off are computed, within that of :func:`autocast` or without."""
     enabled = compute.precision == "bf16" and compute.maps_precision == "bf16"
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
-
-
-def place(network: nn.Module, compute: ComputeConfig, device: str) -> None:
-    """Moves a network to the device, in the configured memory layout; for bf16 on CUDA always in channels_last, for
-    which its matrix units are made. Its convolutions are oneDNN's where that is configured.
-    """
-    if compute.onednn and torch.device(device).type == "cpu":
-        by_onednn(network)
-    suited = compute.precision == "bf16" and torch.device(device).type == "cuda"
-    layout = torch.channels_last if compute.channels_last or suited else torch.contiguous_format
-    network.to(device).to(memory_format=layout)
 
 
 def compiled(losses: Losses, compute: ComputeConfig, device: str) -> Losses:

@@ -20,6 +20,7 @@ from lchp.method.confidence import cross_entropy, fit_temperature
 from lchp.method.networks import BapClassifier
 from lchp.store.exchange import keeps, leave
 from lchp.store.folder import StageFolder
+from lchp.store.placement import place
 from lchp.training.box_sources import live_boxes
 from lchp.training.confidence import FoldJudges
 from lchp.training.config import TrialConfig
@@ -27,7 +28,7 @@ from lchp.training.descent import ClassifierDescent
 from lchp.training.evaluation import Evaluator, Measured
 from lchp.training.feeding import batches
 from lchp.training.initialization import classifier_losses, judge_of, make_classifiers, stored_classifier
-from lchp.training.loop import autocast, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, epoch_order, run_epoch
 from lchp.training.material import Material
 from lchp.training.seeds import named_generator
 from lchp.training.stages import EpochReport, Say, naming_epoch, past, stage_result, train_stage

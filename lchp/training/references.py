@@ -22,13 +22,14 @@ from lchp.method.boxes import area
 from lchp.store.datasets import keep_list
 from lchp.store.exchange import keeps, leave
 from lchp.store.in_use import using
+from lchp.store.placement import place
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured, true_boxes_of
 from lchp.training.feeding import batches
 from lchp.training.identity import first_weights
 from lchp.training.initialization import drawn_regressor, regressor_loss
-from lchp.training.loop import autocast, place, run_epoch
+from lchp.training.loop import autocast, run_epoch
 from lchp.training.material import Material, Runtime, Split
 from lchp.training.seeds import named_generator
 from lchp.training.stages import (

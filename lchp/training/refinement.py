@@ -18,13 +18,14 @@ from lchp.method import augmentation, boxes, losses, momentum
 from lchp.method.augmentation import StrongDraw, ViewDraw
 from lchp.method.confidence import share_count
 from lchp.method.networks import BoxRegressor, as_corners
+from lchp.store.placement import place
 from lchp.training.confidence import Confidence, FoldJudges
 from lchp.training.config import TrialConfig
 from lchp.training.descent import RegressorDescent
 from lchp.training.evaluation import Evaluator, Measured
 from lchp.training.feeding import batches
 from lchp.training.initialization import Networks, as_target
-from lchp.training.loop import autocast, compiled, epoch_order, place, run_epoch
+from lchp.training.loop import autocast, compiled, epoch_order, run_epoch
 from lchp.training.material import Split
 from lchp.training.recording import Gradients, Input
 from lchp.training.seeds import named_generator

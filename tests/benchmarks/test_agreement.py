@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.inception import InceptionA
 
 from lchp.method.inception import BlockA
+from lchp.method.trunks import DilatedDepthwise
 
 TINY = cases.CASES["tiny"]
 
@@ -82,6 +84,30 @@ def test_the_references_blocks_are_torchvisions_own_with_the_engines_weights() -
     assert type(theirs[0]) is InceptionA
     assert type(ours[0]) is BlockA
     torch.testing.assert_close(theirs(views), ours(views))
+
+
+def test_the_reference_computes_as_torch_chooses_where_the_engine_has_onednn_compute(images: Path) -> None:
+    case = dataclasses.replace(TINY, network="mobilenet_v2")
+    config = cases.configured(case, images, {"onednn": True})
+    engine = cases.Engine(case, config, cases.prepared(config, images, "cpu", 0), 0)
+    author = cases.Author(engine, bf16=False, workers=0)
+
+    def shapes(network: torch.nn.Module) -> set[tuple[Any, ...]]:
+        layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+        return {(type(layer), layer.kernel_size, layer.dilation) for layer in layers}
+
+    ours, published = engine.initialization.networks, {(torch.nn.Conv2d, (1, 1), (1, 1))}
+    assert (torch.nn.Conv2d, (1, 1), (2, 2)) in shapes(ours.regressor) & shapes(ours.classifier)
+    assert DilatedDepthwise in {kind for kind, *_ in shapes(ours.classifier)}
+    for stage in (author.initialization, author.refinement):
+        for network in (stage.classifier, stage.regressor):
+            found = shapes(network)
+            assert {kind for kind, *_ in found} == {torch.nn.Conv2d}
+            assert {shape for shape in found if shape[1] == (1, 1)} == published
+    for theirs, mine in zip(author.initialization.trained, (ours.classifier, ours.regressor), strict=True):
+        same = [torch.equal(*pair) for pair in zip(theirs.parameters(), mine.parameters(), strict=True)]
+        assert same
+        assert all(same)
 
 
 def test_a_grouped_convolution_counts_its_groups_in_both_directions() -> None:

@@ -8,8 +8,8 @@ import torch
 from lchp.method.networks import make_classifier, make_regressor
 from lchp.store.localizer import Localizer
 from lchp.store.model import Design, Model
+from lchp.store.placement import place
 from lchp.training.config import TrialConfig
-from lchp.training.loop import place
 
 
 @pytest.mark.parametrize("onednn", [False, True])

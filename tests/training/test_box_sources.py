@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lchp.method.pseudo_boxes import Grid, Reading, activation, mask_out, pseudo
 from lchp.method.tokencut import tokencut_boxes
 from lchp.method.vit import last_keys
 from lchp.training import frozen, initialization
+from lchp.training.box_config import KEPT, READ
 from lchp.training.box_sources import fixed_boxes, live_boxes
 from lchp.training.config import TrialConfig
 from lchp.training.initialization import Initialization, make_networks, stage_losses
@@ -308,6 +310,38 @@ def test_ddt_boxes_of_pretrained_and_of_random_weights_are_kept_apart(
     for config in (by_ddt(table, weights), tiny(dataset={"kind": "table", "path": table}, pseudo_boxes=random)):
         fixed_boxes(config, Material.prepare(config, runtime))
     assert len(list((runtime.cache / "pseudo_boxes").glob("*.pt"))) == 4  # projections and boxes of either
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "file"),
+    [
+        ({"pseudo_boxes": {"source": "ddt"}}, KEPT["ddt"], "859966b818fe2d41"),
+        ({"pseudo_boxes": {"source": "ddt"}}, READ["ddt"], "45123a835410611e"),
+        ({"pseudo_boxes": {"source": "tokencut"}}, KEPT["tokencut"], "8acae1deac6a7604"),
+        (
+            {"pseudo_boxes": {"source": "ddt", "axes": 2, "further_sizes": [320]}, "compute": {"onednn": True}},
+            READ["ddt"],
+            "a3bf07dea3d0b0da",
+        ),
+        (
+            {
+                "pseudo_boxes": {"source": "ddt", "descriptors": "unit"},
+                "compute": {"channels_last": True, "precision": "bf16", "compile": "graphs"},
+            },
+            KEPT["ddt"],
+            "0d9265e9f5473104",
+        ),
+    ],
+)
+def test_boxes_that_are_kept_already_are_found_by_the_name_that_they_have(
+    changes: dict[str, Any], names: tuple[str, ...], file: str, tmp_path: Path
+) -> None:
+    runtime = SimpleNamespace(cache=tmp_path, device="cpu")
+    material: Any = SimpleNamespace(digest=SimpleNamespace(total="d" * 64), given_digests={}, runtime=runtime)
+    boxes = {"train": torch.tensor([[0.0, 0.0, 1.0, 1.0]])}
+    found = frozen._stored(TrialConfig.model_validate(changes), material, names, lambda: boxes)
+    assert torch.equal(found["train"], boxes["train"])
+    assert [kept.name for kept in tmp_path.glob("pseudo_boxes/*.pt")] == [f"{file}.pt"]
 
 
 def test_ddt_boxes_whose_cache_is_damaged_are_made_again(
