@@ -13,6 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from lchp.study.run.scratch import LOCK
 from lchp.study.spec.load import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,6 +198,7 @@ def test_slurm_script_ends_as_the_study_does(tmp_path: Path, ray: str, code: int
         "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
         "hostname": "echo 10.0.0.1 fd00::1",
         "ray": f'[ "$1 $2 $3" = "symmetric-run --address 10.0.0.1:6379" ] || exit 9; {ray}',
+        "squeue": "echo 7; echo 8",
         "lchp": '[ "$RAY_AUTH_MODE ${#RAY_AUTH_TOKEN} $*" = "$EXPECTED" ] || exit 9; mkdir "$LCHP_NODE_FOLDER"; exit 3',
     }
     for name, body in commands.items():
@@ -204,6 +206,9 @@ def test_slurm_script_ends_as_the_study_does(tmp_path: Path, ray: str, code: int
         (tmp_path / name).chmod(0o755)
     studies = tmp_path / "studies"
     studies.mkdir()
+    for name in ("lchp-5", "lchp-8", "lchp-00000000", "lchp-ab345678"):
+        (tmp_path / name / "files").mkdir(parents=True)
+    (tmp_path / "lchp-00000000" / LOCK).touch()
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path), "SLURM_SUBMIT_DIR": str(studies),
         "SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_CPUS_PER_TASK": "4",
@@ -213,4 +218,5 @@ def test_slurm_script_ends_as_the_study_does(tmp_path: Path, ray: str, code: int
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr[: len(told) or None]) == (code, told)
     assert list(studies.iterdir()) == []
-    assert not (tmp_path / "lchp-7").exists()
+    left = {path.name for path in tmp_path.glob("lchp-*")}
+    assert left == {"lchp-8", "lchp-00000000", "lchp-ab345678"}, "of jobs that live no longer nothing stays"

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NAME, _LOCK = "lchp-", ".lchp-scratch"
+_NAME, LOCK = "lchp-", ".lchp-scratch"
+"""How such a folder's name begins, and the file in it that its process holds."""
 
 
 @contextmanager
@@ -23,10 +24,10 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """
     sweep_scratch(parent)
     folder = Path(tempfile.mkdtemp(prefix=_NAME, dir=parent))
-    unseen = folder / f"{_LOCK}.new"
+    unseen = folder / f"{LOCK}.new"
     with unseen.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        unseen.rename(folder / _LOCK)  # never there without being held
+        unseen.rename(folder / LOCK)  # never there without being held
         try:
             yield folder
         finally:
@@ -35,7 +36,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 def sweep_scratch(parent: Path) -> None:
     """Remove the folders of :func:`scratch_folder` whose processes were killed, and end what these had started."""
-    for left in parent.glob(f"{_NAME}*/{_LOCK}"):
+    for left in parent.glob(f"{_NAME}*/{LOCK}"):
         _remove_if_left(left)
 
 
