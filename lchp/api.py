@@ -385,7 +385,7 @@ def predict(
     from lchp.study.run.options import chosen_device
     from lchp.study.use.formats import COLUMNS, as_dict
     from lchp.study.use.images import given_images
-    from lchp.study.use.models import at_work, model_of
+    from lchp.study.use.models import localizer_of, model_of
 
     several = _several(images)
     files = all(isinstance(one, str | os.PathLike) for one in several)
@@ -396,7 +396,7 @@ def predict(
 
         from lchp.study.use.predict import Prediction, Unread, predictions
 
-        localizer = at_work(found, word, chosen_device(given_device(device)))
+        localizer = localizer_of(found, word, chosen_device(given_device(device)))
         if given is None:
             answers = enumerate(localizer.answers(several))
             made: Iterable[Prediction] = (

@@ -12,7 +12,9 @@ from typing import Any
 from lchp.errors import Refusal
 
 DEVICES = ("auto", "cpu", "cuda")
-_MOST_WORKERS = 1024
+"""Where something may be computed, for options of commands, too; so with the next."""
+MOST_WORKERS = 1024
+"""Threads that decode images."""
 _SHOWN = 80
 
 
@@ -38,8 +40,8 @@ def device(value: Any) -> str:
 
 def workers(value: Any) -> int:
     """A number of threads."""
-    if type(value) is not int or not 0 <= value <= _MOST_WORKERS:
-        raise Refusal(f"workers: {named(value)} is no whole number from 0 to {_MOST_WORKERS}: give one")
+    if type(value) is not int or not 0 <= value <= MOST_WORKERS:
+        raise Refusal(f"workers: {named(value)} is no whole number from 0 to {MOST_WORKERS}: give one")
     return value
 
 

@@ -254,12 +254,12 @@ def study_status(
     return 0
 
 
-def _watch(told: Callable[[], str], at_work: Callable[[], bool]) -> None:
+def _watch(told: Callable[[], str], running: Callable[[], bool]) -> None:
     """Show what is told, on a terminal in place of what was shown, else where it changes, while somebody is at work."""
     rest()
     before = None
     while True:
-        goes_on, now = at_work(), told()
+        goes_on, now = running(), told()
         if now != before:
             if sys.stdout.isatty():
                 click.clear()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from lchp.api_arguments import DEVICES, MOST_WORKERS
 from lchp.at_work import doing
 from lchp.cli_voice import options
 from lchp.shipped import study_file, study_names
@@ -180,10 +181,10 @@ CACHE = click.option(
     help="Folder of what can be made again: extracted archives, drawn or resized images. [default: ~/.cache/lchp]",
 )  # fmt: skip
 DEVICE = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
+    "--device", type=click.Choice(DEVICES), default=DEVICES[0], show_default=True, help="Where to train."
 )
 WORKERS = click.option(
-    "--workers", type=click.IntRange(0, 1024), default=0, show_default=True,
+    "--workers", type=click.IntRange(0, MOST_WORKERS), default=0, show_default=True,
     help="Threads that decode images which do not fit the cache; 0 on CUDA: 2 to 8, by the cores.",
 )  # fmt: skip
 ADDRESS = click.option(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from lchp.api_arguments import DEVICES
 from lchp.cli_options import OUTPUT, TRACKING, OnceEachCommand, PathArgument, with_options
 from lchp.cli_voice import say, waiting, warn
 from lchp.errors import Refusal, counted, refusing
@@ -20,7 +21,7 @@ from lchp.study.use.pictures import drawing, places
 
 _MODEL = click.argument("model", metavar="RUN_ID|FOLDER|FILE")
 _DEVICE = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    "--device", type=click.Choice(DEVICES), default=DEVICES[0], show_default=True,
     help="Where to compute; auto: CUDA where there is a device.",
 )  # fmt: skip
 
@@ -54,7 +55,7 @@ def predict(
     """
     from lchp.study.run.fitness import fit
     from lchp.study.run.options import chosen_device
-    from lchp.study.use.models import at_work, model_of
+    from lchp.study.use.models import localizer_of, model_of
 
     with refusing():
         given = given_images(images, _listed(images))
@@ -72,7 +73,7 @@ def predict(
             # Pillow warns of pictures that would fill a gigabyte; larger ones than that it refuses, by name.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-            localizer = at_work(found, model, where)
+            localizer = localizer_of(found, model, where)
         if given.repeated:
             warn(f"{given.repeated} of the images are named again: each is answered once")
         if found.classes is None:

@@ -55,7 +55,7 @@ def model_of(word: str, output: Path, tracking_uri: str | None) -> Model:
         return _tracked(word, tracking_uri, output)
 
 
-def at_work(model: Model, word: str, device: str) -> Localizer:
+def localizer_of(model: Model, word: str, device: str) -> Localizer:
     """The networks of the model that ``word`` names, on a device.
 
     Raises:
