@@ -46,37 +46,37 @@ test_of() { # NAME LIMIT FILES...
 "$python" -c 'import torch; assert torch.cuda.is_available()' || { echo "torch finds no CUDA device here"; exit 1; }
 nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,power.draw --format=csv > "$results/nvidia-smi.csv" 2>&1
 
-# What no GPU has shown yet (results/gpu.md). Steps that are recorded as one graph, first whether they train as others do.
-test_of recording 60 tests/training/test_recording.py
-test_of device 90 tests/training/test_waiting.py tests/training/test_synchronisation.py tests/training/test_feeding.py \
-  tests/method/test_augmentation.py tests/method/test_pseudo_boxes.py
-# Compiled before the first step, which takes minutes.
-train fused 420 --case paper --measure initialization refinement --data held --references --seconds 8 \
-  --compute compile=fused
+variant() { # NAME LIMIT KEY=VALUE...: the engine alone, in another `compute`
+  local name=$1 limit=$2
+  shift 2
+  train "$name" "$limit" --case paper --measure initialization refinement --data held --references --seconds 10 --compute "$@"
+}
+
+# What no GPU has shown yet (results/gpu.md), first whether recorded and compiled steps train as others do.
+test_of recording 240 tests/training/test_recording.py
 # Image files against images on the device: what waiting for data costs.
-train files 170 --case paper --train 1280 --measure initialization refinement --references fp32 --seconds 25 \
+train files 170 --case paper --train 1280 --measure refinement initialization --references fp32 --seconds 25 \
   --compute compile=graphs
-train evaluation 80 --case paper --measure evaluation --seconds 15
-train check 80 --case paper --measure check
 once rejected 50 "$python" benchmarks/rejected.py --device cuda --case paper --compute precision=bf16 compile=graphs
 once predict 60 "$python" benchmarks/predicting.py --device cuda --case paper --images "$images" --compute precision=bf16
+# Compiled before the first step, which takes minutes.
+variant fused-bf16-maps 420 compile=fused maps_precision=bf16
+variant fused 420 compile=fused
 
 # What an older commit has shown, and the rest.
-train graphs 120 --case paper --measure initialization refinement --data held --references --seconds 10 \
-  --compute compile=graphs
+test_of device 90 tests/training/test_waiting.py tests/training/test_synchronisation.py tests/training/test_feeding.py \
+  tests/method/test_augmentation.py tests/method/test_pseudo_boxes.py
+train evaluation 80 --case paper --measure evaluation --seconds 15
+train check 80 --case paper --measure check
+variant graphs 120 compile=graphs
 train steps 180 --case paper --measure initialization refinement --data held --seconds 20
 once profile 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" --profile "$results/profile.txt"
-train parts 60 --case paper --measure parts
-variant() { # NAME KEY=VALUE...: the engine alone, in another `compute`
-  local name=$1
-  shift
-  train "$name" 90 --case paper --measure initialization refinement --data held --references --seconds 10 --compute "$@"
-}
-variant bf16-maps maps_precision=bf16
-variant bf16-deterministic deterministic=true
-variant fp32 precision=fp32
 once profile-fused 240 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
   --compute compile=fused --profile "$results/profile-fused.txt"
+train parts 60 --case paper --measure parts
+variant bf16-maps 90 maps_precision=bf16
+variant bf16-deterministic 90 deterministic=true
+variant fp32 90 precision=fp32
 once profile-bf16-maps 120 "$python" benchmarks/training.py --device cuda --case paper --images "$images" \
   --compute maps_precision=bf16 --profile "$results/profile-bf16-maps.txt"
 train mobilenet_224 80 --case mobilenet_224 --data held --seconds 15

@@ -114,8 +114,9 @@ def gradients(networks: Iterable[nn.Module]) -> Tensor:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: only there steps are recorded")
-def test_stages_of_recorded_steps_train_as_those_of_plain_ones() -> None:
-    for plain, replayed in zip(stages(), stages(compile="graphs"), strict=True):
+@pytest.mark.parametrize("how", ["graphs", "fused"])
+def test_stages_of_recorded_steps_train_as_those_of_plain_ones(how: str) -> None:
+    for plain, replayed in zip(stages(), stages(compile=how), strict=True):
         for step in range(12):
             # Kernels add up in another order from run to run, and twelve steps would let that grow: each begins alike.
             plain.load_state(copy.deepcopy(replayed.state()))
