@@ -70,12 +70,7 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix=REPETITION, dir=output) as scratch, StageFolder(Path(scratch)).lock():
         with refusing(), doing("reading the run from the tracking store"):
             uri = open_store(tracking_uri, Path.cwd(), machine.cache)
-            stored = read_run(uri, run_id, Path(scratch) / "stored")
-        if REFERENCE_TAG in stored.tags:
-            raise Refusal(
-                f"run {run_id} is a reference of a study, no trial: name a trial's run, or run the study with another "
-                "--output, which trains its references again"
-            )
+            stored = _stored_trial(uri, run_id, Path(scratch) / "stored")
         config = _config(stored, moved)
         there = StageFolder(stored.folder).environment()
         runtime = _like(there, machine).runtime(Path(scratch))
@@ -84,12 +79,10 @@ def reproduce(
             echo(line)
         with refusing(), doing("opening the data"):
             material = Material.prepare(config, runtime)
-        wrong = (
-            _other_config(stored, config)
-            + _other_weights(stored, config, material)
-            + _other_data(uri, stored, material)
-        )
-        if wrong:
+        if wrong := [
+            *_other_config(stored, config), *_other_weights(stored, config, material),
+            *_other_data(uri, stored, material),
+        ]:  # fmt: skip
             echo("\n".join(wrong))
             _log(uri, stored, config, None, wrong)
             echo("not trained again: the run cannot be reproduced from this")
@@ -110,6 +103,17 @@ def reproduce(
         echo("reproduced: everything agrees" if not found.disagreements else "NOT reproduced")
         answer({"run_id": run_id, "reproduced": not found.disagreements, **asdict(found)})
         return 1 if found.disagreements else 0
+
+
+def _stored_trial(uri: str, run_id: str, folder: Path) -> StoredRun:
+    """The run of a trial, its files in ``folder``. ValueError or Refusal: there is none that is finished."""
+    stored = read_run(uri, run_id, folder)
+    if REFERENCE_TAG in stored.tags:
+        raise Refusal(
+            f"run {run_id} is a reference of a study, no trial: name a trial's run, or run the study with another "
+            "--output, which trains its references again"
+        )
+    return stored
 
 
 def _config(stored: StoredRun, moved: Moved) -> TrialConfig:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lchp.at_work import doing
 from lchp.data.files import write_text
@@ -20,7 +21,7 @@ from lchp.study.run.earlier import known
 from lchp.study.run.ledger import ENDED, Entry, Ledger
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
-from lchp.study.run.ownership import alone, claim, require_continuable, trials_before
+from lchp.study.run.ownership import Claim, alone, claim, require_continuable, trials_before
 from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
 from lchp.study.run.results import as_text, claims_text, make_tables, study_metrics
@@ -35,6 +36,9 @@ from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import COUNTS_TAG, DESCRIPTION_TAG, STOPPED_TAG, WARNINGS_TAG
 from lchp.tracking.store import ensure_experiment, impatient, open_store
 from lchp.tracking.views import runs_address
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 def run_study(
@@ -78,21 +82,26 @@ def run_study(
                 materials, writer, Ledger(folder), study.count, log.say, study.references, models, headline_of(study)
             )
             with _true_states(recorder, log):
-                shown = {"study": study.name, "question": study.question or "", "trials": study.count}
-                shown["varies"] = ", ".join(study.varied)
-                recorder.begin(study.name, shown, trials_view(study))
-                recorder.leave(claimed.places)
-                with doing("looking at what is trained"):
-                    if study.search:
-                        _search(study, recorder, claimed.entries)
-                    else:
-                        _grid(study, recorder)
+                _train_all(study, recorder, claimed)
                 code = _end(study, output, recorder, runs_at)
             left = writer.unwritten()
         if left is not None:
             log.say(f"{left}: {command(folder, tracking_uri)} writes it, and so does the same command")
             return 1
         return code
+
+
+def _train_all(study: Study, recorder: Recorder, claimed: Claim) -> None:
+    """Begin with the study's own run, and train what is missing of its trials."""
+    shown = {"study": study.name, "question": study.question or "", "trials": study.count}
+    shown["varies"] = ", ".join(study.varied)
+    recorder.begin(study.name, shown, trials_view(study))
+    recorder.leave(claimed.places)
+    with doing("looking at what is trained"):
+        if study.search:
+            _search(study, recorder, claimed.entries)
+        else:
+            _grid(study, recorder)
 
 
 @contextmanager
@@ -158,10 +167,8 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
 
     from lchp.study.run.optuna_search import ContinuedSearch
     from lchp.study.run.optuna_storage import completed, pruned
-    from lchp.study.run.pruning import REASON
     from lchp.study.run.search_repair import restored_search
     from lchp.study.run.stops import Spending, stop_reason
-    from lchp.study.run.suggestions import values_of
 
     assert study.search is not None, "a grid suggests nothing"
     folder = recorder.ledger.folder
@@ -172,20 +179,7 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
 
     stored = restored_search(study, folder, entries, recorder.store, recorder.say, earlier)
     finished, stopped = completed(stored), pruned(stored)
-    reasons = {entry.number: entry.message for entry in entries if entry.state == "pruned"}
-    lost: list[ResolvedTrial] = []
-    with recorder.ledger.together():
-        for suggestion in finished:
-            for trial in study.suggested(suggestion.number, values_of(suggestion.params)):
-                if recorder.is_finished(trial):
-                    recorder.keep(trial)
-                else:
-                    lost.append(trial)
-        for suggestion in stopped:
-            (trial,) = study.suggested(suggestion.number, values_of(suggestion.params))
-            # Older versions kept the reason in the list of trials alone.
-            reason = suggestion.user_attrs.get(REASON) or reasons.get(suggestion.number) or "pruned"
-            recorder.keep_pruned(trial, reason)
+    lost = _keep_suggested(study, recorder, finished, stopped, entries)
     if lost:
         recorder.say(
             f"{study.name}: {counted(len(lost), 'finished trial')} to train again, whose files are damaged or gone"
@@ -204,6 +198,34 @@ def _search(study: Study, recorder: Recorder, entries: Sequence[Entry]) -> None:
             _train(study, [], recorder)
     elif missing <= 0 and not lost:
         recorder.say(_all_finished(study))
+
+
+def _keep_suggested(
+    study: Study,
+    recorder: Recorder,
+    finished: Iterable[FrozenTrial],
+    stopped: Iterable[FrozenTrial],
+    entries: Sequence[Entry],
+) -> list[ResolvedTrial]:
+    """Keep the trials of suggestions that are finished, or were pruned; gives those whose files are damaged or gone."""
+    from lchp.study.run.pruning import REASON
+    from lchp.study.run.suggestions import values_of
+
+    reasons = {entry.number: entry.message for entry in entries if entry.state == "pruned"}
+    lost: list[ResolvedTrial] = []
+    with recorder.ledger.together():
+        for suggestion in finished:
+            for trial in study.suggested(suggestion.number, values_of(suggestion.params)):
+                if recorder.is_finished(trial):
+                    recorder.keep(trial)
+                else:
+                    lost.append(trial)
+        for suggestion in stopped:
+            (trial,) = study.suggested(suggestion.number, values_of(suggestion.params))
+            # Older versions kept the reason in the list of trials alone.
+            reason = suggestion.user_attrs.get(REASON) or reasons.get(suggestion.number) or "pruned"
+            recorder.keep_pruned(trial, reason)
+    return lost
 
 
 def _ended_search(study: Study, recorder: Recorder) -> tuple[list[Path], str | None]:

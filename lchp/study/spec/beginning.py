@@ -56,34 +56,20 @@ def begin(
     asked, given = given, given or Path()
     folder = given.parent if given.is_file() else given
     name = name_of(folder) if name is None else name
-    if not re.fullmatch(NAME, name):
-        raise ValueError(f"--name {name}: must be letters, digits, `.`, `_` and `-`, the first a letter or digit")
-    if name.lower() in RESERVED:
-        raise ValueError(f"--name {name}: the folder of that name holds {RESERVED[name.lower()]}: choose another")
     file = study or Path(f"{name}.yaml")
-    if os.path.lexists(file):  # also where a link leads to nothing
-        raise ValueError(f"{file}: is there already: give another with --study FILE, or remove it")
-    if weights is not None and not weights.is_file():
-        raise ValueError(f"--weights {weights}: does not exist: give the file of a MobileNetV2 state dict")
-    if weights is not None and (fault := file_fault(weights)):
-        raise ValueError(f"--weights {weights}: {fault}")
+    _require_fit(name, file, weights)
     if not given.is_file():
         require_pictures(given)
     # NumPy and Pillow are imported by those alone who have something to read.
     from lchp.data.reading import open_dataset
-    from lchp.data.table_writing import with_splits, write_table
+    from lchp.data.table_writing import write_table
 
     table = None if kind or masks else _table_of(given)
-    told: tuple[str, ...] = ()
     written: list[Path] = []
     if table is None:
         found = _collection(given, kind, masks)
         _require_classes(found, folder, asked is not None)
-        collection = with_splits(found, share)
-        if all(image.split != TEST for image in collection.images):
-            raise ValueError(
-                f"{folder}: no class has two pictures, and a test split needs one that is not trained on: add pictures"
-            )
+        collection = _split(found, folder, share)
         told = (f"{len(collection.images)} pictures by {collection.kind}", *collection.told)
         table = write_table(collection, folder)
         written.append(table)
@@ -107,6 +93,32 @@ def begin(
         *(f"  {', '.join(choice.values)}: {choice.why}" for choice in choices),
     )
     return Begun((*written, file), told)
+
+
+def _require_fit(name: str, file: Path, weights: Path | None) -> None:
+    """See that a study can have this name, file and weights. ValueError says which it cannot, and the remedy."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"--name {name}: must be letters, digits, `.`, `_` and `-`, the first a letter or digit")
+    if name.lower() in RESERVED:
+        raise ValueError(f"--name {name}: the folder of that name holds {RESERVED[name.lower()]}: choose another")
+    if os.path.lexists(file):  # also where a link leads to nothing
+        raise ValueError(f"{file}: is there already: give another with --study FILE, or remove it")
+    if weights is not None and not weights.is_file():
+        raise ValueError(f"--weights {weights}: does not exist: give the file of a MobileNetV2 state dict")
+    if weights is not None and (fault := file_fault(weights)):
+        raise ValueError(f"--weights {weights}: {fault}")
+
+
+def _split(found: Collection, folder: Path, share: float) -> Collection:
+    """The collection with the ``share`` of each class's pictures that is for testing, which must be one at least."""
+    from lchp.data.table_writing import with_splits
+
+    collection = with_splits(found, share)
+    if all(image.split != TEST for image in collection.images):
+        raise ValueError(
+            f"{folder}: no class has two pictures, and a test split needs one that is not trained on: add pictures"
+        )
+    return collection
 
 
 def _require_classes(collection: Collection, folder: Path, is_asked: bool) -> None:
