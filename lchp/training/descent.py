@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR,
 
 from lchp.method import momentum
 from lchp.method.networks import BapClassifier, BoxRegressor
-from lchp.training.config import DescentConfig, OptimizerConfig, TrialConfig
+from lchp.training.config import TrialConfig
+from lchp.training.stage_config import DescentConfig, OptimizerConfig
 
 
 def descent(network: nn.Module, rate: float, config: OptimizerConfig) -> torch.optim.SGD:

@@ -11,9 +11,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from lchp.training.config import DescentConfig, TrialConfig
+from lchp.training.config import TrialConfig
 from lchp.training.given_paths import PATHS, mapping_at, without_paths
 from lchp.training.network_config import WeightsFile
+from lchp.training.stage_config import DescentConfig
 
 RESULT_VERSION = 1
 """Raised with every change of this package that changes the results of an unchanged configuration."""

@@ -18,7 +18,7 @@ from torch.nn.functional import max_pool2d
 
 from lchp.data import imgaug_backend
 from lchp.method import augmentation
-from lchp.training.config import AUGMENTATIONS
+from lchp.training.stage_config import AUGMENTATIONS
 
 MARGIN = 3
 TOLERANCE = 2 / 255

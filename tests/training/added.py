@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import pytest
 from pydantic.fields import FieldInfo
 
-from lchp.training.config import RefinementConfig, TrialConfig
+from lchp.training.config import TrialConfig
 from lchp.training.identity import ADDED, Added
+from lchp.training.stage_config import RefinementConfig
 
 KEY = "refinement.patience"
 DEFAULT = 7

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lchp.training.config import AUGMENTATIONS, TrialConfig
+from lchp.training.config import TrialConfig
+from lchp.training.stage_config import AUGMENTATIONS
 
 from .tiny import tiny
 

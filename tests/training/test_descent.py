@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lchp.training.config import DescentConfig, OptimizerConfig
 from lchp.training.descent import RegressorDescent, _continue, descent
+from lchp.training.stage_config import DescentConfig, OptimizerConfig
 
 RATE, MOMENTUM, DECAY = 0.1, 0.5, 0.01
 OPTIMIZER = OptimizerConfig(momentum=MOMENTUM, weight_decay=DECAY)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lchp.data.files import left_parts, read_json, write_text
+from lchp.data.files import left_parts
 from lchp.data.fingerprint import fingerprint
 from lchp.data.locks import is_held, locked
-from lchp.errors import Refusal, refusing
+from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
-from lchp.store.study_folder import SEARCH_KEY, StudyFolder, store_of
+from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.cards import OWN, Cards
 from lchp.study.run.earlier import earlier, known
 from lchp.study.run.growth import STOPS, Growth, changes, growth
+from lchp.study.run.held import held_by, hold
 from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.run.repeated import repeated
 from lchp.study.spec.load import Study
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from lchp.training.config import TrialConfig
 
 _NAMED = 20
-_SEAL = "fingerprint"
-"""The field of study.json that tells of a changed one."""
 _DIGITS = 6
 """Of a digest, in the name of a dataset."""
 
@@ -87,7 +85,7 @@ def is_running(folder: Path) -> bool:
 
 def trials_before(folder: Path, say: Callable[[str], None]) -> list[Entry]:
     """The trials of earlier runs in a study's folder, as :func:`lchp.study.run.earlier.earlier`."""
-    held = _held(folder)
+    held = held_by(folder)
     return earlier(folder, held.varied if held else (), say)
 
 
@@ -97,7 +95,7 @@ def outlook(study: Study, folder: Path) -> Growth | None:
     Raises:
         Refusal: a file of the folder is damaged.
     """
-    held = _held(folder)
+    held = held_by(folder)
     if held is None:
         return None
     return growth(study, held.identity, known(folder, held.varied), store_of(folder.parent))
@@ -109,7 +107,7 @@ def require_continuable(study: Study, folder: Path) -> None:
     Raises:
         Refusal: finished trials would mean something else; names the fields.
     """
-    held = _held(folder)
+    held = held_by(folder)
     # What is unchanged goes on whatever its ledger says.
     if held is not None and changes(study, held.identity) and (found := outlook(study, folder)):
         _refuse_other(study, folder, found.refused, repeated(study, held.identity))
@@ -117,7 +115,7 @@ def require_continuable(study: Study, folder: Path) -> None:
 
 def options_before(study: Study, folder: Path) -> str:
     """The options by which the study would be the one that its folder holds; empty where there are none."""
-    held = _held(folder)
+    held = held_by(folder)
     return repeated(study, held.identity) if held is not None else ""
 
 
@@ -128,7 +126,7 @@ def require_unchanged(study: Study, folder: Path) -> None:
         Refusal: it holds another, with which it can go on or not; names the fields.
     """
     require_continuable(study, folder)
-    held = _held(folder)
+    held = held_by(folder)
     lines = changes(study, held.identity) if held is not None else ()
     if lines:
         changed = "\n".join(f"  {line}" for line in lines)
@@ -157,11 +155,11 @@ def claim(
     Raises:
         Refusal: finished trials would mean something else; names the fields and the images.
     """
-    data, held = _digests(study, materials), _held(folder)
+    data, held = _digests(study, materials), held_by(folder)
     if held is None:
         # One whose file is gone goes on under the name of its run.
         run = Cards(folder).own_key() or f"{OWN}{uuid.uuid4().hex}"
-        _hold(study, folder, data, run, None)
+        hold(study, folder, data, run, None)
         return Claim(run, tuple(entries), _places(study, entries, materials))
     found = growth(study, held.identity, entries, materials.runtime.store)
     _refuse_other(study, folder, found.refused, repeated(study, held.identity))
@@ -183,7 +181,7 @@ def claim(
         # First those that go: after a kill in between the study is still a changed one, and they do not come back.
         Ledger(folder, stay).write()
     if found.changes or held.data != data or not held.current:
-        _hold(study, folder, data, held.run, held.search_key)
+        hold(study, folder, data, held.run, held.search_key)
     return Claim(held.run, stay, places)
 
 
@@ -207,54 +205,6 @@ def _forget_suggestions(study: Study, folder: Path, say: Callable[[str], None]) 
     aside = set_search_aside(study.name, folder, study.search.directions)
     if aside is not None:
         say(f"{place_of(folder)}: none of its suggestions is finished, and {study.name} was changed: {aside}")
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What a study's folder says that it holds."""
-
-    identity: dict[str, Any]
-    data: dict[str, str]
-    run: str
-    search_key: str | None
-    current: bool
-    """Whether this version wrote it: older ones neither sealed it nor gave a search its key."""
-
-    @property
-    def varied(self) -> tuple[str, ...]:
-        """The keys that the study varied."""
-        search, configurations = self.identity.get("search"), self.identity.get("configurations")
-        return tuple((search or {}).get("space") or (configurations or [{}])[0])
-
-
-def _held(folder: Path) -> _Held | None:
-    file = StudyFolder(folder).configuration
-    if not file.exists():
-        return None
-    remedy = "delete it, and run the study again"
-    with refusing():
-        plain = read_json(file, remedy)
-    if not isinstance(plain, dict):
-        raise Refusal(f"{file} is not what a study writes there, it holds no object: {remedy}")
-    seal = plain.pop(_SEAL, None)
-    with refusing():
-        if seal is not None and seal != fingerprint(plain):
-            raise ValueError(f"{file} is not what was written there (its {_SEAL} differs): {remedy}")
-    data, run, key = plain.pop("data", None), plain.pop("run", None), plain.pop(SEARCH_KEY, None)
-    current = seal is not None and (key is not None or not plain.get("search"))
-    if not isinstance(run, str):
-        # Version 0.2 named the run by the identity, which did not change; a card beside it knows better.
-        run = Cards(folder).own_key() or f"{OWN}{fingerprint(plain)}"
-    return _Held(plain, data if isinstance(data, dict) else {}, run, key, current)
-
-
-def _hold(study: Study, folder: Path, data: Mapping[str, str], run: str, search_key: str | None) -> None:
-    """Write what a study's folder holds: its identity, its data, the key of its run and, of a search, the key by which
-    databases know it; none is made twice.
-    """
-    search = {SEARCH_KEY: search_key or uuid.uuid4().hex} if study.search else {}
-    plain = json.loads(json.dumps({**study.identity(), "data": data, "run": run, **search}))
-    write_text(StudyFolder(folder).configuration, json.dumps({**plain, _SEAL: fingerprint(plain)}, indent=1))
 
 
 def _again(options: str) -> str:

@@ -18,8 +18,9 @@ from lchp.data.kinds import KINDS
 from lchp.reporting.paper import PARAMETERS
 from lchp.study.spec.origins import ORIGINS, unit_and_source
 from lchp.study.spec.schema import RESERVED, StudyKeys, TrialKeys
-from lchp.training.config import AUGMENTATIONS, TrialConfig
+from lchp.training.config import TrialConfig
 from lchp.training.presets import PRESETS
+from lchp.training.stage_config import AUGMENTATIONS
 from lchp.vocabulary import STRONG_AUGMENTATIONS
 
 Schema = dict[str, Any]

@@ -10,17 +10,9 @@ from lchp.data.config import SplitConfig, SyntheticDataset, ViewConfig
 from lchp.study.spec.schema import Failures, Resources, StudyKeys, Table
 from lchp.study.spec.search import Objective, Pruner, Search, Stop
 from lchp.training.box_config import PseudoBoxConfig
-from lchp.training.config import (
-    ComputeConfig,
-    ConfidenceConfig,
-    DescentConfig,
-    EvaluationConfig,
-    InitializationConfig,
-    OptimizerConfig,
-    RefinementConfig,
-    TrialConfig,
-)
+from lchp.training.config import ComputeConfig, ConfidenceConfig, EvaluationConfig, TrialConfig
 from lchp.training.network_config import RegressorConfig, WeightsConfig
+from lchp.training.stage_config import DescentConfig, InitializationConfig, OptimizerConfig, RefinementConfig
 from lchp.vocabulary import GT_KNOWN, METRICS
 
 ORIGINS: dict[type[BaseModel], dict[str, tuple[str, str]]] = {
