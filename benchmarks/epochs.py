@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -95,15 +96,20 @@ class Apart:
 
     def run(self) -> dict[str, float]:
         """One more epoch. RuntimeError says why it failed."""
-        self._here.send(True)
-        taken = self._here.recv()
+        try:
+            self._here.send(True)
+            taken = self._here.recv()
+        except (EOFError, ConnectionError) as error:
+            self._process.join()
+            raise RuntimeError(f"its process has ended ({self._process.exitcode})") from error
         if isinstance(taken, str):
             raise RuntimeError(taken)
         return taken  # type: ignore[no-any-return]
 
     def end(self) -> None:
-        """The process ends."""
-        self._here.send(False)
+        """The process ends, where it has not."""
+        with suppress(ConnectionError):
+            self._here.send(False)
         self._process.join()
 
 
