@@ -112,7 +112,7 @@ def answer(error: BaseException) -> tuple[str, int]:
 def _kept(error: BaseException) -> str:
     """Write the traceback into a temporary file; gives the words that name it."""
     try:
-        with tempfile.NamedTemporaryFile(
+        with tempfile.NamedTemporaryFile(  # noqa: TID251 (for people)
             "w", prefix="lchp-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as file:
             file.writelines(traceback.format_exception(error))

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import stat
 import tempfile
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -61,12 +64,17 @@ def _home_of_user() -> Path | None:
 
 
 def _own_folder() -> Path:
-    """``lchp-<uid>`` in the temporary folder, the same at every start; a fresh one where that is somebody else's."""
-    folder = Path(tempfile.gettempdir()) / f"lchp-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        there = folder.lstat()
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="lchp-"))
-    is_own = there.st_uid == os.getuid() and not there.st_mode & 0o022 and not folder.is_symlink()
-    return folder if is_own else Path(tempfile.mkdtemp(prefix="lchp-"))
+    """``lchp-<uid>`` in the temporary folder, the same at every start; where that is somebody else's, the first of
+    ``lchp-<uid>-1``, ``lchp-<uid>-2`` and so on that is not.
+    """
+    first = Path(tempfile.gettempdir()) / f"lchp-{os.getuid()}"
+    places = (first.with_name(f"{first.name}-{number}") if number else first for number in count())
+    return next(place for place in places if _is_own(place))
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder, which is made where nothing is, is this user's and nobody else may write there."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    there = folder.lstat()
+    return stat.S_ISDIR(there.st_mode) and there.st_uid == os.getuid() and not there.st_mode & 0o022

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from lchp.study.run.scratch import LOCK
+from lchp.data.scratch import LOCK
 from lchp.study.spec.load import load_study
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -45,8 +45,17 @@ def test_settle_folder_that_others_may_write_is_not_taken(nobody: Path) -> None:
     planted.chmod(0o777)
     environment: dict[str, str] = {}
     settle(environment)
-    assert environment["HOME"] != str(planted)
-    assert Path(environment["HOME"]).parent == nobody
+    assert environment["HOME"] == f"{planted}-1"
+    assert settle({})[0].count(f"{planted}-1") == 1, "the same at every start: nobody removes it"
+
+
+def test_settle_file_or_link_where_the_folder_would_be_is_passed_over(nobody: Path) -> None:
+    planted = nobody / f"lchp-{os.getuid()}"
+    planted.touch()
+    planted.with_name(f"{planted.name}-1").symlink_to(nobody)
+    environment: dict[str, str] = {}
+    settle(environment)
+    assert environment["HOME"] == f"{planted}-2"
 
 
 def test_settle_with_a_home_changes_nothing() -> None:

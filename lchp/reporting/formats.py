@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from lchp.data.files import replacing, write_text
+from lchp.data.scratch import scratch_folder
 from lchp.reporting.differences import differences_markdown
 from lchp.reporting.document import Document
 from lchp.reporting.verdicts import claims_markdown
@@ -88,7 +88,7 @@ def _print(page: Path, out: Path) -> None:
     browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise ValueError(f"no browser prints {page}: install chromium, or print the page from a browser of your own")
-    with tempfile.TemporaryDirectory() as profile, replacing(out) as part:
+    with scratch_folder() as profile, replacing(out) as part:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
         command += ["--no-pdf-header-footer", f"--print-to-pdf={part.absolute()}", page.absolute().as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)

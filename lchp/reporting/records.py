@@ -6,13 +6,13 @@ with a study's tables where the store is not, and its bytes depend on nothing bu
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lchp.data.files import replacing
+from lchp.data.scratch import scratch_folder
 from lchp.reporting.contents import Contents
 from lchp.store.folder import StageFolder
 from lchp.store.study_folder import StudyFolder, store_of
@@ -51,13 +51,13 @@ def opened(folder: Path, contents: Contents) -> Iterator[Path]:
             raise ValueError("\n".join(lines))
         yield store
     elif packed.is_file():
-        with tempfile.TemporaryDirectory() as unpacked:
+        with scratch_folder() as unpacked:
             try:
                 with zipfile.ZipFile(packed) as archive:
                     archive.extractall(unpacked)
             except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
                 raise ValueError(f"{packed} is damaged ({error}): restore it") from error
-            yield Path(unpacked)
+            yield unpacked
     else:
         raise ValueError(
             f"{store / missing[0]}: holds no finished trial, and there is no {packed}: bring the store of the study "

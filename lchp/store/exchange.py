@@ -62,7 +62,7 @@ def _bring_checkpoint(folder: StageFolder, shared: SharedFolder, say: Callable[[
     if not folder.has_checkpoint:
         shared.bring(folder.path, _SHARED_CHECKPOINT, say, with_pointer=False)
         return
-    with tempfile.TemporaryDirectory(prefix=".shared-", dir=folder.path) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".shared-", dir=folder.path) as scratch:  # noqa: TID251
         there = StageFolder(Path(scratch))
         brought = shared.bring(there.path, _SHARED_CHECKPOINT, say, with_pointer=False)
         if brought and _epochs(there) > _epochs(folder):

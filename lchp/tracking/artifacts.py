@@ -5,9 +5,13 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
+
+from lchp.data.files import write_json
+from lchp.data.scratch import scratch_folder
 
 _PARTS = ".artifact.uploading.*"
 """MLflow's temporary names in a folder of artifacts."""
@@ -15,13 +19,32 @@ _PARTS = ".artifact.uploading.*"
 
 def keep_files(mlflow_client: MlflowClient, run_id: str, files: Sequence[Path], below: str = "") -> None:
     """Store files with a run, in its folder ``below``, again if it has them. What a process that was killed has left
-    half-written there is removed: none but the caller's writes to the run.
+    half-written there is removed: none but the caller writes to the run.
     """
-    place = _folder(str(mlflow_client.get_run(run_id).info.artifact_uri))
-    for part in (place / below).glob(_PARTS) if place else ():
-        part.unlink(missing_ok=True)
+    _sweep(mlflow_client, run_id, below)
     for file in files:
         mlflow_client.log_artifact(run_id, str(file), below or None)
+
+
+def keep_folder(mlflow_client: MlflowClient, run_id: str, folder: Path, below: str) -> None:
+    """As :func:`keep_files`, of all that lies in a folder."""
+    _sweep(mlflow_client, run_id, below)
+    mlflow_client.log_artifacts(run_id, str(folder), below)
+
+
+def keep_value(mlflow_client: MlflowClient, run_id: str, name: str, value: Any) -> None:
+    """As :func:`keep_files`, of a JSON file of that name. MlflowClient.log_dict would leave a temporary folder of a
+    process that is killed, which nobody removes.
+    """
+    with scratch_folder() as scratch:
+        write_json(scratch / name, value)
+        keep_files(mlflow_client, run_id, [scratch / name])
+
+
+def _sweep(mlflow_client: MlflowClient, run_id: str, below: str) -> None:
+    place = _folder(str(mlflow_client.get_run(run_id).info.artifact_uri))
+    for part in (place / below).rglob(_PARTS) if place else ():
+        part.unlink(missing_ok=True)
 
 
 def is_kept(file: Path, sizes: Mapping[str, int | None], artifacts: str) -> bool:

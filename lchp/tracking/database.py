@@ -70,7 +70,7 @@ def _create(database: Path, ask: Ask, cache: Path) -> None:
     another name, or a copy of the one that is kept from an earlier time, for MLflow takes a second of computing.
     """
     kept = cache / "tracking" / f"mlflow-{mlflow.__version__}.db"
-    with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:  # noqa: TID251
         whole = Path(scratch) / "whole.db"
         if not _copied(kept, whole):
             made = Path(scratch) / "made.db"
@@ -110,7 +110,7 @@ def _is_half(database: Path, tables: set[str], ask: Ask) -> bool:
     """Whether MLflow refuses a database of its own that holds no run. It is asked of a copy, since it stays connected
     to what it has once opened.
     """
-    with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_scratch(database), dir=database.parent) as scratch:  # noqa: TID251
         copy = Path(scratch) / "copy.db"
         with closing(sqlite3.connect(database)) as connection:
             if "runs" in tables and connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone():

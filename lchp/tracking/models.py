@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import mlflow
 import yaml
 
 from lchp.data.files import write_text
+from lchp.data.scratch import scratch_folder
 from lchp.errors import shown
 from lchp.store import model
+from lchp.tracking.artifacts import keep_files, keep_folder
 from lchp.tracking.store import client
 from lchp.tracking.stored import existing_run
 
@@ -36,16 +37,16 @@ def keep_model(uri: str, run_id: str, write: Callable[[Path], None], versions: M
     mlflow_client = client(uri)
     if f"{NAME}/{_DESCRIPTION}" in {file.path for file in mlflow_client.list_artifacts(run_id, NAME)}:
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with scratch_folder() as scratch:
+        folder = scratch / NAME
         write(folder / _DATA)
         wanted = [f"{name}=={versions[name]}" for name in _REQUIRED if name in versions]
         write_text(folder / "requirements.txt", "\n".join(wanted) + "\n")
         write_text(folder / _EXAMPLE, json.dumps([example]))
-        mlflow_client.log_artifacts(run_id, str(folder), NAME)
+        keep_folder(mlflow_client, run_id, folder, NAME)
         # What says that there is a model goes last.
         write_text(folder / _DESCRIPTION, yaml.safe_dump(_described(versions)))
-        mlflow_client.log_artifact(run_id, str(folder / _DESCRIPTION), NAME)
+        keep_files(mlflow_client, run_id, [folder / _DESCRIPTION], NAME)
 
 
 def _described(versions: Mapping[str, str]) -> dict[str, object]:

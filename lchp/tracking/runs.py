@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 from lchp.data.fingerprint import canonical, flatten
 from lchp.store.folder import StageFolder
 from lchp.store.selection import quality
-from lchp.tracking.artifacts import is_kept, keep_files
+from lchp.tracking.artifacts import is_kept, keep_files, keep_value
 from lchp.tracking.shown import HEADLINE, shown_best, shown_metrics
 from lchp.tracking.store import client
 from lchp.vocabulary import best_on_val
@@ -285,7 +285,7 @@ def keep_metrics(uri: str, run_id: str, metrics: Mapping[str, float], at: int | 
 
 def keep_config(uri: str, run_id: str, config: Mapping[str, Any]) -> None:
     """Store the configuration of a trial with its run, before its files are there."""
-    client(uri).log_dict(run_id, dict(config), CONFIG)
+    keep_value(client(uri), run_id, CONFIG, config)
 
 
 def keep_dataset(uri: str, run_id: str, name: str, digest: str, source: Mapping[str, Any]) -> None:

@@ -30,6 +30,11 @@ FILES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Patterns of files that may be damaged, by study."""
 DATABASE_FLIPS = 8
+UPLOADS = {
+    "grid": ("config.json", "networks.pt", "requirements.txt", "MLmodel", "scores.json", "report.html"),
+    "search": ("config.json", "best.json"),
+}
+"""Files of runs, by study."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ def catalog(seed: int = 0) -> list[Fault]:
     random = Random(seed)
     drawn = [*_kills(random), *_signals(random), *_full(random), *_damages(), *_later(random), *_away(random)]
     drawn += _with_ray(random)
+    # Last, for the numbers of those before are written down elsewhere.
+    drawn += _uploads()
     return [
         Fault(number, name, kind, subject, ray, random.randrange(1 << 30), parameters)
         for number, (name, kind, subject, ray, parameters) in enumerate(drawn)
@@ -122,6 +129,14 @@ def _away(random: Random) -> Iterator[_Drawn]:
     for _ in range(2):
         acts = [[random.random() * 0.6, {"wait": True}]]
         yield "grid: server killed, and back", "server", "grid", False, {"acts": acts, "seconds": 3.0}
+
+
+def _uploads() -> Iterator[_Drawn]:
+    """SIGKILL while a file of that name is stored with a run, from a temporary folder or another."""
+    for subject, files in UPLOADS.items():
+        for file in files:
+            acts = [[f"* mlartifacts/*{file}", {"signal": signal.SIGKILL}]]
+            yield f"{subject}: killed while {file} is stored", "acts", subject, False, {"acts": acts}
 
 
 def _step(random: Random, target: str, number: signal.Signals, first: int, last: int) -> dict[str, Any]:

@@ -113,10 +113,10 @@ def _judge(ended: Ended, codes: Sequence[int], verdict: Verdict) -> None:
         verdict.problems.append(f"says {len(ended.err.splitlines())} lines on standard error")
 
 
-def _acts(place: Workplace, fault: Fault, expected: Path) -> dict[int, Mapping[str, Any]]:
-    """What befalls a command at its events, of which the undisturbed one had so many."""
+def _acts(place: Workplace, fault: Fault, expected: Path) -> dict[int | str, Mapping[str, Any]]:
+    """What befalls a command at its events: at a part of all that the undisturbed one had, or at one of these words."""
     total = int((expected.with_name(f"{expected.name}.said") / EVENTS).read_text(encoding="utf-8"))
-    return {1 + int(part * total): act for part, act in fault.parameters["acts"]}
+    return {at if isinstance(at, str) else 1 + int(at * total): act for at, act in fault.parameters["acts"]}
 
 
 def _hit(place: Workplace, verdict: Verdict) -> None:
@@ -137,6 +137,8 @@ def at_events(place: Workplace, fault: Fault, expected: Path, verdict: Verdict) 
     signals = [act["signal"] for act in acts.values() if "signal" in act]
     _judge(ended, _codes(signals) if signals else (0, 1, 2), verdict)
     _hit(place, verdict)
+    if any(isinstance(at, str) for at in acts) and not (place.said / HIT).exists():
+        verdict.problems.append(f"nothing happened at {', '.join(map(str, acts))}")
     if "pattern" in fault.parameters:
         harm(place, fault, verdict)
 

@@ -126,7 +126,7 @@ class Workplace:
         """The study's own folder."""
         return self.folder / "out/tiny"
 
-    def start(self, ray: bool, acts: Mapping[int, Mapping[str, Any]] | None = None) -> None:
+    def start(self, ray: bool, acts: Mapping[int | str, Mapping[str, Any]] | None = None) -> None:
         """Start the command; without Ray ``acts`` befall it at its events."""
         for name in (HIT, GO):
             (self.said / name).unlink(missing_ok=True)

@@ -17,11 +17,12 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 _WRITES = os.O_WRONLY | os.O_RDWR
-_FILES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link")
+_FILES = ("os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link")
 FILLER = ".filler"
 """The file that fills a disk."""
 HIT, GO = ".hit", ".go"
@@ -31,9 +32,11 @@ OUT, ERR, EVENTS = "stdout.txt", "stderr.txt", "events.txt"
 
 
 class Events:
-    """Counts what a command does below a folder, as an audit hook, and acts at events of certain numbers."""
+    """Counts what a command does below a folder, as an audit hook, and acts at events of certain numbers, or at
+    those whose words fit a pattern.
+    """
 
-    def __init__(self, folder: Path, said: Path, acts: Mapping[int, Mapping[str, Any]]) -> None:
+    def __init__(self, folder: Path, said: Path, acts: Mapping[int | str, Mapping[str, Any]]) -> None:
         self.folder, self.said, self.acts, self.count = folder, said, acts, 0
         self._acting = threading.local()
 
@@ -41,12 +44,18 @@ class Events:
         if name == "sqlite3.connect/handle":
             with suppress(sqlite3.Error):
                 arguments[0].set_trace_callback(self._statement)
+        elif name == "os.rename":
+            self._change(name, *arguments[:2])
         elif name in _FILES or (name == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES):
-            path = arguments[1 if name == "os.symlink" else 0]
-            if isinstance(path, str | bytes | os.PathLike):
-                place = Path(os.fsdecode(path)).absolute()
-                if place.is_relative_to(self.folder):
-                    self._tick(f"{name} {place.relative_to(self.folder)}")
+            self._change(name, arguments[1 if name == "os.symlink" else 0])
+
+    def _change(self, name: str, path: object, to: object = None) -> None:
+        """A change of what lies at a path, which then may lie at another."""
+        if isinstance(path, str | bytes | os.PathLike):
+            place = Path(os.fsdecode(path)).absolute()
+            if place.is_relative_to(self.folder):
+                goal = f" to {Path(os.fsdecode(to)).name}" if isinstance(to, str | bytes | os.PathLike) else ""
+                self._tick(f"{name} {place.relative_to(self.folder)}{goal}")
 
     def _statement(self, text: str) -> None:
         if not text.lstrip().upper().startswith(("SELECT", "PRAGMA", "--")):
@@ -56,7 +65,7 @@ class Events:
         if getattr(self._acting, "now", False):
             return
         self.count += 1
-        act = self.acts.get(self.count)
+        act = self.acts.get(self.count) or self._named(what)
         if act is not None:
             self._acting.now = True
             try:
@@ -64,6 +73,9 @@ class Events:
                 self._act(act)
             finally:
                 self._acting.now = False
+
+    def _named(self, what: str) -> Mapping[str, Any] | None:
+        return next((act for at, act in self.acts.items() if isinstance(at, str) and fnmatch(what, at)), None)
 
     def _act(self, act: Mapping[str, Any]) -> None:
         if "signal" in act:
@@ -96,7 +108,7 @@ def _run(request: Mapping[str, Any]) -> None:
     tempfile.tempdir = None
     for number, name in ((1, OUT), (2, ERR)):
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    events = Events(folder, said, {int(at): act for at, act in request["acts"].items()})
+    events = Events(folder, said, {int(at) if at.isdigit() else at: act for at, act in request["acts"].items()})
     sys.addaudithook(events)
     heed_signals()
     sys.argv = ["lchp", *request["arguments"]]

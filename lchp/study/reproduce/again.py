@@ -67,7 +67,8 @@ def reproduce(
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
     """
-    with tempfile.TemporaryDirectory(prefix=REPETITION, dir=output) as scratch, StageFolder(Path(scratch)).lock():
+    made = tempfile.TemporaryDirectory(prefix=REPETITION, dir=output)  # noqa: TID251 (`lchp study gc` removes it)
+    with made as scratch, StageFolder(Path(scratch)).lock():
         with refusing(), doing("reading the run from the tracking store"):
             uri = open_store(tracking_uri, Path.cwd(), machine.cache)
             stored = _stored_trial(uri, run_id, Path(scratch) / "stored")

@@ -22,11 +22,11 @@ from types import TracebackType
 from typing import Any
 
 from lchp.data.config import DatasetConfig
+from lchp.data.scratch import scratch_folder
 from lchp.errors import Refusal
 from lchp.study.run.faults import last_line
 from lchp.study.run.fitness import cluster_address, short_folder
 from lchp.study.run.materials import Materials
-from lchp.study.run.scratch import scratch_folder
 from lchp.study.spec.load import Study
 from lchp.surroundings import unproxied
 from lchp.training.material import Runtime

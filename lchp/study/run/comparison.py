@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from lchp.data.scratch import scratch_folder
 from lchp.errors import Refusal
 from lchp.reporting.compare import Group
 from lchp.reporting.frame import TrialRow
@@ -35,8 +35,8 @@ def found_groups(words: Sequence[str], output: Path, tracking_uri: str | None = 
 
     require_runs(resolved(tracking_uri, Path.cwd()))
     uri = open_store(tracking_uri, Path.cwd())
-    with TemporaryDirectory() as temporary:
-        yield [fetched_group(word, uri, Path(temporary) / str(place)) for place, word in enumerate(words)]
+    with scratch_folder() as temporary:
+        yield [fetched_group(word, uri, temporary / str(place)) for place, word in enumerate(words)]
 
 
 def found_group(word: str, output: Path) -> Group:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from lchp.data.files import write_text
+from lchp.data.scratch import scratch_folder
 from lchp.errors import Refusal
 from lchp.reporting.compare import Group
 from lchp.reporting.contents import Contents, read_contents
@@ -63,9 +63,9 @@ def fetched(study: str, tracking_uri: str, output: Path) -> Path:
             f"{folder}: the study was run there: leave --tracking-uri out to report on it, or give another --output"
         )
     uri = open_store(tracking_uri, Path.cwd())
-    with tempfile.TemporaryDirectory() as temporary:
-        contents = _brought(study, uri, Path(temporary))
+    with scratch_folder() as temporary:
+        contents = _brought(study, uri, temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        pack(contents, Path(temporary) / _RECORDS, StudyFolder(folder).records)
+        pack(contents, temporary / _RECORDS, StudyFolder(folder).records)
         write_text(StudyFolder(folder).contents, contents.text())
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lchp.at_work import doing
 from lchp.data.files import write_text
+from lchp.data.scratch import sweep_scratch
 from lchp.errors import counted, refusing
 from lchp.reporting.table import Table
 from lchp.reporting.writing import to_markdown
@@ -26,7 +28,6 @@ from lchp.study.run.prepare import prepare
 from lchp.study.run.recorder import STOPPED, Recorder
 from lchp.study.run.results import as_text, claims_text, make_tables, study_metrics
 from lchp.study.run.run_cards import headline_of, trials_view
-from lchp.study.run.scratch import sweep_scratch
 from lchp.study.run.scribe import Scribe
 from lchp.study.run.sync import command
 from lchp.study.run.warm_start import Earlier, earlier_trials, require_earlier
@@ -60,8 +61,9 @@ def run_study(
     runtime = machine.runtime(output)
     with alone(folder):
         sweep(runtime.store)
-        # Of a process that was killed after its last trial no cluster will sweep what it left.
-        sweep_scratch(scratch_parent())
+        # Of a process that was killed after its last trial nobody else will sweep what it left.
+        for parent in {Path(tempfile.gettempdir()), scratch_parent()}:
+            sweep_scratch(parent)
         with refusing(), doing("opening the tracking store"):
             uri = open_store(tracking_uri, Path.cwd(), machine.cache)
         with doing("opening the data"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lchp.data.scratch import scratch_folder
 from lchp.errors import Refusal, refusing, shown
 from lchp.store.folder import StageFolder
 from lchp.store.model import Design, Model, is_model, judge_weights, read_model
@@ -148,6 +148,6 @@ def _tracked(run_id: str, tracking_uri: str | None, output: Path) -> Model:
     from lchp.tracking.models import fetch_model
     from lchp.tracking.store import impatient
 
-    with tempfile.TemporaryDirectory(prefix="lchp-") as scratch, impatient():
-        fetch_model(uri, run_id, Path(scratch))
-        return read_model(Path(scratch) / _DATA)
+    with scratch_folder() as scratch, impatient():
+        fetch_model(uri, run_id, scratch)
+        return read_model(scratch / _DATA)
