@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lchp.store.checks import Damaged
-from lchp.store.folder import CHECKPOINT, MANIFEST, StageFolder
+from lchp.store.folder import BROUGHT, CHECKPOINT, MANIFEST, StageFolder
 from lchp.store.shared import SharedFolder
 
 _SHARED_CHECKPOINT = "checkpoint.json"
@@ -62,7 +62,7 @@ def _bring_checkpoint(folder: StageFolder, shared: SharedFolder, say: Callable[[
     if not folder.has_checkpoint:
         shared.bring(folder.path, _SHARED_CHECKPOINT, say, with_pointer=False)
         return
-    with tempfile.TemporaryDirectory(prefix=".shared-", dir=folder.path) as scratch:  # noqa: TID251
+    with tempfile.TemporaryDirectory(prefix=BROUGHT, dir=folder.path) as scratch:  # noqa: TID251 (swept with the stage)
         there = StageFolder(Path(scratch))
         brought = shared.bring(there.path, _SHARED_CHECKPOINT, say, with_pointer=False)
         if brought and _epochs(there) > _epochs(folder):

@@ -41,6 +41,9 @@ _NETWORKS, CHECKPOINT, MANIFEST, PICTURE, _LOCK = (
     "networks.pt", "checkpoint.pt", "manifest.json", "predictions.png", ".lock"
 )  # fmt: skip
 
+BROUGHT = ".shared-"
+"""How the temporary folder begins in which another machine's checkpoint is looked at."""
+
 RECORDS = (CONFIG, _SCORES, _HISTORY, _PER_IMAGE, _ENVIRONMENT, _DATASET)
 """What a tracking store keeps of every finished trial; beside them selection and picture, where there are such."""
 

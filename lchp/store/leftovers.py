@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from lchp.data.files import left_parts
-from lchp.store.folder import StageFolder
+from lchp.store.folder import BROUGHT, StageFolder
 
 
 def sweep(store: Path) -> None:
@@ -15,7 +16,17 @@ def sweep(store: Path) -> None:
     Who trains a stage holds its lock, on whatever machine: a folder that is held is passed over.
     """
     for folder in store.glob("*/*/"):
-        if left_parts(folder):
+        if left_in(folder):
             with suppress(BlockingIOError), StageFolder(folder).lock(wait=False):
-                for part in left_parts(folder):
-                    part.unlink(missing_ok=True)
+                for part in left_in(folder):
+                    if part.is_dir():
+                        shutil.rmtree(part, ignore_errors=True)
+                    else:
+                        part.unlink(missing_ok=True)
+
+
+def left_in(folder: Path) -> list[Path]:
+    """The temporary files and folders in that of a stage whose process is gone, as :func:`left_parts`: who removes them
+    holds the folder's lock, as who makes them does.
+    """
+    return sorted(folder.glob(f"{BROUGHT}*")) + left_parts(folder)

@@ -25,6 +25,9 @@ def stage(tmp_path: Path, gone: int) -> StageFolder:
     folder.mkdir(parents=True)
     for name in (f".networks.{gone}.pt", f".networks.{os.getpid()}.pt", ".lock", "networks.pt", f"networks.{gone}.pt"):
         (folder / name).write_text(name, encoding="utf-8")
+    # Another machine's checkpoint, which it looked at.
+    (folder / ".shared-abc").mkdir()
+    (folder / ".shared-abc/checkpoint.pt").touch()
     return StageFolder(folder)
 
 
@@ -35,7 +38,7 @@ def names(stage: StageFolder) -> set[str]:
 def test_sweep_removes_what_a_process_that_is_gone_was_writing_and_nothing_else(stage: StageFolder, gone: int) -> None:
     before = names(stage)
     sweep(stage.path.parents[1])
-    assert before - names(stage) == {f".networks.{gone}.pt"}
+    assert before - names(stage) == {f".networks.{gone}.pt", ".shared-abc"}
 
 
 def test_sweep_passes_over_a_stage_that_is_being_trained(stage: StageFolder) -> None:

@@ -12,6 +12,7 @@ from lchp.data.locks import is_held, locked
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.in_use import alone_in, require_unused
+from lchp.store.leftovers import left_in
 from lchp.store.study_folder import REPETITION, StudyFolder, store_of
 from lchp.study.kept.needs import places_of_all, studies_in
 from lchp.study.kept.sizes import bytes_of, shown_size
@@ -91,8 +92,7 @@ def _of_stages(store: Path, needed: frozenset[str]) -> Iterator[Unneeded]:
         elif f"{folder.parent.name}/{folder.name}" not in needed:
             yield from _of([folder], "no study has it")
         else:
-            left = sorted(folder.glob(".shared-*")) + left_parts(folder)
-            yield from _of(left, _LEFT, StageFolder(folder).lock_file)
+            yield from _of(left_in(folder), _LEFT, StageFolder(folder).lock_file)
 
 
 def _lists(store: Path, needed: frozenset[str]) -> list[Unneeded]:
