@@ -73,9 +73,9 @@ class ImageSource:
         """The images at ``indices`` (b,), int64: uint8 (b, 3, size, size). ValueError as :meth:`open`."""
         if self.is_cached:
             return torch.from_numpy(np.asarray(self._pixels[indices.numpy()]))
-        images = torch.empty(len(indices), 3, self.size, self.size, dtype=torch.uint8)
+        images = self._room(len(indices))
         for image, index in zip(images, indices.tolist(), strict=True):
-            image.copy_(self._decoded(index))
+            self._read(image, index)
         return images
 
     def batches(
@@ -83,32 +83,44 @@ class ImageSource:
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Images (b, 3, size, size), labels (b,) and indices (b,) of ``order`` (n,), ``batch_size`` at a time.
 
-        ``workers`` threads read ahead, two batches each (0: none); the batches and their order do not depend on them.
+        ``workers`` threads read ahead, image by image (0: none); the batches and their order do not depend on them.
         ``page_locked`` images lie in memory from which a GPU copies beside its work.
         """
         parts = [
             part for part in torch.split(order, batch_size) if len(part) == batch_size or (len(part) and not drop_last)
         ]
-
-        def read(part: Tensor) -> Tensor:
-            images = self.batch(part)
-            return images.pin_memory() if page_locked else images
-
         if workers == 0:
             for part in parts:
-                yield read(part), self.labels[part], part
+                images = self.batch(part)
+                yield images.pin_memory() if page_locked else images, self.labels[part], part
             return
         with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
-            ahead: deque[Future[Tensor]] = deque()
+            ahead: deque[tuple[Tensor, list[Future[None]]]] = deque()
             remaining = iter(parts)
             try:
                 for part in parts:
-                    while len(ahead) < 2 * workers and (following := next(remaining, None)) is not None:
-                        ahead.append(pool.submit(read, following))
-                    yield ahead.popleft().result(), self.labels[part], part
+                    while len(ahead) < _ahead(workers, batch_size) and (following := next(remaining, None)) is not None:
+                        images = self._room(len(following), page_locked)
+                        read = [pool.submit(self._read, *one) for one in zip(images, following.tolist(), strict=True)]
+                        ahead.append((images, read))
+                    images, read = ahead.popleft()
+                    for image in read:
+                        image.result()
+                    yield images, self.labels[part], part
             finally:
-                for future in ahead:
-                    future.cancel()
+                for _, read in ahead:
+                    for image in read:
+                        image.cancel()
+
+    def _room(self, count: int, page_locked: bool = False) -> Tensor:
+        return torch.empty(count, 3, self.size, self.size, dtype=torch.uint8, pin_memory=page_locked)
+
+    def _read(self, place: Tensor, index: int) -> None:
+        """Puts the image at ``index`` where it is wanted (3, size, size)."""
+        if self.is_cached:
+            place.numpy()[:] = self._pixels[index]
+        else:
+            place.copy_(self._decoded(index))
 
     def _decoded(self, index: int) -> Tensor:
         return resized(decode(self.root / self.records[index].path), self.size)
@@ -141,6 +153,11 @@ class ImageSource:
         pixels.flush()
         if identity_of(self.records, states_of(self.root, self.records)) != self.identity:
             raise ValueError(f"{self.root}: an image changed while the images were read: start again")
+
+
+def _ahead(workers: int, batch_size: int) -> int:
+    """Batches that are read or wait to be: two, and four images for each thread."""
+    return 2 + -(-4 * workers // batch_size)
 
 
 def decode(file: Path) -> Tensor:

@@ -280,6 +280,35 @@ def test_batches_do_not_depend_on_workers(budget: int, workers: int, drop_last: 
         assert torch.equal(images, source.batch(indices))
 
 
+@pytest.mark.parametrize("budget", [0, 10**9])
+def test_images_of_one_batch_are_read_by_several_threads(
+    budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the first batch of an epoch, which nothing is done before, is there soon."""
+    source = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", budget)
+    together, read = threading.Barrier(3), ImageSource._read
+
+    def reading(self: ImageSource, place: torch.Tensor, index: int) -> None:
+        together.wait(timeout=30)
+        read(self, place, index)
+
+    monkeypatch.setattr(ImageSource, "_read", reading)
+    (found,) = source.batches(torch.arange(3), 3, False, 3)
+    monkeypatch.undo()
+    assert torch.equal(found[0], source.batch(torch.arange(3)))
+
+
+def test_no_more_is_read_ahead_than_threads_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, begun = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", 0), []
+    monkeypatch.setattr(ImageSource, "_read", lambda self, place, index: begun.append(index))
+    batches = source.batches(torch.arange(11), 1, False, 1)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    # Two batches, and four images of the one thread.
+    assert begun == list(range(len(begun)))
+    assert len(begun) <= 6
+
+
 def test_batches_of_nothing_are_none(tmp_path: Path) -> None:
     source = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", 10**9)
     assert list(source.batches(torch.tensor([], dtype=torch.int64), 4, False, 0)) == []
