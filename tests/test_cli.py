@@ -227,7 +227,7 @@ def test_data_check_uses_the_split_of_the_file(tmp_path: Path, capsys: pytest.Ca
     trial = tmp_path / "trial.yaml"
     trial.write_text("preset: quickstart\nsplit: {val_per_class: 2}\n", encoding="utf-8")
     assert run(["data", "check", str(trial), *SMALL, "--cache", str(tmp_path / "cache")]) == 0
-    assert "val: 16 images, 2 to 2 a class" in capsys.readouterr().out
+    assert "val: 16 images, 2 a class" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["check", "show"])

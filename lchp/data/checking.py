@@ -87,7 +87,8 @@ def _count(dataset: Dataset, splits: Splits, report: CheckReport) -> None:
     for name, records in named(splits):
         counts = Counter(records.labels.tolist())
         a_class = [counts[label] for label in range(len(dataset.classes))]
-        report.facts.append(f"{name}: {len(records)} images, {min(a_class)} to {max(a_class)} a class")
+        spread = " to ".join(dict.fromkeys(map(str, (min(a_class), max(a_class)))))
+        report.facts.append(f"{name}: {len(records)} images, {spread} a class")
         empty = [dataset.classes[label] for label, count in enumerate(a_class) if count == 0]
         if name == TEST and empty:
             report.facts.append(f"test: no image of {len(empty)} classes: {', '.join(empty[:5])}")
@@ -99,7 +100,8 @@ def _headers(dataset: Dataset, report: CheckReport) -> Headers:
     records = dataset.images
     headers = np.zeros((len(records), 3), np.int32)
     with ThreadPoolExecutor(THREADS) as pool:
-        for row, found in enumerate(progress(_decoded(pool, dataset.root, records), "decoding", len(records))):
+        decoded = progress(_decoded(pool, dataset.root, records), f"decoding {len(records)} images", len(records))
+        for row, found in enumerate(decoded):
             if isinstance(found, ValueError):
                 report.problems.append(str(found))
             else:

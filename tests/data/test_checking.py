@@ -43,8 +43,8 @@ def test_check_sound_dataset_has_no_problem_and_says_what_it_holds(tmp_path: Pat
     text = report.text()
     for part in (
         "2 classes",
-        "train: 6 images, 3 to 3 a class",
-        "val: 2 images, 1 to 1 a class",
+        "train: 6 images, 3 a class",
+        "val: 2 images, 1 a class",
         "test: 6 images",
         "images that decode: 14 of 14 (stored as 14 RGB)",
         "true boxes: 14 of 14 images; 0 overhang",
@@ -195,7 +195,7 @@ def test_check_real_cub_subset_known_answers(tmp_path: Path) -> None:
     if not os.environ.get("LCHP_TEST_CUB"):
         pytest.skip("LCHP_TEST_CUB names no real dataset (folder or archive)")
     facts = known(FilesDataset(kind="cub", path=Path(os.environ["LCHP_TEST_CUB"])), tmp_path)
-    assert "train: 600 images, 30 to 30 a class" in facts
+    assert "train: 600 images, 30 a class" in facts
     assert "true boxes: 1146 of 1146 images; 5 overhang" in facts
     assert any("the whole image: 0.187" in fact or "the whole image: 0.1868" in fact for fact in facts)
     assert any("centred box" in fact and ": 0.56" in fact for fact in facts)

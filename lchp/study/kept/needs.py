@@ -42,7 +42,10 @@ def found_study(place: Path, output: Path) -> Path:
     folder = _begun(place, output)
     if folder is None:
         names = ", ".join(folder.name for folder in studies_in(output)) or "there is none"
-        raise Refusal(f"{place}: is no folder of a study, nor the name of one in {output} ({names}): give one")
+        raise Refusal(
+            f"{place}: is no folder of a study, nor the name of one in {output} ({names}): give one; "
+            "a run that has just begun is there in some seconds"
+        )
     return folder
 
 

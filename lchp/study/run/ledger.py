@@ -111,7 +111,10 @@ def read(study: Path) -> list[Entry]:
     if not file.exists():
         if is_held(StudyFolder(study).lock):
             raise Refusal(f"{study}: {_PREPARED}: wait for its first epoch")
-        raise Refusal(f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR")
+        raise Refusal(
+            f"{study}: holds no run of the study: start it with `lchp study run`, or give its --output DIR; "
+            "one that has just begun is there in some seconds"
+        )
     with refusing():
         return parsed(file)
 
