@@ -37,6 +37,8 @@ _PALE = 0.15
 """The opacity of intervals."""
 _FEW = 12
 """Trials whose lines are drawn in full."""
+_LOSS_OF = {"loss_cls": "loss_cls", "train_cls": "loss_cls", "loss_reg": "loss_reg"}
+"""The loss of the network of which a number of the initialization tells."""
 _VIEWS = {TRAINING: "training views", EVALUATED: "whole images"}
 
 
@@ -150,7 +152,9 @@ def training(trials: Sequence[TrialRow]) -> Figure:
     trial; a dotted line parts the stages.
     """
     histories = [trial.evidence.history for trial in trials]
-    keys = list(dict.fromkeys(key for one in histories for epoch in one for key in epoch["metrics"]))
+    told = [epoch["metrics"] for one in histories for epoch in one]
+    learned = {key for metrics in told for key in metrics if _has_learned(metrics, key)}
+    keys = [key for key in dict.fromkeys(key for metrics in told for key in metrics) if key in learned]
     names = [key for key in keys if is_training_key(key)]
     scores = [key for name in METHODS if (key := Score(name, VAL, GT_KNOWN).key) in keys]
     panels = [[name] for name in names] + ([scores] if scores else [])
@@ -179,12 +183,24 @@ def training(trials: Sequence[TrialRow]) -> Figure:
     return figure
 
 
+def _has_learned(metrics: Mapping[str, float], key: str) -> bool:
+    """Whether a number of an epoch is there, and tells of what learned in it: the classifier stops, the regressor
+    begins at epochs of their own, outside which their losses count 0.
+    """
+    stage, _, name = key.rpartition("/")
+    loss = f"{stage}/{_LOSS_OF.get(name, name)}"
+    return key in metrics and (name not in _LOSS_OF or metrics.get(loss) != 0)
+
+
 def _lines(
     axes: Axes, histories: Sequence[Sequence[Mapping[str, Any]]], key: str, colour: str, title: str | None
 ) -> None:
     from matplotlib.collections import LineCollection
 
-    series = [[(one["step"], one["metrics"][key]) for one in history if key in one["metrics"]] for history in histories]
+    series = [
+        [(one["step"], one["metrics"][key]) for one in history if _has_learned(one["metrics"], key)]
+        for history in histories
+    ]
     known = [points for points in series if points]
     pale = min(1.0, _FEW / max(len(known), 1)) ** 0.5
     axes.add_collection(LineCollection(known, colors=colour, alpha=pale, linewidths=1, label=title))

@@ -126,6 +126,22 @@ def test_ious_are_the_shares_of_images_from_an_iou_on() -> None:
     assert (shares[0.0], shares[0.25], shares[0.5], shares[0.51], shares[1.0]) == (100, 75, 50, 25, 25)
 
 
+def test_training_draws_nothing_of_a_network_in_epochs_that_did_not_train_it(delta_trials: list[TrialRow]) -> None:
+    losses = [(1.5, 0.25, 0.0), (0.75, 0.5, 0.125), (0.0, 0.0, 0.0625)]
+    names = [f"train/initialization/{name}" for name in ("loss_cls", "train_cls", "loss_reg")]
+    history = [
+        {"stage": "initialization", "epoch": step, "step": step, "metrics": dict(zip(names, values, strict=True))}
+        for step, values in enumerate(losses, 1)
+    ]
+    vars(delta_trials[0])["evidence"] = Evidence({}, (), history=history)
+    lines = {one.get_title(): one.collections[0].get_segments()[0] for one in training(delta_trials[:1]).axes}
+    assert {title: line[:, 0].tolist() for title, line in lines.items()} == {
+        "initialization/loss_cls": [1, 2],
+        "initialization/train_cls": [1, 2],
+        "initialization/loss_reg": [2, 3],
+    }
+
+
 def test_confidence_is_drawn_on_either_kind_of_views() -> None:
     trial = TrialRow("r", 0, {}, Path())
     vars(trial)["selection"] = [
