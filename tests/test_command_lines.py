@@ -353,6 +353,7 @@ def _bad_questions() -> Iterator[tuple[list[str], str]]:
     yield ["init", "gone"], "gone: does not exist: give one with pictures"
     yield ["init", "folder"], "folder: holds no picture: give a folder with .jpg"
     yield ["init", "pipe"], "pipe: is no folder"
+    yield ["init", "picture.png"], "picture.png: is one picture: give the folder above the folders of its and other"
     yield ["init", ""], "the path is empty"
     yield ["init", LONG], "File name too long"
     yield ["init", "folder", "--name", "a/b"], "--name a/b: must be letters, digits"

@@ -17,7 +17,7 @@ from lchp.data.class_folders import CLASS_FOLDERS
 from lchp.data.collections import Collection, Pictures, collect, require_pictures
 from lchp.data.config import FilesDataset
 from lchp.data.files import write_text
-from lchp.data.listing import ONE_CLASS
+from lchp.data.listing import ONE_CLASS, is_image
 from lchp.errors import first_of
 from lchp.study.spec.load import load_study
 from lchp.study.spec.proposal import Counted, name_of, proposed, study_text
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _LOOKED_AT = 200
 """Pictures whose sizes are read."""
 _CLASSES_SHOWN = 12
+_FAULTS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def begin(
             the remedy. Then nothing is written.
     """
     asked, given = given, given or Path()
+    if given.is_file() and is_image(given.name):
+        raise ValueError(f"{given}: is one picture: give the folder above the folders of its and other classes")
     folder = given.parent if given.is_file() else given
     name = name_of(folder) if name is None else name
     file = study or Path(f"{name}.yaml")
@@ -191,10 +194,19 @@ def _counted(dataset: Dataset, table: Path) -> Counted:
 
 
 def _side(root: Path, paths: Sequence[str]) -> int:
+    """The median of the shorter sides, by some of the pictures. ValueError names those of them that are none."""
     from lchp.data.headers import header
 
-    sizes = [header(root / path) for path in paths[:: max(len(paths) // _LOOKED_AT, 1)]]
-    return round(median(min(size.width, size.height) for size in sizes))
+    sides, faults = [], []
+    for path in paths[:: max(len(paths) // _LOOKED_AT, 1)]:
+        try:
+            size = header(root / path)
+            sides.append(min(size.width, size.height))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(first_of(faults, _FAULTS_SHOWN, "\n"))
+    return round(median(sides))
 
 
 def _write_study(file: Path, text: str) -> None:

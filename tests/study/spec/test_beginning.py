@@ -144,7 +144,8 @@ def test_begin_of_a_table_with_other_commas_says_its_first_line(pictures: Path) 
 
 def test_begin_of_a_broken_picture_is_refused_and_leaves_nothing(pictures: Path) -> None:
     (pictures / "owl" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"owl/0\.png: this is no image that is known"):
+    (pictures / "wren/3.png").write_text("this neither", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"owl/0\.png: this is no image that is known.*\n.*wren/3\.png: this is no"):
         begun(pictures)
     assert files(Path()) == []
 
