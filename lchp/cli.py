@@ -437,7 +437,7 @@ def reproduce(
 ) -> int:  # fmt: skip
     """Train the trial of the MLflow run RUN_ID again and compare every number and every box.
 
-    Of a run of a study in --output the beginning of its id will do.
+    Of a run of a study in --output the first six letters of its id will do, or more.
     """
     import json
 

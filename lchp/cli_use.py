@@ -43,8 +43,8 @@ def predict(
     """Give the box, the class and its probability of every image, by the model of a finished trial.
 
     \b
-    RUN_ID  the run of a trial, or the beginning of its id, or a study (its
-            first trial), in --output or else in the MLflow store
+    RUN_ID  the run of a trial, or how its id begins (six letters), or a study
+            (its first trial), in --output or else in the MLflow store
     FOLDER  of a trial or of an initialization in DIR/.store, or an MLflow model
     FILE    what `lchp export` has written
     IMAGES  files, folders (with all below), patterns in quotes, or - for a
