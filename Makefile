@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml .venv/pyvenv.cfg
 	$$install --no-build-isolation --editable .
 	rm -f $(UNFINISHED)
 	touch $@
-	echo ".venv is ready after $$SECONDS s: the command is $(BIN)/lchp"
+	echo ".venv is ready after $$SECONDS s: the command is $(BIN)/lchp, or lchp after: source $(BIN)/activate"
 
 # An environment whose installation was broken off is made anew.
 ifneq ($(wildcard $(UNFINISHED)),)
