@@ -229,6 +229,8 @@ def _fractions(dataset: Dataset, name: str, records: Records, truth: Truth, foun
         for place, (path, box) in zip(places, small, strict=True)
     ]
     if is_all:
-        found.refusals[FRACTIONS] += lines
+        # One remedy serves the whole split.
+        alike = f"; so do all {len(lines)} boxes of {name}" if len(lines) > 1 else ""
+        found.refusals[FRACTIONS].append(f"{lines[0]}{alike}")
     elif lines:
         found.problems[FRACTIONS] += lines

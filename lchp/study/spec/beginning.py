@@ -88,8 +88,9 @@ def begin(
         for path in written:
             path.unlink()
         raise
+    val = f", {len(dataset.held_out)} val" if counted.own_val else ""
     told += (
-        f"{counted.train} training and {counted.test} test images of {counted.classes} classes, "
+        f"{counted.train} training{val} and {counted.test} test images of {counted.classes} classes, "
         f"{counted.boxes or 'none'} with true boxes",
         *_of_classes(dataset),
         f"preset {preset}; beside it:",

@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from lchp.errors import counted as number_of
 from lchp.shipped import SCHEMA, SCHEMA_LINE
 from lchp.study.spec.schema import RESERVED
 from lchp.study.spec.source import flow, merge, nested
@@ -129,8 +130,8 @@ def _epochs(images: int) -> Choice:
         values |= {"initialization.batch_size": batch, "refinement.batch_size": batch}
     return Choice(
         values,
-        f"{images} images make {steps} steps an epoch; the preset was chosen with {_STEPS} steps, for which more than "
-        "60 epochs are not taken",
+        f"{number_of(images, 'image')} make {number_of(steps, 'step')} an epoch; the preset was chosen "
+        f"with {_STEPS} steps, for which more than 60 epochs are not taken",
     )
 
 
