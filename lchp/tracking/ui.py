@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import urllib.error
@@ -21,6 +22,14 @@ from lchp.tracking.address import is_server, obstacles, sqlite_file
 _HOST = "127.0.0.1"
 _START_SECONDS = 90.0
 _STOP_SECONDS = 10.0
+_SERVER = {
+    # Nothing of a study needs MLflow's job queue, and it would start helper processes.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    # Python and uvicorn would look for modules in the store's folder before all else, where a `random.py` may lie.
+    "PYTHONSAFEPATH": "1",
+    "UVICORN_APP_DIR": sysconfig.get_path("stdlib"),
+}
+"""The server's environment, beside this process's own."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Loopback is never asked through a proxy (mlflow#11551)."""
 
@@ -108,8 +117,7 @@ def serve(uri: str, port: int, ready: Callable[[], None]) -> int:
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     database = sqlite_file(uri)
-    # Nothing of a study needs MLflow's job queue, and it would start helper processes.
-    environment = {**os.environ, **unproxied(os.environ), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**os.environ, **unproxied(os.environ), **_SERVER}
     with TemporaryFile() as said:
         server = subprocess.Popen(
             _command(uri, port),

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from lchp.cli import run
+from lchp.tracking.address import SQLITE
 from lchp.tracking.store import ensure_experiment
 from lchp.tracking.ui import address_of, require_free, serve
 
@@ -21,6 +23,18 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def modules_of_the_same_names(store: str) -> Iterator[None]:
+    """Files of a user in the folder of the store that are called as modules that the server imports."""
+    folder = Path(store.removeprefix(SQLITE)).parent
+    files = [folder / name for name in ("mlflow.py", "random.py", "pandas.py")]
+    for file in files:
+        file.write_text("raise RuntimeError('of the user')\n", encoding="utf-8")
+    yield
+    for file in files:
+        file.unlink()
 
 
 def _session_members(leader: int) -> list[int]:
@@ -65,7 +79,9 @@ def test_serve_shows_what_mlflow_said_where_it_ends_by_itself(
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
-def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(store: str) -> None:
+def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(
+    store: str, modules_of_the_same_names: None
+) -> None:
     port = _free_port()
     ensure_experiment(store, "kept")
     code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"

@@ -25,8 +25,10 @@ import ray.air._internal.usage
 from ray import cloudpickle, tune
 from ray._private.node import Node
 from ray.exceptions import RayError, RayTaskError
+from ray.job_config import JobConfig
 from ray.tune.search import Searcher
 
+import lchp
 from lchp.errors import Refusal
 from lchp.study.run.cluster import FINISHED, Setup, Unstarted, end_session
 from lchp.study.run.faults import PREEMPTED
@@ -85,7 +87,9 @@ def _cluster(setup: Setup) -> Iterator[None]:
     }
     options = {"address": address} if address else own
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
+        ray.init(
+            include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, job_config=_Job(), **options
+        )
     except Exception as error:  # Ray raises whatever it meets, bare Exception too.
         lines = (line.strip() for line in str(error).splitlines())
         raise Unstarted(next(filter(None, lines), type(error).__name__)) from error
@@ -97,6 +101,17 @@ def _cluster(setup: Setup) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+class _Job(JobConfig):  # type: ignore[misc]
+    """A job whose workers do not look for modules in the folder that the user stands in, where a `random.py` may lie.
+
+    Ray puts that folder before all else, unless the job brings a folder of its own.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        # Who stands in a checkout that nothing else leads to has lchp itself from there.
+        return Path(lchp.__file__).parents[1] != Path.cwd()
 
 
 def _slots(setup: Setup) -> int:

@@ -34,8 +34,9 @@ search:
 @pytest.fixture
 def hostile(tmp_path: Path) -> dict[str, str]:
     """An environment that has failed: a temporary folder of 101 characters where Ray finds somebody's cluster, a proxy
-    in front of loopback, authentication off.
+    in front of loopback, authentication off; in the folder a file of the user that is called as a module.
     """
+    (tmp_path / "pandas.py").write_text("raise RuntimeError('of the user')\n", encoding="utf-8")
     long = tmp_path / "x"
     long = long.with_name("x" * (101 - len(str(tmp_path)) - 1))
     (long / "ray").mkdir(parents=True)
@@ -45,7 +46,15 @@ def hostile(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     proxy = "http://127.0.0.1:9"
-    return {"TMPDIR": str(long), "HOME": str(home), "http_proxy": proxy, "no_proxy": "", "RAY_AUTH_MODE": "disabled"}
+    return {
+        "TMPDIR": str(long),
+        "HOME": str(home),
+        "http_proxy": proxy,
+        "no_proxy": "",
+        "RAY_AUTH_MODE": "disabled",
+        # The command itself, as that of a wheel, has no folder of the user on its path.
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def listening(pids: Iterable[int]) -> list[str]:
