@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lchp.data.drawing import plain_style
 from lchp.data.files import replacing, write_text
 from lchp.reporting.contents import Contents
 from lchp.reporting.differences import differences_csv, differences_markdown, differences_of
@@ -81,7 +82,8 @@ def write_report(
 def _draw(pictures: Sequence[Picture], vector: bool) -> None:
     for picture in pictures:
         if picture.draw is not None:
-            save(picture.draw(), picture.file, vector)
+            with plain_style():
+                save(picture.draw(), picture.file, vector)
         elif picture.source is not None:
             with replacing(picture.file) as part:
                 part.write_bytes(picture.source.read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from PIL import Image
 
 from lchp.data.config import FilesDataset
@@ -25,6 +26,15 @@ def test_show_draws_samples_with_red_boxes(tmp_path: Path) -> None:
     show(config, open_dataset(config, tmp_path), tmp_path / "new/samples.png", count=5, seed=0)
     assert red_pixels(tmp_path / "new/samples.png") > 500
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["samples.png"]
+
+
+def test_show_is_the_same_picture_whatever_a_matplotlibrc_says(tmp_path: Path) -> None:
+    config = FilesDataset(kind="table", path=draw_table(tmp_path))
+    dataset = open_dataset(config, tmp_path)
+    show(config, dataset, tmp_path / "plain.png", count=5)
+    with rc_context({"text.usetex": True, "font.size": 30, "savefig.bbox": "tight"}):
+        show(config, dataset, tmp_path / "own.png", count=5)
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
 def test_show_without_boxes_draws_none(tmp_path: Path) -> None:

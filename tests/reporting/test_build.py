@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from matplotlib import rc_context
 from PIL import Image
 
 from lchp.reporting.build import build_report
@@ -33,6 +34,19 @@ def test_build_report_twice_writes_the_same_files(delta_trials: list[TrialRow], 
     }
     build_report(contents, tmp_path, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+
+
+def test_build_report_draws_the_same_figures_whatever_a_matplotlibrc_says(
+    delta_trials: list[TrialRow], tmp_path: Path
+) -> None:
+    contents = contents_of("birds", None, delta_trials, [TableSpec(by=("delta",))])
+    build_report(contents, tmp_path, tmp_path / "plain")
+    with rc_context({"text.usetex": True, "axes.grid": True, "font.size": 30, "savefig.bbox": "tight"}):
+        build_report(contents, tmp_path, tmp_path / "own")
+    figures = sorted(path.name for path in (tmp_path / "plain").iterdir() if path.suffix == ".png")
+    assert {"table.png", "training.png"} <= {*figures}
+    for name in figures:
+        assert (tmp_path / "own" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes(), name
 
 
 def test_build_report_without_redrawing_draws_what_is_missing_or_has_changed(
