@@ -83,7 +83,8 @@ def _yolo_names(folder: Path) -> dict[int, str] | None:
         if "names:" not in text:
             continue
         try:
-            names = yaml.safe_load(text)["names"]
+            # As they are written: YAML's own types would make True of a class `yes`, and 7 of `007`.
+            names = yaml.load(text, yaml.BaseLoader)["names"]
             if isinstance(names, str):
                 raise TypeError("they are one text")
             pairs = names.items() if isinstance(names, dict) else enumerate(names)

@@ -281,6 +281,14 @@ def test_collect_bad_yolo_line_is_refused(line: str, message: str, tmp_path: Pat
         collect(tmp_path)
 
 
+def test_collect_yolo_names_are_those_that_are_written(tmp_path: Path) -> None:
+    names = ["no", "007", "1e3", "null"]
+    draw(tmp_path, *(f"{number}.png" for number in range(4)))
+    boxes = {f"{number}.txt": f"{number} 0.5 0.5 0.5 0.5" for number in range(4)}
+    write(tmp_path, **boxes, **{"data.yaml": "names:\n" + "".join(f"  {n}: {name}\n" for n, name in enumerate(names))})
+    assert [image.label for image in collect(tmp_path).images] == names
+
+
 @pytest.mark.parametrize("names", ["[owl, '']", "ab", "{.inf: owl}", "3", "{owl: 0}", "[" * 3000])
 def test_collect_bad_names_of_yolo_are_refused(names: str, tmp_path: Path) -> None:
     write(draw(tmp_path, "a.png"), **{"a.txt": "0 0.5 0.5 0.5 0.5", "data.yaml": f"names: {names}"})
