@@ -23,6 +23,8 @@ _INSTRUCTIONS = (
 """The instruction sets by which torch, oneDNN and MKL choose their kernels."""
 BF16_UNITS = {"avx512_bf16", "amx_bf16"}
 """The instruction sets that compute in bf16."""
+_OF_A_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+"""What git tells its hooks of the repository whose they are."""
 _VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """What tells them to use less than there is; each changes the bits of a trial."""
 
@@ -59,13 +61,26 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--", "lchp"], cwd=root, capture_output=True, text=True, check=True
-        )
+        head, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--", "lchp")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+    return head + ("+changes" if changes else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says of the repository at ``root``, whatever other one a hook of git's that runs this command is of, and
+    without its index, which somebody may be about to write.
+    """
+    variables = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        env={**variables, "GIT_OPTIONAL_LOCKS": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
 
 
 def processor() -> dict[str, str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,15 @@ def test_describe_names_commit_versions_and_hardware() -> None:
     assert versions["torch"] == torch.__version__.partition("+")[0]
     commit = found["commit"]
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", str(commit))
+
+
+def test_describe_in_a_hook_of_another_repository_names_its_own_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = environment.describe("cpu")["commit"]
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "other"))
+    assert environment.describe("cpu")["commit"] == before
 
 
 def test_describe_leaves_out_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
