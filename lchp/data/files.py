@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import codecs
 import errno
+import fcntl
 import json
 import os
 import re
+import socket
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
+
+from lchp.data.locks import hold, is_held
 
 Read = TypeVar("Read")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 DRAWN = b"drawn by lchp predict"
 """The comment in a JPEG that says so: another picture is somebody's own."""
-_PART = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
-"""The temporary names of :func:`replacing`; the number is the process."""
+_PART = re.compile(r"\..+\.\d+(\.[^.]*)?")
+"""The temporary names of :func:`replacing`."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 def set_aside(path: Path) -> Path:
@@ -64,42 +70,57 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of the same ending; it takes its place when the block ends without an error.
 
     The folder of ``path`` is made if it is not there.
-    What an error or an interruption leaves of it is removed, and a file that was at ``path`` stays whole.
+    What an error or an interruption leaves of it is removed, what a kill leaves is taken up by who writes to ``path``
+    next, and a file that was at ``path`` stays whole.
 
     Raises:
         OSError: as :func:`require_replaceable`.
     """
     require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    part = None
     try:
-        yield part
-        part.replace(path)
+        part, held = _held_part(path)
+        with held:
+            try:
+                yield part
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
     except OSError as error:
         # Neither a full disk nor the temporary name tells a person which file it is.
         if error.filename == str(part) or (error.filename is None and error.errno in _FULL):
             error.filename = str(path)
         raise
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def _held_part(path: Path) -> tuple[Path, TextIO]:
+    """An empty temporary file beside ``path``, and what holds it: one that a killed process has left is taken up, so
+    that nobody need look for it. It has a number of this machine, since another's locks may not be honoured here.
+    """
+    for number in count(zlib.crc32(socket.gethostname().encode())):
+        part = path.with_name(f".{path.stem}.{number}{path.suffix}")
+        try:
+            held = hold(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if isinstance(error, BlockingIOError) or (isinstance(error, PermissionError) and part.exists()):
+                continue  # somebody else writes to the same path now, or has left another user's
+            if error.errno not in _NO_LOCKS:
+                error.filename = str(path)
+                raise
+            part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+            held = part.open("w")
+        held.truncate(0)
+        return part, held
+    raise AssertionError("numbers end")
 
 
 def left_parts(folder: Path) -> list[Path]:
-    """The temporary files of :func:`replacing` in a folder whose process is gone from this machine; that of another
-    machine looks so, too: who removes them holds the folder's lock.
+    """The temporary files of :func:`replacing` in a folder whose process is gone; where the locks of another machine
+    are not honoured, its own look so, too: who removes them holds the folder's lock.
     """
-    found = ((path, _PART.fullmatch(path.name)) for path in folder.glob(".*"))
-    return [path for path, named in found if named is not None and not _lives(int(named[1]))]
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
+    return [path for path in folder.glob(".*") if _PART.fullmatch(path.name) and not is_held(path)]
 
 
 def read_or_set_aside(path: Path, read: Callable[[], Read], say: Callable[[str], None]) -> Read | None:

@@ -17,7 +17,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
     Raises:
         BlockingIOError: another process holds it, and this one is not to wait.
     """
-    with _held(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)):
+    with hold(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)):
         yield
 
 
@@ -33,11 +33,16 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _held(path: Path, how: int) -> TextIO:
+def hold(path: Path, how: int) -> TextIO:
+    """The file at ``path``, which is made with its folder, open and held as ``flock`` says; what it holds stays.
+
+    Raises:
+        BlockingIOError: another process holds it, and ``how`` is not to wait.
+    """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack, suppress(FileNotFoundError):
-            file = stack.enter_context(path.open("w"))
+            file = stack.enter_context(path.open("a"))
             fcntl.flock(file, how)
             # Whoever held it may have removed it: then the next process would make, and hold, another.
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -92,6 +92,6 @@ def _print(page: Path, out: Path) -> None:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
         command += ["--no-pdf-header-footer", f"--print-to-pdf={part.absolute()}", page.absolute().as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
-        if done.returncode or not part.is_file():
+        if done.returncode or not part.stat().st_size:
             last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
             raise ValueError(f"{browser} did not print {page} ({last}): print the page from a browser of your own")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lchp.data.files import read_json, read_utf8, replacing, write_json, write_text
+from lchp.data.files import left_parts, read_json, read_utf8, replacing, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -73,9 +76,53 @@ def test_replacing_on_a_full_disk_names_the_file(number: int, tmp_path: Path) ->
 
 def test_replacing_names_no_temporary_file_where_it_fails(tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
-    with pytest.raises(FileNotFoundError) as caught, replacing(path):
-        pass  # nothing is written that could take its place
+    with pytest.raises(FileNotFoundError) as caught, replacing(path) as part:
+        part.unlink()
     assert caught.value.filename == str(path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lchp.data.files import replacing
+with replacing(Path(sys.argv[1])) as part:
+    part.write_text("half of what a killed process wrote")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_replacing_again_leaves_nothing_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.zip"
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == -signal.SIGKILL
+    (left,) = names(tmp_path)
+    assert [part.name for part in left_parts(tmp_path)] == [left]
+    with replacing(path) as part:
+        assert (part.name, part.stat().st_size) == (left, 0)
+        assert left_parts(tmp_path) == []
+        part.write_text("whole", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "whole"
+    assert names(tmp_path) == ["tiny.zip"]
+
+
+def test_replacing_twice_at_once_keeps_both_apart_and_the_last_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with replacing(path) as last:
+        last.write_text("last", encoding="utf-8")
+        with replacing(path) as first:
+            first.write_text("first", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "first"
+    assert path.read_text(encoding="utf-8") == "last"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_replacing_where_files_cannot_be_held_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def held(path: Path, _: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("lchp.data.files.hold", held)
+    write_text(tmp_path / "table.csv", "whole")
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "whole"
+    assert names(tmp_path) == ["table.csv"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

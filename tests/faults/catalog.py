@@ -35,6 +35,8 @@ UPLOADS = {
     "search": ("config.json", "best.json"),
 }
 """Files of runs, by study."""
+UNLOCKED = {"grid": ("out/.store/datasets/*.csv", "out/.store/datasets/*.json"), "fresh": ("cache/tracking/*",)}
+"""Temporary files in folders that nobody holds as a whole, by study."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def catalog(seed: int = 0) -> list[Fault]:
     drawn = [*_kills(random), *_signals(random), *_full(random), *_damages(), *_later(random), *_away(random)]
     drawn += _with_ray(random)
     # Last, for the numbers of those before are written down elsewhere.
-    drawn += _uploads()
+    drawn += [*_uploads(), *_unlocked()]
     return [
         Fault(number, name, kind, subject, ray, random.randrange(1 << 30), parameters)
         for number, (name, kind, subject, ray, parameters) in enumerate(drawn)
@@ -137,6 +139,14 @@ def _uploads() -> Iterator[_Drawn]:
         for file in files:
             acts = [[f"* mlartifacts/*{file}", {"signal": signal.SIGKILL}]]
             yield f"{subject}: killed while {file} is stored", "acts", subject, False, {"acts": acts}
+
+
+def _unlocked() -> Iterator[_Drawn]:
+    """SIGKILL before a file of that name takes its place, in a folder that nobody sweeps."""
+    for subject, patterns in UNLOCKED.items():
+        for pattern in patterns:
+            acts = [[f"os.rename {pattern} to *", {"signal": signal.SIGKILL}]]
+            yield f"{subject}: killed before {pattern} is in place", "acts", subject, False, {"acts": acts}
 
 
 def _step(random: Random, target: str, number: signal.Signals, first: int, last: int) -> dict[str, Any]:

@@ -49,8 +49,9 @@ def _shortened(value: object) -> str:
 
 
 def _beside(folder: Path) -> list[str]:
-    """The names of what lies beside the study's folders, temporary files among them."""
-    return sorted(
+    """The names of what lies beside the study's folders, temporary files among them, there and in the cache."""
+    cached = [file.name for file in folder.glob("cache/**/.*") if not file.name.endswith(".lock")]
+    return cached + sorted(
         file.name for file in folder.iterdir() if file.name.startswith((".", "mlflow"))
         and ".damaged-" not in file.name and not re.fullmatch(r"mlflow\.db-(journal|wal|shm)", file.name)
     )  # fmt: skip
