@@ -32,6 +32,17 @@ _SERVER = {
 """The server's environment, beside this process's own."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Loopback is never asked through a proxy (mlflow#11551)."""
+_GUARD = """
+import os, signal, subprocess, sys, threading
+def end_with_parent():
+    os.read(0, 1)
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end_with_parent, daemon=True).start()
+subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL)
+"""
+"""Runs a command that ends, with all its group, when the pipe does that is this one's input: a parent that is killed
+ends nothing itself, and the port would stay taken.
+"""
 
 
 def _answers(address: str) -> bool:
@@ -118,15 +129,18 @@ def serve(uri: str, port: int, ready: Callable[[], None]) -> int:
     }
     database = sqlite_file(uri)
     environment = {**os.environ, **unproxied(os.environ), **_SERVER}
-    with TemporaryFile() as said:
-        server = subprocess.Popen(
-            _command(uri, port),
+    with (
+        TemporaryFile() as said,
+        subprocess.Popen(
+            [sys.executable, "-c", _GUARD, *_command(uri, port)],
             cwd=database.parent if database else None,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=said,
             stderr=said,
             start_new_session=True,
-        )
+        ) as server,
+    ):
         try:
             _watch(server, port, stopped, ready)
         finally:

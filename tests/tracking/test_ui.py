@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -110,6 +111,27 @@ def test_serve_behind_a_proxy_until_sigterm_answers_and_leaves_no_process(
     assert _session_members(int(child)) == []
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for left processes in /proc")
+def test_serve_that_is_killed_leaves_no_process_and_its_port_free(store: str) -> None:
+    port = _free_port()
+    code = (
+        "import sys; from lchp.tracking import ui\n"
+        "ui._command = lambda *_: ['sh', '-c', 'sleep 1000 & wait']\n"
+        "ui.serve(sys.argv[1], int(sys.argv[2]), print)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, store, str(port)]) as process:
+        children, until = Path(f"/proc/{process.pid}/task/{process.pid}/children"), time.monotonic() + 60
+        while not (child := children.read_text()) or len(_session_members(int(child))) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.kill()
+    until = time.monotonic() + 60
+    while _session_members(int(child)):
+        assert time.monotonic() < until, "what it has started outlives it"
+        time.sleep(0.05)
+    require_free(store, port)
 
 
 def test_ui_of_a_study_that_the_store_does_not_hold_is_refused_with_those_it_does(
