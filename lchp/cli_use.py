@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,12 +65,7 @@ def predict(
             where = chosen_device(device)
             waiting(f"{counted(len(given.images), 'image')}: loading the model")
 
-            from PIL import Image
-
             from lchp.study.use.predict import Unread, predictions
-
-            # Pillow warns of pictures that would fill a gigabyte; larger ones than that it refuses, by name.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
             localizer = localizer_of(found, model, where)
         if given.repeated:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from lchp.data.collections import Collection, Found, Pictures, left_out
+from lchp.data.listing import IMAGE_ENDINGS
 from lchp.errors import first_of
 from lchp.vocabulary import TEST, TRAIN, VAL
 
@@ -49,4 +51,13 @@ def class_folders(folder: Path, pictures: Pictures) -> Collection | None:
     told = left_out((path for path in parts if path not in used | written.keys()), "pictures lie in no class folder")
     told += left_out(sorted(written), f"pictures lie in folders that lchp writes ({', '.join(sorted(WRITTEN))})")
     told += left_out(deeper, "pictures lie deeper than right in the folder of their class")
+    told += left_out(
+        _not_written(path for path in pictures.others if "/" in path),
+        f"files have no ending of a picture ({', '.join(IMAGE_ENDINGS)})",
+    )
+    told += left_out(_not_written(pictures.bare), "folders hold no picture")
     return Collection(CLASS_FOLDERS, tuple(found), told=told)
+
+
+def _not_written(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if WRITTEN.isdisjoint(path.split("/"))]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lchp.data.listing import KINDS_OF_COLLECTIONS, is_image, is_litter
+from lchp.data.listing import KINDS_OF_COLLECTIONS, LINE_BREAKING, is_image, is_litter
 from lchp.errors import first_of
 from lchp.vocabulary import TEST, TRAIN, VAL
 
@@ -34,6 +34,7 @@ class Found:
         boxes: the corners of its boxes, in pixels.
         parts: the corners of further boxes, in parts of its width and height.
         mask: the path of its mask relative to the collection's folder, empty where there is none.
+        size: its width and height in pixels, as its annotation says, where that does.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Found:
     boxes: tuple[PixelBox, ...] = ()
     parts: tuple[PixelBox, ...] = ()
     mask: str = ""
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,32 +69,46 @@ class Matched:
 
 
 class Pictures:
-    """The picture files below a folder, hidden ones and what systems leave behind apart."""
+    """The picture files below a folder, hidden ones and what systems leave behind apart.
+
+    Attributes:
+        paths: those of the pictures, relative to the folder.
+        others: those of files that are not named like pictures.
+        bare: the uppermost folders in which there are no pictures.
+    """
 
     def __init__(self, folder: Path, without: Sequence[Path] = ()) -> None:
         self.folder = folder
         # A link may lead to a folder around itself.
         seen = {os.path.realpath(path) for path in (folder, *without)}
         self.paths: list[str] = []
+        self.others: list[str] = []
+        visited: list[Path] = []
         for root, folders, files in os.walk(folder, followlinks=True):
             places = {name: os.path.realpath(Path(root) / name) for name in sorted(folders) if not is_litter(name)}
             folders[:] = [name for name, place in places.items() if place not in seen]
             seen.update(places.values())
             inside = Path(root).relative_to(folder)
-            self.paths += [(inside / name).as_posix() for name in files if is_image(name) and not is_litter(name)]
+            visited.append(inside)
+            for name in files:
+                if not is_litter(name):
+                    (self.paths if is_image(name) else self.others).append((inside / name).as_posix())
         self.paths.sort()
+        self.others.sort()
         try:
             "\n".join(self.paths).encode()
         except UnicodeEncodeError as error:
             path = self.paths["\n".join(self.paths)[: error.start].count("\n")]
             raise ValueError(f"{folder}: the name of {path!r} is no text in UTF-8: rename the file") from error
-        broken = next((path for path in self.paths if path.splitlines() != [path]), None)
-        if broken is not None:
-            raise ValueError(f"{folder}: the name of {broken!r} holds a line break: rename the file or its folder")
+        for path in self.paths:
+            if fault := _fault_of(folder, path):
+                raise ValueError(f"{folder}: {fault}")
         self._ends: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             self._ends[path.rpartition("/")[2]].append(path)
         self.folders = {part for path in self.paths for part in path.split("/")[:-1]}
+        around = {Path(), *(parent for path in self.paths for parent in Path(path).parents)}
+        self.bare = sorted(str(inside) for inside in visited if inside not in around and inside.parent in around)
 
     def matched(self, names: Mapping[str, str]) -> Matched:
         """The pictures that annotations mean by ``names``, each with the place where it stands: those whose paths end
@@ -133,6 +149,17 @@ class Pictures:
         here = self.folders.intersection(folders)
         known = self._ends.get(last, [])
         return [path for path in known if path not in claimed and here <= set(path.split("/")[:-1])]
+
+
+def _fault_of(folder: Path, path: str) -> str | None:
+    """Why a picture can stand in no table, and the remedy."""
+    if LINE_BREAKING.search(path):
+        return f"the name of {path!r} holds a line break, or another control character: rename the file or its folder"
+    if any(part != part.strip() for part in path.split("/")):
+        return f"a name in {path!r} begins or ends with a space, which no table keeps: rename the file or its folder"
+    if not os.path.isfile(folder / path):  # noqa: PTH113 - for every picture; Path takes thrice as long
+        return f"{path} is a broken link, or no plain file: remove it"
+    return None
 
 
 def _parts(name: str) -> list[str]:
@@ -193,7 +220,7 @@ def collect(folder: Path, kind: str | None = None, masks: Path | None = None) ->
         ValueError: there are none, they are of several kinds, or what describes them is damaged; names the remedy.
     """
     from lchp.data.class_folders import class_folders
-    from lchp.data.foreign import coco, voc
+    from lchp.data.foreign import almost_coco, coco, voc
     from lchp.data.table_without_splits import no_table, table_without_splits
     from lchp.data.yolo import yolo
 
@@ -210,6 +237,7 @@ def collect(folder: Path, kind: str | None = None, masks: Path | None = None) ->
         raise ValueError(f"{folder}: holds {' and '.join(found)}: say with --from which one counts")
     if not found:
         others = [f"{file} {no_table(file)}" for file in sorted(folder.glob("*.csv"))] if kind in (None, "csv") else []
+        others += almost_coco(folder) if kind in (None, "coco") else []
         beside = f"; {others[0]}" if others else ""
         raise ValueError(f"{folder}: found no {_EXPECTED[kind or 'folders']}{beside}: {_ARRANGE}")
     (collection,) = found.values()

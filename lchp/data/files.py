@@ -173,7 +173,13 @@ def read_utf8(path: Path) -> str:
         ValueError: it is not UTF-8; names file, line and remedy.
     """
     data = path.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if data.startswith(b"PK\x03\x04"):
+        raise ValueError(
+            f"{path}: is an archive, or a workbook of a spreadsheet, and no text: save what it holds in UTF-8"
+        )
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise ValueError(f"{path}, line 1: is text in UTF-32: save the file in UTF-8")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
         raise ValueError(f"{path}, line 1: is text in UTF-16: save the file in UTF-8")
     try:
         return data.decode("utf-8")

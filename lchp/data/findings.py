@@ -14,7 +14,7 @@ import numpy as np
 from lchp.data.config import DatasetConfig
 from lchp.data.digest import Hashes
 from lchp.data.kinds import KINDS
-from lchp.data.listing import ONE_CLASS, is_litter, named_in
+from lchp.data.listing import ONE_CLASS, alike, is_litter, named_in
 from lchp.data.records import Dataset, ImageRecord, Records, Splits
 from lchp.data.true_boxes import NO_AREA, BadBox, Truth
 from lchp.vocabulary import TEST, TRAIN, VAL
@@ -110,12 +110,7 @@ def _left_out(dataset: Dataset, found: Findings) -> None:
 def _classes(dataset: Dataset, found: Findings) -> None:
     if len(dataset.classes) == 1:
         found.warnings.append(ONE_CLASS)
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in dataset.classes:
-        alike[" ".join(name.casefold().split())].append(name)
-    for names in alike.values():
-        if len(names) > 1:
-            found.warnings.append(f"classes that differ in case or spaces alone: {', '.join(map(repr, names))}")
+    found.warnings += alike(dataset.classes)
 
 
 def _listed(paths: list[str]) -> str:

@@ -18,10 +18,13 @@ from lchp.data.records import PixelBox
 from lchp.data.table import SPLITS
 from lchp.vocabulary import TRAIN
 
+_LISTS = ("images", "annotations", "categories")
 _DEEP = 4
 """Levels of folders in which annotations are looked for."""
 _SHOWN = 100
 """Letters of what is wrong that a message shows."""
+Size = tuple[int, int]
+"""Width and height in pixels."""
 Labelled = list[tuple[str, PixelBox]]
 """The classes and boxes of an image."""
 
@@ -43,12 +46,14 @@ def _undescribed(pictures: Pictures, labels: Mapping[str, Labelled], empty: Sequ
     return left_out(others, "pictures are in no annotation")
 
 
-def found_images(labels: Mapping[str, Labelled], splits: Mapping[str, str | None]) -> tuple[Found, ...]:
-    """The images by path, each of the class whose boxes cover most of it, with those."""
+def found_images(
+    labels: Mapping[str, Labelled], splits: Mapping[str, str | None], sizes: Mapping[str, Size | None] | None = None
+) -> tuple[Found, ...]:
+    """The images by path, each of the class whose boxes cover most of it, with those; ``sizes`` are what is said."""
     images = []
     for path, boxes in labels.items():
         label, own = of_largest(boxes)
-        images.append(Found(path, label, splits.get(path), own))
+        images.append(Found(path, label, splits.get(path), own, size=(sizes or {}).get(path)))
     return tuple(images)
 
 
@@ -63,10 +68,12 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
         return None
     labels: dict[str, Labelled] = defaultdict(list)
     splits: dict[str, str | None] = {}
+    sizes: dict[str, Size | None] = {}
     gone, empty = [], []
     of_files = [(file, list(_coco_boxes(file, content))) for file, content in found]
     matched = pictures.matched({name: str(file) for file, images in of_files for name, _ in images})
     of_file, without = _coco_splits([file for file, _ in found])
+    said = {name: size for _, content in found for name, size in _coco_sizes(content)}
     for file, images in of_files:
         split = of_file[file]
         for name, boxes in images:
@@ -78,14 +85,14 @@ def coco(folder: Path, pictures: Pictures) -> Collection | None:
             elif path in splits and splits[path] != split:
                 raise ValueError(f"{file}: {name} is in the splits {splits[path]} and {split}: keep it in one")
             else:
-                splits[path] = split
+                splits[path], sizes[path] = split, said.get(name)
                 labels[path] += boxes
     told = (
         *left_out(gone, "images are not there"), *matched.told, *left_out(empty, "images have no box"),
         *_undescribed(pictures, labels, empty), *of_several_classes(labels),
         *left_out(without, "files name no split and count as train, as others name one"),
     )  # fmt: skip
-    return Collection("COCO boxes", found_images(labels, splits), told=told)
+    return Collection("COCO boxes", found_images(labels, splits, sizes), told=told)
 
 
 def _coco_splits(files: Sequence[Path]) -> tuple[dict[Path, str | None], list[str]]:
@@ -99,41 +106,53 @@ def _coco_splits(files: Sequence[Path]) -> tuple[dict[Path, str | None], list[st
 
 
 def _coco_content(file: Path) -> dict[str, Any] | None:
-    text = read_utf8(file)
+    text = read_utf8(file).removeprefix("\ufeff")
     if '"images"' not in text or '"annotations"' not in text:
         return None
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: is no JSON ({error}): save it again") from error
-    keys = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
-        raise ValueError(f"{file}: lacks one of the lists {', '.join(keys)}: save it as COCO's instances")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _LISTS):
+        raise ValueError(f"{file}: lacks one of the lists {', '.join(_LISTS)}: save it as COCO's instances")
     return content
+
+
+def almost_coco(folder: Path) -> list[str]:
+    """Files that have words of COCO's and are not laid out so, each with what it lacks, for messages."""
+    odd = []
+    for file in files_below(folder, ".json"):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        lacks = [key for key in _LISTS if f'"{key}"' not in text]
+        if lacks and any(word in text for word in ('"bbox"', '"image_id"', '"file_name"', '"annotations"')):
+            odd.append(f"{file} lacks {' and '.join(lacks)}, and is cut, or no file of COCO's instances")
+    return odd
 
 
 def _coco_boxes(file: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, Labelled]]:
     """Every image's name and labelled boxes."""
-    try:
-        names, categories = (
-            _coco_names(file, content, *of) for of in (("images", "file_name"), ("categories", "name"))
-        )
-        boxes: dict[Any, Labelled] = {image: [] for image in names}
-        for number, one in enumerate(content["annotations"]):
-            if one.get("iscrowd"):
-                continue
-            if one["image_id"] not in names or one["category_id"] not in categories:
-                raise ValueError(f"{file}: annotation {number} names an image or category that is not listed")
-            box = _coco_corners(one["bbox"])
-            if box is None:
-                shown = repr(one["bbox"])[:_SHOWN]
-                raise ValueError(
-                    f"{file}: annotation {number} has the bbox {shown}, which is not x, y, width and height: "
-                    "correct or remove it"
-                )
-            boxes[one["image_id"]].append((categories[one["category_id"]], box))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file}: is not laid out as COCO's instances ({error!r}): save it so") from error
+    names, categories = (_coco_names(file, content, *of) for of in (("images", "file_name"), ("categories", "name")))
+    ids: dict[str, Any] = {}
+    for image, name in names.items():
+        if ids.setdefault(name, image) != image:
+            raise ValueError(
+                f"{file}: images: {name} has the ids {ids[name]} and {image}: keep one, or write the folders of the "
+                "pictures into their names"
+            )
+    boxes: dict[Any, Labelled] = {image: [] for image in names}
+    for number, one in enumerate(content["annotations"]):
+        where = f"{file}: annotations, number {number}"
+        image, category = (_coco_value(where, one, key) for key in ("image_id", "category_id"))
+        if one.get("iscrowd"):
+            continue
+        for key, value, listed in (("image_id", image, names), ("category_id", category, categories)):
+            if value not in listed:
+                raise ValueError(f"{where}: {key} {value!r} is not listed: list it, or remove the annotation")
+        box = _coco_corners(one.get("bbox"))
+        if box is None:
+            shown = repr(one.get("bbox"))[:_SHOWN]
+            raise ValueError(f"{where}: bbox {shown} is not x, y, width and height: correct or remove it")
+        boxes[image].append((categories[category], box))
     return iter([(names[image], of_image) for image, of_image in boxes.items()])
 
 
@@ -141,12 +160,39 @@ def _coco_names(file: Path, content: Mapping[str, Any], listed: str, key: str) -
     """The names of what is listed, by id."""
     names: dict[Any, str] = {}
     for number, one in enumerate(content[listed]):
-        name = "" if one[key] is None else str(one[key]).strip()
+        where = f"{file}: {listed}, number {number}"
+        number_of, name = _coco_value(where, one, "id"), str(_coco_value(where, one, key)).strip()
         if not name:
-            raise ValueError(f"{file}: {listed}, number {number}: has no {key}: name it, or remove it")
-        if names.setdefault(one["id"], name) != name:
-            raise ValueError(f"{file}: {listed}: {names[one['id']]} and {name} have one id, {one['id']}: correct it")
+            raise ValueError(f"{where}: has no {key}: name it, or remove it")
+        if names.setdefault(number_of, name) != name:
+            raise ValueError(f"{file}: {listed}: {names[number_of]} and {name} have one id, {number_of}: correct it")
     return names
+
+
+def _coco_sizes(content: Mapping[str, Any]) -> Iterator[tuple[str, Size | None]]:
+    for one in content["images"]:
+        yield str(one["file_name"]).strip(), _size(one.get("width"), one.get("height"))
+
+
+def _size(width: Any, height: Any) -> Size | None:
+    """What is said of a picture's size; None of what is none, as the zeros that some tools write."""
+    try:
+        size = int(width), int(height)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None
+
+
+def _coco_value(where: str, one: Any, key: str) -> Any:
+    """What an entry says of ``key``: a whole number or a text. ValueError where it says nothing, or something else."""
+    if not isinstance(one, dict):
+        raise ValueError(f"{where}: {repr(one)[:_SHOWN]} is no mapping: save it as COCO's instances")
+    value = one.get(key)
+    if value is None:
+        raise ValueError(f"{where}: has no {key}: give it one, or remove the entry")
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{where}: {key} {repr(value)[:_SHOWN]} is neither text nor a whole number: correct it")
+    return value
 
 
 def _coco_corners(bbox: Any) -> PixelBox | None:
@@ -167,6 +213,7 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
         ValueError: a file is damaged; names it and the remedy.
     """
     labels: dict[str, Labelled] = {}
+    sizes: dict[str, Size | None] = {}
     gone, empty, annotated = [], [], {}
     roots = {file: root for file in files_below(folder, ".xml") if (root := _xml(file)) is not None}
     shared = {file: [part for part in file.relative_to(folder).parts if part in pictures.folders] for file in roots}
@@ -185,6 +232,7 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
             raise ValueError(f"{file}: {path} is described by another file, too: keep one, or write its whole path")
         elif boxes:
             labels[path], annotated[file.stem] = boxes, path
+            sizes[path] = _size(root.findtext("size/width"), root.findtext("size/height"))
         else:
             empty.append(path)
     if not labels and not gone and not empty:
@@ -198,7 +246,7 @@ def voc(folder: Path, pictures: Pictures) -> Collection | None:
         others = [path for path in labels if path not in splits]
         told += left_out(others, "images are in no list of ImageSets/Main")
         labels = {path: boxes for path, boxes in labels.items() if path in splits}
-    return Collection("Pascal VOC boxes", found_images(labels, splits), told=told)
+    return Collection("Pascal VOC boxes", found_images(labels, splits, sizes), told=told)
 
 
 def _xml(file: Path) -> ElementTree.Element | None:

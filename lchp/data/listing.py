@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,10 @@ KINDS_OF_COLLECTIONS = ("csv", "coco", "voc", "yolo", "folders")
 """How people have pictures of their own, in the order in which they are looked for: see ``lchp.data.collections``."""
 
 ONE_CLASS = "one class alone teaches a classifier nothing: give pictures of a second class, too"
+
+
+LINE_BREAKING = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+"""What no line of a list can hold: control characters and ends of lines."""
 
 
 def is_litter(name: str) -> bool:
@@ -132,3 +137,21 @@ def near(file: Path) -> str:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def alike(classes: Sequence[str]) -> list[str]:
+    """A line for classes that are perhaps one."""
+    of_one: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        of_one[" ".join(_folded(name).split())].append(name)
+    how = "case, spaces or the way of writing accents"
+    return [
+        f"classes that differ in {how} alone: {', '.join(map(_told_apart(names), names))}"
+        for names in of_one.values()
+        if len(names) > 1
+    ]
+
+
+def _told_apart(names: Sequence[str]) -> Callable[[str], str]:
+    """How names are shown, so that no two look alike."""
+    return repr if len({unicodedata.normalize("NFC", name) for name in names}) == len(names) else ascii

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from lchp.data.archives import SUFFIXES, extracted, is_archive
 from lchp.data.columns import Texts
 from lchp.data.config import DatasetConfig, FilesDataset, SyntheticDataset
 from lchp.data.kinds import KINDS, Kind
-from lchp.data.listing import named_in, near
+from lchp.data.listing import LINE_BREAKING, named_in, near
 from lchp.data.once import build_once, made_once
 from lchp.data.records import Boxes, Dataset, PixelBoxes, Records, boxes_of
 from lchp.vocabulary import TEST, TRAIN
@@ -64,10 +63,6 @@ def read_pixel_boxes(
     return None if found is None else found.by_path(records)
 
 
-_LINE_BREAKING = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
-"""What no line of a list can hold: control characters and ends of lines."""
-
-
 def _require_sound(dataset: Dataset, kind: Kind) -> None:
     """What every dataset must hold, whatever its kind: class names and image paths that are each there once and can be
     written down, paths that stay inside the root, labels that are classes, a file for every image, images in both
@@ -85,7 +80,7 @@ def _require_sound(dataset: Dataset, kind: Kind) -> None:
                 + ("" if kind.marker else "; it has no row" + ("" if not dataset.classes else f" of split {split}"))
             )
     _require_once(dataset.classes, "class", classes)
-    broken = next((name for name in dataset.classes if _LINE_BREAKING.search(name)), None)
+    broken = next((name for name in dataset.classes if LINE_BREAKING.search(name)), None)
     if broken is not None:
         raise ValueError(f"{_named(classes, broken)}: the class {broken!r} cannot be written in one line: rename it")
     labels, paths = dataset.images.labels, dataset.images.all_paths
@@ -108,7 +103,7 @@ def _is_plain(path: str) -> bool:
     parts = f"/{path}/"
     if "//" in parts or "/./" in parts or "/../" in parts:
         return False
-    return path.isprintable() or not _LINE_BREAKING.search(path)
+    return path.isprintable() or not LINE_BREAKING.search(path)
 
 
 def _list_of(dataset: Dataset, listed_in: str | None) -> Path:

@@ -129,21 +129,29 @@ def test_collect_coco_file_without_a_split_is_train_where_others_name_one(tmp_pa
     [
         ('{"images": [], "annotations": [', "is no JSON"),
         ('{"images": [], "annotations": {}}', "lacks one of the lists images, annotations, categories"),
-        (coco({1: "owl"}, {1: "a.png"}, [(2, 1, [0, 0, 5, 5])]), "annotation 0 names an image or category that is not"),
-        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 0, 5])]), r"annotation 0 has the bbox \[0, 0, 0, 5\], which is"),
+        (
+            coco({1: "owl"}, {1: "a.png"}, [(2, 1, [0, 0, 5, 5])]),
+            "annotations, number 0: image_id 2 is not listed: list",
+        ),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 0, 5])]), r"annotations, number 0: bbox \[0, 0, 0, 5\] is not"),
         (
             coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 5])]),
-            r"annotation 0 has the bbox \[0, 0, 5\], which is not x, y",
+            r"annotations, number 0: bbox \[0, 0, 5\] is not x, y",
         ),
-        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, "x", 5])]), "annotation 0 has the bbox"),
-        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, None)]), "annotation 0 has the bbox None"),  # type: ignore[list-item]
-        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 10**400, 5])]), "annotation 0 has the bbox .{1,100}, which is"),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, "x", 5])]), "number 0: bbox .* is not x, y"),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, None)]), "number 0: bbox None is not x, y"),  # type: ignore[list-item]
+        (coco({1: "owl"}, {1: "a.png"}, [(1, 1, [0, 0, 10**400, 5])]), "number 0: bbox .{1,100} is not"),
         (coco({1: " "}, {1: "a.png"}, [(1, 1, [0, 0, 5, 5])]), "categories, number 0: has no name"),
         (coco({1: "owl"}, {1: ""}, [(1, 1, [0, 0, 5, 5])]), "images, number 0: has no file_name"),
         (SAME_IDS.format("a.png", "b.png", "owl", "owl"), r"images: a\.png and b\.png have one id, 1: correct it"),
         (SAME_IDS.format("a.png", "a.png", "owl", "cat"), "categories: owl and cat have one id, 1: correct it"),
         (coco({1: "owl"}, {1: "a.png"}, []), r"or give it no class \(1 images have no box: a\.png\): arrange"),
-        ('{"images": [1], "annotations": [], "categories": []}', "is not laid out as COCO's instances"),
+        ('{"images": [1], "annotations": [], "categories": []}', "images, number 0: 1 is no mapping"),
+        (coco({1: "owl"}, {1: "a.png"}, [(1, True, [0, 0, 5, 5])]), "number 0: category_id True is neither text nor"),
+        (coco({1: "owl"}, {1: "a.png"}, [([1], 1, [0, 0, 5, 5])]), r"number 0: image_id \[1\] is neither text nor"),  # type: ignore[list-item]
+        (coco({1: ["owl"]}, {1: "a.png"}, []), r"categories, number 0: name \['owl'\] is neither text nor"),  # type: ignore[dict-item]
+        (coco({1: "owl"}, {1: "a.png"}, []).replace('"id": 1', '"no": 1'), "images, number 0: has no id: give it one"),
+        (coco({1: "owl"}, {1: "a.png", 2: "a.png"}, []), r"images: a\.png has the ids 1 and 2: keep one, or write the"),
         (coco({1: "owl"}, {1: "other.png"}, [(1, 1, [0, 0, 5, 5])]), "its COCO boxes name no picture that is there"),
     ],
 )
@@ -316,7 +324,9 @@ def test_collect_pictures_that_no_annotation_describes_are_told(tmp_path: Path) 
 def test_collect_name_with_a_line_break_is_refused(tmp_path: Path) -> None:
     for name in ("owl/c\r.png", "ow\nl/c.png"):
         draw(tmp_path / repr(name)[1:4], name)
-        with pytest.raises(ValueError, match=r"the name of '.*' holds a line break: rename"):
+        with pytest.raises(
+            ValueError, match=r"the name of '.*' holds a line break, or another control character: rename"
+        ):
             collect(tmp_path / repr(name)[1:4])
 
 
@@ -486,4 +496,52 @@ def test_collect_bad_row_of_a_table_is_refused(row: str, message: str | None, tm
         assert labels(collect(tmp_path)) == {"a.png": ("owl", None)}
         return
     with pytest.raises(ValueError, match=message):
+        collect(tmp_path)
+
+
+def test_collect_coco_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    write(tmp_path, **{"a.json": "\ufeff" + coco({1: "owl"}, {1: "a.png", 2: "b.png"}, [(1, 1, [0, 0, 5, 5])])})
+    assert [image.path for image in collect(tmp_path).images] == ["a.png"]
+
+
+@pytest.mark.parametrize("text", ['{"images": [{"file_name": "a.png", "id"', '[{"image_id": 1, "bbox": [0, 0, 5, 5]}]'])
+def test_collect_file_that_is_almost_coco_is_told(text: str, tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    write(tmp_path, **{"a.json": text})
+    with pytest.raises(ValueError, match=r"a\.json lacks .*annotations.*, and is cut, or no file of COCO's instances"):
+        collect(tmp_path)
+
+
+def test_collect_sizes_are_those_that_annotations_say(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    text = coco({1: "owl"}, {1: "a.png", 2: "b.png"}, [(1, 1, [0, 0, 5, 5]), (2, 1, [0, 0, 5, 5])])
+    write(
+        tmp_path,
+        **{"a.json": text.replace('"file_name": "a.png"', '"file_name": "a.png", "width": 400, "height": 300')},
+    )
+    assert [image.size for image in collect(tmp_path).images] == [(400, 300), None]
+
+
+def test_collect_folders_tell_files_and_folders_without_pictures(tmp_path: Path) -> None:
+    draw(tmp_path, "owl/a.png", "owl/b.png", "wren/a.png")
+    for name in ("finch/a.heic", "owl/c.CR2", "owl/Thumbs.db", "analysis/x/table.md", "notes.txt"):
+        write(tmp_path, **{name: ""})
+    told = collect(tmp_path).told
+    assert any(line.startswith("2 files have no ending of a picture (.jpeg, ") for line in told)
+    assert any(line.endswith(": finch/a.heic, owl/c.CR2") for line in told)
+    assert "1 folders hold no picture: finch" in told
+
+
+@pytest.mark.parametrize("name", [" owl/a.png", "owl /a.png", "owl/a\t.png", "owl/\u00a0a.png"])
+def test_collect_name_that_no_table_keeps_is_refused(name: str, tmp_path: Path) -> None:
+    draw(tmp_path, "wren/a.png", name)
+    with pytest.raises(ValueError, match=r"name .*: rename the file or its folder"):
+        collect(tmp_path)
+
+
+def test_collect_picture_that_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path, "wren/a.png", "owl/a.png")
+    os.mkfifo(tmp_path / "owl/pipe.png")
+    with pytest.raises(ValueError, match=r"owl/pipe\.png is a broken link, or no plain file: remove it"):
         collect(tmp_path)

@@ -232,7 +232,7 @@ def test_findings_classes_that_differ_in_case_alone_are_warned_of(tmp_path: Path
     path = draw_table(tmp_path / "set")
     path.write_text(path.read_text().replace("class 1", "Class  0"))
     assert found_in("table", path).for_a_run() == (
-        "classes that differ in case or spaces alone: 'Class  0', 'class 0'",
+        "classes that differ in case, spaces or the way of writing accents alone: 'Class  0', 'class 0'",
     )
 
 

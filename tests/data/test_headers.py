@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,11 @@ def test_header_of_no_image_is_refused_by_name(data: bytes, tmp_path: Path) -> N
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.jpg: this is no image that is known: replace"):
         header(tmp_path / "a.jpg")
+
+
+def test_header_of_a_large_picture_warns_of_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "large.png"
+    Image.new("1", (10_000, 9_001)).save(file)
+    code = f"from lchp.data.headers import header; print(header({str(file)!r}).height)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "9001\n", "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lchp.data.listing import is_image, is_litter, lines, named_in, near, scan
+from lchp.data.listing import alike, is_image, is_litter, lines, named_in, near, scan
 
 
 @pytest.mark.parametrize("name", ["a.JPEG", "a.jpeg", "a.JPG", "a.jpg", "a.png", "a.PNG", "a.b.Jpg"])
@@ -79,3 +79,12 @@ def test_near_says_why_a_file_is_not_found(tmp_path: Path) -> None:
     assert near(tmp_path / "in" / ("x" * 5000)) == ""
     assert near(tmp_path / "in\\A.JPG") == " (write / for \\)"
     assert near(tmp_path / "in/b.jpg") == near(tmp_path / "out/b.jpg") == ""
+
+
+def test_alike_classes_are_told_so_that_they_look_different() -> None:
+    assert alike(["owl", "wren", "Owl"]) == [
+        "classes that differ in case, spaces or the way of writing accents alone: 'owl', 'Owl'"
+    ]
+    (line,) = alike(["caf\u00e9", "cafe\u0301"])
+    assert line.endswith(r": 'caf\xe9', 'cafe\u0301'")
+    assert alike(["owl", "wren"]) == []

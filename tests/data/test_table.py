@@ -110,13 +110,27 @@ def test_table_bad_box_is_refused_but_labels_are_read(cells: str, message: str, 
         ("path,label,split,xmin,ymin,xmax,ymax", "columns xmin, ymin, xmax, ymax are not read: call them x1, y1, x2"),
         ("path,label,split,bbox", "columns bbox are not read: boxes stand in x1, y1, x2, y2"),
         ("path,label,split,bbox_x1,bbox_y1", "columns bbox_x1, bbox_y1 are not read: boxes stand in x1, y1, x2, y2"),
-        ("PK\x03\x04\0\0", r"columns path, label and split are missing .found: PK.x03.x04.x00"),
         ("", "columns path, label and split are missing .found: nothing."),
     ],
 )
 def test_table_bad_header_is_refused(header: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"own\.csv, line 1: {message}"):
         read(table(tmp_path, header=header))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"PK\x03\x04\0\0", "is an archive, or a workbook of a spreadsheet, and no text: save"),
+        ("path,label,split\n".encode("utf-32"), "line 1: is text in UTF-32: save the file in UTF-8"),
+        ("path,label,split\n".encode("utf-16-le"), "line 1: is text in UTF-16: save the file in UTF-8"),
+        ("path,label,split\n".encode("utf-16-be"), "line 1: is text in UTF-16: save the file in UTF-8"),
+    ],
+)
+def test_table_that_is_something_else_is_told_as_what_it_is(data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"own\.csv(, |: ){message}"):
+        read(tmp_path / "own.csv")
 
 
 def test_table_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from lchp.data.class_folders import CLASS_FOLDERS
 from lchp.data.collections import Collection, Pictures, collect, require_pictures
 from lchp.data.config import FilesDataset
 from lchp.data.files import write_text
-from lchp.data.listing import ONE_CLASS, is_image
+from lchp.data.listing import ONE_CLASS, alike, is_image
 from lchp.errors import first_of
 from lchp.study.spec.load import load_study
 from lchp.study.spec.proposal import Counted, name_of, proposed, study_text
@@ -28,6 +28,7 @@ from lchp.vocabulary import TEST
 if TYPE_CHECKING:
     from lchp.data.records import Dataset
 
+T = TypeVar("T")
 _LOOKED_AT = 200
 """Pictures whose sizes are read."""
 _CLASSES_SHOWN = 12
@@ -64,16 +65,24 @@ def begin(
     if not given.is_file():
         require_pictures(given)
     # NumPy and Pillow are imported by those alone who have something to read.
+    from lchp.data.archives import is_archive
     from lchp.data.reading import open_dataset
-    from lchp.data.table_writing import write_table
+    from lchp.data.table_writing import TABLE, write_table
 
+    if given.is_file() and is_archive(given):
+        raise ValueError(f"{given}: is an archive: unpack it, and give the folder that it holds")
+    if file.resolve() == (folder / TABLE).resolve():
+        raise ValueError(f"--study {file}: is where the table of the pictures is written: name another")
     table = None if kind or masks else _table_of(given)
     written: list[Path] = []
     if table is None:
         found = _collection(given, kind, masks)
         _require_classes(found, folder, asked is not None)
         collection = _split(found, folder, share)
-        told = (f"{len(collection.images)} pictures by {collection.kind}", *collection.told)
+        told = (
+            f"{len(collection.images)} pictures by {collection.kind}", *collection.told,
+            *_of_other_sizes(collection, folder),
+        )  # fmt: skip
         table = write_table(collection, folder)
         written.append(table)
     else:
@@ -133,7 +142,7 @@ def _require_classes(collection: Collection, folder: Path, is_asked: bool) -> No
     if len(labels) == 1:
         raise ValueError(
             f"{folder.resolve()}: all pictures are in one class folder, {labels.pop()}, and a study needs two classes: "
-            "give the folder right above the class folders, as in FOLDER/<class>/<picture>"
+            f"give the folder right above the class folders, as in FOLDER/<class>/<picture>{_almost(folder)}"
         )
     around = next((image for image in collection.images if Path(image.path).parent.name != image.label), None)
     if around is not None and not is_asked:
@@ -143,12 +152,21 @@ def _require_classes(collection: Collection, folder: Path, is_asked: bool) -> No
         )
 
 
+def _almost(folder: Path) -> str:
+    """What else describes the pictures, perhaps, for the end of a message."""
+    from lchp.data.foreign import almost_coco
+
+    odd = almost_coco(folder)
+    return f"; {odd[0]}" if odd else ""
+
+
 def _of_classes(dataset: Dataset) -> tuple[str, ...]:
     """The classes with their images, and what one class alone is good for."""
     count = Counter(record.label for record in dataset.images)
     named = first_of([f"{name} {count[label]}" for label, name in enumerate(dataset.classes)], _CLASSES_SHOWN)
     shown = f"classes, with their images: {named}"
-    return (shown, f"warning: {ONE_CLASS}") if len(dataset.classes) == 1 else (shown,)
+    odd = [ONE_CLASS] if len(dataset.classes) == 1 else alike(dataset.classes)
+    return shown, *(f"warning: {line}" for line in odd)
 
 
 def _table_of(given: Path) -> Path | None:
@@ -194,12 +212,37 @@ def _counted(dataset: Dataset, table: Path) -> Counted:
     )  # fmt: skip
 
 
+def _of_other_sizes(collection: Collection, folder: Path) -> tuple[str, ...]:
+    """A warning of pictures that were enlarged or reduced since their boxes were drawn, of those that are looked at."""
+    from lchp.data.headers import header
+
+    said = [image for image in collection.images if image.size is not None and image.boxes]
+    for image in _some(said):
+        try:
+            found = header(folder / image.path)
+        except ValueError:  # is told where sizes are read
+            continue
+        if image.size not in ((found.width, found.height), found.seen):
+            size = " x ".join(map(str, image.size or ()))
+            sizes = f"{image.path} is {found.width} x {found.height}, and said to be {size}"
+            return (
+                f"warning: pictures are of another size than their annotations say ({sizes}): their boxes count in the "
+                "pixels that are there: see that they fit, with `lchp data show`",
+            )
+    return ()
+
+
+def _some(of: Sequence[T]) -> Sequence[T]:
+    """Those that are looked at."""
+    return of[:: max(len(of) // _LOOKED_AT, 1)]
+
+
 def _side(root: Path, paths: Sequence[str]) -> int:
     """The median of the shorter sides, by some of the pictures. ValueError names those of them that are none."""
     from lchp.data.headers import header
 
     sides, faults = [], []
-    for path in paths[:: max(len(paths) // _LOOKED_AT, 1)]:
+    for path in _some(paths):
         try:
             size = header(root / path)
             sides.append(min(size.width, size.height))

@@ -204,3 +204,30 @@ def test_name_of_a_folder_is_one_that_a_study_may_have(tmp_path: Path) -> None:
         ("äö", "my-pictures"),
     ):
         assert name_of(tmp_path / folder) == name
+
+
+def test_begin_does_not_write_the_study_over_its_table(pictures: Path) -> None:
+    with pytest.raises(ValueError, match=r"--study .*images\.csv: is where the table of the pictures is written: name"):
+        begun(pictures, study=pictures / ".." / "birds" / "images.csv")
+    assert files(Path()) == []
+
+
+def test_begin_of_an_archive_asks_for_what_it_holds(pictures: Path) -> None:
+    with zipfile.ZipFile("birds.zip", "w") as archive:
+        archive.write(pictures / "owl/0.png")
+    with pytest.raises(ValueError, match=r"birds\.zip: is an archive: unpack it, and give the folder that it holds"):
+        begun(Path("birds.zip"))
+
+
+def test_begin_warns_of_pictures_that_are_not_of_the_size_their_annotations_say(pictures: Path) -> None:
+    names = {number: f"owl/{number}.png" for number in range(10)}
+    boxes = [(number, 1 + number % 2, [0.0, 0.0, 50.0, 50.0]) for number in names]
+    text = coco({1: "owl", 2: "wren"}, names, boxes)
+    write(pictures, **{"a.json": text.replace('"file_name"', '"width": 600, "height": 520, "file_name"')})
+    (line,) = (line for line in begun(pictures) if line.startswith("warning: "))
+    assert "owl/0.png is 300 x 260, and said to be 600 x 520): their boxes count in the pixels that are there" in line
+
+
+def test_begin_warns_of_classes_that_are_perhaps_one(pictures: Path) -> None:
+    draw(pictures, *(f"Owl/{number}.png" for number in range(3)), size=(300, 260))
+    assert any("classes that differ in case" in line and "'Owl', 'owl'" in line for line in begun(pictures))
