@@ -18,24 +18,22 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-_NAME, LOCK = "lchp-", ".lchp-scratch"
-"""How such a folder's name begins, and the file in it that its process holds."""
-_MADE = re.compile(rf"{_NAME}[a-z0-9_]{{8}}")
-"""The names of ``tempfile.mkdtemp``."""
+NAME, LOCK = "lchp-", ".lchp-scratch"
+"""How such a folder's name begins, unless it is told otherwise, and the file in it that its process holds."""
 _OWN = 0o700
 """The rights that it gives."""
 
 
 @contextmanager
-def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A new folder below ``parent``, or the temporary folder: ``lchp-`` and eight letters, since paths of sockets are
+def scratch_folder(parent: Path | None = None, name: str = NAME) -> Iterator[Path]:
+    """A new folder below ``parent``, or the temporary folder: ``name`` and eight letters, since paths of sockets are
     short; with it go the processes that were started in it.
 
     Its lock tells that its process lives, in whatever container: what others left whose lock is free is removed.
     """
     parent = parent or Path(tempfile.gettempdir())
-    sweep_scratch(parent)
-    folder, lock = _held(parent)
+    sweep_scratch(parent, name)
+    folder, lock = _held(parent, name)
     with lock:
         try:
             yield folder
@@ -43,17 +41,18 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
             _remove(folder)
 
 
-def sweep_scratch(parent: Path | None = None) -> None:
+def sweep_scratch(parent: Path | None = None, name: str = NAME) -> None:
     """Remove the folders of :func:`scratch_folder` whose processes were killed, and end what these had started."""
-    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{_NAME}*"):
-        if _MADE.fullmatch(folder.name):
-            _remove_if_left(folder)
+    made = re.compile(rf"{re.escape(name)}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp has it
+    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{name}*"):
+        if made.fullmatch(folder.name):
+            _remove_if_left(folder, name)
 
 
-def _held(parent: Path) -> tuple[Path, TextIO]:
+def _held(parent: Path, name: str) -> tuple[Path, TextIO]:
     """A new folder and its lock, which is held."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_NAME, dir=parent))  # noqa: TID251
+        folder = Path(tempfile.mkdtemp(prefix=name, dir=parent))  # noqa: TID251
         # Another's sweep may meet the folder before it is held, and remove it: then the next is made.
         with ExitStack() as stack, suppress(FileNotFoundError):
             lock = stack.enter_context((folder / LOCK).open("w"))
@@ -73,7 +72,7 @@ def end_processes(folder: Path) -> None:
             continue
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_if_left(folder: Path, name: str) -> None:
     with suppress(OSError):  # held, or gone by now
         there = folder.lstat()
         if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid():
@@ -81,7 +80,7 @@ def _remove_if_left(folder: Path) -> None:
         if not (folder / LOCK).exists():
             # Killed before it could hold the folder, which is empty then, or after it had given it up. A number is
             # that of a home folder's user (lchp.surroundings), or of a job (deploy/slurm.sbatch).
-            if stat.S_IMODE(there.st_mode) == _OWN and not folder.name.removeprefix(_NAME).isdigit():
+            if stat.S_IMODE(there.st_mode) == _OWN and not folder.name.removeprefix(name).isdigit():
                 folder.rmdir()
             return
         with (folder / LOCK).open() as file:

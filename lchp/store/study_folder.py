@@ -18,7 +18,7 @@ LEDGER, WRITTEN = "trials.json", "written.yaml"
 SEARCH_KEY = "search_key"
 """The field of a search's configuration that no other search has, whatever its folder and its owner."""
 REPETITION = ".reproduce-"
-"""How the name of a folder begins, beside those of studies, in which a trial is trained again; it holds the folder."""
+"""How the name of a folder begins, beside those of studies, in which a trial is trained again, a scratch folder."""
 _PLACE = re.compile(r"[a-z_]+/\w[\w.-]*")
 _TABLE = ("csv", "md", "tex")
 REPORTS = ("html", "md", "tex", "pdf")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from lchp.at_work import doing
 from lchp.data.fingerprint import canonical, flatten
+from lchp.data.scratch import scratch_folder
 from lchp.errors import Refusal, refusing
 from lchp.store.datasets import changed_images, list_file, read_list
 from lchp.store.folder import StageFolder
@@ -67,14 +67,13 @@ def reproduce(
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
     """
-    made = tempfile.TemporaryDirectory(prefix=REPETITION, dir=output)  # noqa: TID251 (`lchp study gc` removes it)
-    with made as scratch, StageFolder(Path(scratch)).lock():
+    with scratch_folder(output, REPETITION) as scratch:
         with refusing(), doing("reading the run from the tracking store"):
             uri = open_store(tracking_uri, Path.cwd(), machine.cache)
-            stored = _stored_trial(uri, run_id, Path(scratch) / "stored")
+            stored = _stored_trial(uri, run_id, scratch / "stored")
         config = _config(stored, moved)
         there = StageFolder(stored.folder).environment()
-        runtime = _like(there, machine).runtime(Path(scratch))
+        runtime = _like(there, machine).runtime(scratch)
         here = environment.describe(runtime.device)
         for line in _other_environment(there, here):
             echo(line)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from lchp.cli import run as command
+from lchp.data.locks import locked
+from lchp.data.scratch import LOCK
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.in_use import using
@@ -141,7 +143,7 @@ def test_gc_takes_what_a_killed_repetition_has_left_and_none_that_goes_on(output
     left, held = output / ".reproduce-ab", output / ".reproduce-cd"
     for folder in (left, held):
         (folder / ".store/trial").mkdir(parents=True)
-    with StageFolder(held).lock():
+    with locked(held / LOCK):
         found = [one for one in unneeded(output) if one.path in (left, held)]
         assert [(one.path, one.why) for one in found] == [(left, "left by a process that was killed")]
         remove(found, output, silent)

@@ -75,6 +75,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 
 
 def test_reproduce_of_an_untouched_run_agrees_and_is_linked(stored: Stored) -> None:
+    killed = stored.folder / "out/.reproduce-killed_0"
+    (killed / "trial").mkdir(parents=True)
+    (killed / ".lchp-scratch").touch()
     with added_field():  # a later version's
         code, said = stored.again()
     assert code == 0
