@@ -112,10 +112,8 @@ def short_folder() -> Path:
     Raises:
         Refusal: there is none.
     """
-    asked = os.environ.get("RAY_TMPDIR")
-    tried = [asked] if asked else [os.environ.get("TMPDIR"), "/tmp", "/dev/shm", os.environ.get("XDG_RUNTIME_DIR")]
     reasons = []
-    for folder in dict.fromkeys(Path(name).absolute() for name in tried if name):
+    for folder in _tried():
         length = len(os.fsencode(folder))
         too_long = length > _SOCKET - _SESSION
         reason = f"{length} bytes, {_SOCKET - _SESSION} at most" if too_long else unwritable(folder)
@@ -126,6 +124,19 @@ def short_folder() -> Path:
         f"Ray needs a temporary folder with a short path that can be written ({'; '.join(reasons)}): "
         "set RAY_TMPDIR to one"
     )
+
+
+def _tried() -> dict[Path, None]:
+    asked = os.environ.get("RAY_TMPDIR")
+    tried = [asked] if asked else [os.environ.get("TMPDIR"), "/tmp", "/dev/shm", os.environ.get("XDG_RUNTIME_DIR")]
+    return dict.fromkeys(Path(name).absolute() for name in tried if name)
+
+
+def temporary_folders() -> list[Path]:
+    """Where this command, started earlier, may have made scratch folders: one that is full by now, or was full then,
+    is passed over when it makes some.
+    """
+    return [*dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp"), *_tried()])]
 
 
 def _serves_unwritten(option: str, folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +17,8 @@ from lchp.store.in_use import using
 from lchp.store.leftovers import sweep
 from lchp.store.study_folder import StudyFolder
 from lchp.study.plan.trials import in_training_order
-from lchp.study.run.cluster import scratch_parent
 from lchp.study.run.earlier import known
+from lchp.study.run.fitness import temporary_folders
 from lchp.study.run.ledger import ENDED, Entry, Ledger
 from lchp.study.run.log import StudyLog
 from lchp.study.run.options import Machine
@@ -62,7 +61,7 @@ def run_study(
     with alone(folder):
         sweep(runtime.store)
         # Of a process that was killed after its last trial nobody else will sweep what it left.
-        for parent in {Path(tempfile.gettempdir()), scratch_parent()}:
+        for parent in temporary_folders():
             sweep_scratch(parent)
         with refusing(), doing("opening the tracking store"):
             uri = open_store(tracking_uri, Path.cwd(), machine.cache)

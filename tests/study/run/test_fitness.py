@@ -15,7 +15,7 @@ import pytest
 
 from lchp.errors import Refusal
 from lchp.study.run import fitness
-from lchp.study.run.fitness import cluster_address, fit, short_folder
+from lchp.study.run.fitness import cluster_address, fit, short_folder, temporary_folders
 
 LONG = "x" * 91
 
@@ -223,6 +223,17 @@ def test_short_folder_ray_tmpdir_alone_counts_where_it_is_set(short: Path, monke
     monkeypatch.setenv("RAY_TMPDIR", str(short / LONG))
     with pytest.raises(Refusal, match=r"\(/tmp/t.*x: \d+ bytes, \d+ at most\): set RAY_TMPDIR to one"):
         short_folder()
+
+
+def test_temporary_folders_hold_those_that_cannot_be_written_now(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setattr("tempfile.tempdir", str(short))
+    assert {short, tmp_path / "missing", Path("/tmp"), Path("/dev/shm")} <= set(temporary_folders())
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert temporary_folders() == [short, Path("/tmp"), tmp_path]
 
 
 def test_short_folder_where_nothing_can_be_written_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
