@@ -52,6 +52,8 @@ _METRICS_A_BATCH = 1000
 _PARAMS_A_BATCH = 100
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 5000
+_LONGEST_NAME = 250
+"""Letters of a run's name: SQLite takes more, PostgreSQL does not."""
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for a run that is not there."""
 
@@ -92,7 +94,7 @@ def ensure_run(
 
     Args:
         experiment: its id, from ``ensure_experiment``.
-        name: what the runs table shows.
+        name: what the runs table shows, cut at 250 characters.
         key: what identifies the trial (or the study, for a parent run) in the experiment; where ``tags`` name a study,
             among the runs below it.
         parent: the id of the run under which this one is folded.
@@ -102,12 +104,13 @@ def ensure_run(
         tags: set anew each time.
         started: when a run that is created began, in milliseconds since 1970; None for now.
     """
-    mlflow_client = client(uri)
+    mlflow_client, name = client(uri), _text(name, _LONGEST_NAME)
     wanted = {**tags, KEY_TAG: key, **({PARENT_TAG: parent} if parent else {})}
     run_id = find_run(uri, experiment, key, wanted.get(STUDY_TAG), parent)
     if run_id is None:
         # The tags go with the creation: a run without its key would never be found again.
-        run = mlflow_client.create_run(experiment, start_time=started, tags=wanted, run_name=name)
+        texts = {field: _text(value, _LONGEST_TAG) for field, value in wanted.items()}
+        run = mlflow_client.create_run(experiment, start_time=started, tags=texts, run_name=name)
         run_id = str(run.info.run_id)
     else:
         run = mlflow_client.get_run(run_id)
@@ -250,8 +253,9 @@ def set_tags(uri: str, run_id: str, tags: Mapping[str, str | None], name: str | 
     mlflow_client = client(uri)
     run = mlflow_client.get_run(run_id)
     _change_tags(mlflow_client, run, tags)
-    if name is not None and run.info.run_name != name:
-        mlflow_client.update_run(run_id, name=name)
+    short = None if name is None else _text(name, _LONGEST_NAME)
+    if short is not None and run.info.run_name != short:
+        mlflow_client.update_run(run_id, name=short)
 
 
 def _change_tags(mlflow_client: MlflowClient, run: Run, tags: Mapping[str, str | None]) -> None:

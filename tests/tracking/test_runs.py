@@ -102,6 +102,17 @@ def test_ensure_run_many_and_long_params_are_kept_or_cut(store: str) -> None:
     assert stored["long"] == "x" * 5997 + "..."
 
 
+def test_ensure_run_name_and_tags_are_as_long_as_every_database_takes_them(store: str) -> None:
+    experiment = ensure_experiment(store, "long")
+    run_id = ensure_run(store, experiment, "x" * 251, "long", None, {}, {"lchp.counts": "y" * 9000})
+    run = client(store).get_run(run_id)
+    assert run.info.run_name == "x" * 247 + "..."
+    assert run.data.tags["mlflow.runName"] == run.info.run_name
+    assert run.data.tags["lchp.counts"] == "y" * 4997 + "..."
+    set_tags(store, run_id, {}, name="z" * 300)
+    assert client(store).get_run(run_id).info.run_name == "z" * 247 + "..."
+
+
 def test_find_run_without_one_is_none(store: str) -> None:
     assert find_run(store, ensure_experiment(store, "empty"), "trial") is None
 
