@@ -41,9 +41,11 @@ QUIET = {
     "RAY_worker_niceness": "0",
     # Ray's own choice is a worker for each core, half a CPU second each, whatever a study needs.
     "RAY_prestart_worker_first_driver": "0",
+    # Below `uv run` Ray would pack the folder that the user stands in, and start each worker by `uv run` in a copy.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 """Ray sends no usage statistics, prints no tables, hands every epoch over at once and starts no worker before it is
-needed; its workers have the priority of the command that started them."""
+needed; its workers have the priority and the Python of the command that started them."""
 START_SECONDS = 300.0
 """Ray's own limits for the parts of a start are shorter; one that they do not end is ended here."""
 LOOK_SECONDS, LOOKS = 4.0, 3

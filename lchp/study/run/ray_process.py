@@ -85,11 +85,11 @@ def _cluster(setup: Setup) -> Iterator[None]:
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": str(setup.folder),
     }
-    options = {"address": address} if address else own
+    options: dict[str, Any] = {"address": address} if address else own
+    if "://" not in options["address"]:  # Ray's client makes a job of its own
+        options["job_config"] = _Job()
     try:
-        ray.init(
-            include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, job_config=_Job(), **options
-        )
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises whatever it meets, bare Exception too.
         lines = (line.strip() for line in str(error).splitlines())
         raise Unstarted(next(filter(None, lines), type(error).__name__)) from error
@@ -111,7 +111,7 @@ class _Job(JobConfig):  # type: ignore[misc]
 
     def _runtime_env_has_working_dir(self) -> bool:
         # Who stands in a checkout that nothing else leads to has lchp itself from there.
-        return Path(lchp.__file__).parents[1] != Path.cwd()
+        return Path(lchp.__file__).parents[1] != Path.cwd() or bool(super()._runtime_env_has_working_dir())
 
 
 def _slots(setup: Setup) -> int:

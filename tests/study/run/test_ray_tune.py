@@ -70,7 +70,10 @@ def listening(pids: Iterable[int]) -> list[str]:
 
 
 def start(folder: Path, text: str, **more: str) -> subprocess.Popen[str]:
-    """``lchp study run`` in a process of its own, its output as a pipe."""
+    """``lchp study run`` in a process of its own, its output as a pipe; the process is a child of one that is called as
+    ``uv run`` is, by which Ray knows that.
+    """
+    (folder / "run").write_text('"$@"\nexit $?\n', encoding="utf-8")
     study = folder / "study.yaml"
     study.write_text(text, encoding="utf-8")
     code = "import sys; from lchp.cli import run; sys.exit(run(sys.argv[1:]))"
@@ -79,7 +82,8 @@ def start(folder: Path, text: str, **more: str) -> subprocess.Popen[str]:
     left_out = {"RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE"}
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     return subprocess.Popen(
-        [sys.executable, "-c", code, "study", "run", str(study), *options],
+        ["uv", "run", sys.executable, "-c", code, "study", "run", str(study), *options],
+        executable="/bin/sh",
         cwd=folder,
         env=environment | more,
         stdout=subprocess.PIPE,
@@ -103,6 +107,7 @@ def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_an
     assert process.stdout is not None
     first = next((line for line in process.stdout if ": initialization 1" in line), "")
     family = descendants(process.pid)
+    command = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
     addresses = listening(family)
     environments = {pid: Path(f"/proc/{pid}/environ").read_bytes() for pid in family}
     off = {pid for pid, words in environments.items() if f"RAY_AUTH_MODE={hostile['RAY_AUTH_MODE']}".encode() in words}
@@ -111,7 +116,9 @@ def test_study_run_search_in_a_hostile_environment_takes_up_stale_suggestions_an
     assert process.returncode == 0, first + said
     assert len(addresses) >= 4, "the driver, the head's server, its node and a worker"
     assert {address[-8:] for address in addresses} == {"0100007F"}, "127.0.0.1, alone or within IPv6"
-    assert off == {process.pid}, "what the command starts is not told to do without authentication, as the user was"
+    assert off == {process.pid, command}, (
+        "what the command starts is not told to do without authentication, as the user was"
+    )
     assert guarded, "and is told to ask for a token"
     assert {int(stat[16]) for stat in family.values()} == {os.nice(0)}, "a trial has the command's priority"
     assert not (Path(hostile["HOME"]) / ".ray").exists(), "no token is left"
