@@ -15,7 +15,8 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn, cast
@@ -144,6 +145,7 @@ def _extract_zip(path: Path, folder: Path) -> None:
         _check_count(cast("IO[bytes]", archive.fp), len(members))
         size = sum(member.file_size for member in members)
         _check_growth(path, folder, size, size)
+        _check_members(path, members)
         for member in members:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -153,6 +155,17 @@ def _extract_zip(path: Path, folder: Path) -> None:
                 raise zipfile.BadZipFile(f"the folder {member.filename} has content")
             archive.extract(member, folder)  # to its end, where zipfile compares the CRC
             bar.update(member.compress_size)
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """See that every member can be read, and is the only one of its name."""
+    if any(member.flag_bits & 1 for member in members):
+        raise _Unacceptable(f"{path}: the archive is encrypted: extract it yourself, and give the folder")
+    twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
+    if twice:
+        raise _Unacceptable(
+            f"{path}: holds {twice[0]} twice, and does not say which counts: extract it yourself, and give the folder"
+        )
 
 
 def _check_count(stream: IO[bytes], found: int) -> None:

@@ -30,6 +30,10 @@ SHOWN = 20
 _NAMED = 3
 _LARGEST_FRACTION = 1.5
 """Pixels that no far corner of a real box stays within, in all images of a split."""
+_FAR_OUT = 0.05
+"""Share of a side by which a box that was drawn by hand hardly leaves its image."""
+_FEW = 0.1
+"""Share of the boxes that may be wrong one by one."""
 _SMALLEST_IMAGE = 8
 """Pixels of the shorter side from which on fractions can be told from pixels."""
 
@@ -86,6 +90,7 @@ def inspect(config: DatasetConfig, dataset: Dataset, splits: Splits, hashes: Has
     _turned(dataset, truth, found)
     for name, records in named(splits):
         _fractions(dataset, name, records, truth, found)
+        _overhang(dataset, name, records, truth, found)
         without = int(np.count_nonzero(truth.sound.counts[records.rows] == 0))
         if without:
             lines = found.facts if name == TRAIN else found.warnings
@@ -200,6 +205,19 @@ def _turned(dataset: Dataset, truth: Truth, found: Findings) -> None:
         stored, turned = (any(_leaves(box, *size) for box in boxes) for size in ((width, height), (height, width)))
         if orientation > 4 and stored and not turned:
             found.problems[TURNED].append(f"{path}, stored as {width} x {height}: {_TURN}")
+
+
+def _overhang(dataset: Dataset, name: str, records: Records, truth: Truth, found: Findings) -> None:
+    """Boxes that leave their images by far, and are clipped: are they in the pixels of another size, or in percent?"""
+    is_in = np.isin(truth.pixels.owners, records.rows)
+    far = np.flatnonzero(is_in & (truth.overhang() > _FAR_OUT))
+    if len(far) > _FEW * np.count_nonzero(is_in):
+        paths = [*dict.fromkeys(dataset.images.at(truth.pixels.owners[far]).paths)]
+        found.warnings.append(
+            f"{name}: {len(far)} of {int(np.count_nonzero(is_in))} true boxes leave their images by more than "
+            f"{_FAR_OUT:.0%} of a side, and are clipped: {_listed(paths)}: boxes are pixels of the image as it is "
+            "stored, and neither of another size nor percent"
+        )
 
 
 def _fractions(dataset: Dataset, name: str, records: Records, truth: Truth, found: Findings) -> None:

@@ -83,7 +83,7 @@ def lines(file: Path, origin: str) -> list[tuple[int, str]]:
         ValueError: it is missing (``origin`` says where to take it from), a folder, or not UTF-8.
     """
     if not file.is_file():
-        fault = "is a folder" if file.is_dir() else "is missing"
+        fault = "is a folder" if file.is_dir() else "is no plain file" if os.path.lexists(file) else "is missing"
         raise ValueError(f"{file} {fault}: restore it from {origin}")
     text = read_utf8(file).removeprefix("\ufeff")
     found = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -179,6 +179,8 @@ def _source(config: FilesDataset, kind: Kind, cache: Path) -> Path:
                 kind, f"{path} is none of {', '.join(SUFFIXES)}" if kind.archives else f"{path} is not a folder"
             )
         folder = extracted(path, cache)
+    elif not path.is_dir():
+        raise _missing(kind, f"{path} is neither a folder nor a plain file")
     if (folder / kind.marker).exists():
         return folder
     inner = [child for child in sorted(folder.iterdir()) if (child / kind.marker).exists()]

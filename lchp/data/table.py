@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lchp.data.files import read_utf8
-from lchp.data.listing import columns_are, lines
+from lchp.data.listing import LINE_BREAKING, columns_are, lines
 from lchp.data.records import Dataset, ImageRecord, PixelBoxes, Records
 from lchp.data.table_boxes import (
     CORNERS,
@@ -192,6 +192,10 @@ def _row(file: Path, line: int, columns: list[str], cells: list[str]) -> Row:
 
 def _inside(file: Path, line: int, column: str, cell: str) -> PurePosixPath:
     """A path that stays in the table's folder."""
+    if "://" in cell:
+        raise refusal(file, line, column, cell, "is an address: fetch the file, and give its path")
+    if LINE_BREAKING.search(cell):
+        raise refusal(file, line, column, cell, "holds a control character: rename the file, and correct the cell")
     path = PurePosixPath(cell)
     if path.is_absolute() or ".." in path.parts:
         remedy = "leaves the table's folder: give a path relative to it, without '..'"

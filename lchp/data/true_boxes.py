@@ -47,9 +47,14 @@ class Truth:
     @property
     def overhanging(self) -> int:
         """How many boxes leave their image, those that are none apart."""
-        corners, sizes = self.pixels.corners, self.headers[self.pixels.owners, :2]
-        leaves = ((corners[:, :2] < 0) | (corners[:, 2:] > sizes)).any(1)
-        return int(np.count_nonzero(leaves & self.is_sound))
+        return int(np.count_nonzero(self.overhang() > 0))
+
+    def overhang(self) -> npt.NDArray[np.float64]:
+        """By how much of its image's side every box leaves it at most, (k,); 0 of those that do not, or are none."""
+        corners, sizes = self.pixels.corners, np.maximum(self.headers[self.pixels.owners, :2], 1)
+        with np.errstate(invalid="ignore"):
+            out = np.maximum(-corners[:, :2], corners[:, 2:] - sizes) / sizes
+        return np.where(self.is_sound, out.max(1, initial=0.0), 0.0)
 
 
 def read_truth(config: DatasetConfig, dataset: Dataset, headers: Headers, cache: Path | None = None) -> Truth | None:

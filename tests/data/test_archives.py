@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -299,3 +300,23 @@ def test_extracted_two_processes_at_once_both_get_the_whole(tmp_path: Path) -> N
     first, second = (racer.communicate(timeout=60)[0].split() for racer in racers)
     assert first == second
     assert int(first[1]) == len(contents(folder)) == 125
+
+
+def test_extracted_encrypted_zip_is_refused_with_a_remedy_that_works(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.find(mark) + offset] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.zip: the archive is encrypted: extract it yourself, and give the folder"):
+        extracted(tmp_path / "a.zip", tmp_path / "cache")
+
+
+def test_extracted_zip_with_a_member_twice_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("a.txt", "a")
+        archive.writestr("a.txt", "b")
+    with pytest.raises(ValueError, match=r"a\.zip: holds a\.txt twice, and does not say which counts: extract it"):
+        extracted(tmp_path / "a.zip", tmp_path / "cache")

@@ -241,3 +241,21 @@ def test_findings_tiny_imagenet_image_without_annotation_is_left_out_and_said(tm
     shutil.copy(path / "val/images/val_4.JPEG", path / "val/images/val_99.JPEG")
     (line,) = found_in("tiny-imagenet", path).for_a_run()
     assert line == "entries among the images that are not read as images: 1 (val/images/val_99.JPEG)"
+
+
+@pytest.mark.parametrize(("wrong", "is_told"), [(6, True), (0, False)])
+def test_findings_boxes_that_leave_their_images_by_far_are_warned_of(wrong: int, is_told: bool, tmp_path: Path) -> None:
+    path = draw_table(tmp_path / "set", size=SIZE)
+    tests = [row[0] for row in rows_of(path) if row[2] == "test"]
+    assert len(tests) == 6
+    boxes: dict[str, tuple[object, ...]] = dict.fromkeys(tests, (10, 10, 83, 67))
+    boxes |= dict.fromkeys(tests[:wrong], (10, 10, 85, 64))
+    found = found_in("table", with_boxes(path, boxes))
+    assert found.facts[0] == "true boxes: 14 of 14 images; 6 overhang"
+    first = ", ".join(tests[:3])
+    told = (
+        f"test: 6 of 6 true boxes leave their images by more than 5% of a side, and are clipped: 6 ({first}, ...): "
+        "boxes are pixels of the image as it is stored, and neither of another size nor percent"
+    )
+    assert found.warnings == ([told] if is_told else [])
+    found.require_meaning()

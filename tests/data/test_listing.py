@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,9 @@ def test_lines_of_a_missing_file_or_a_folder_are_refused(tmp_path: Path) -> None
     (tmp_path / "list.txt").mkdir()
     with pytest.raises(ValueError, match=r"list\.txt is a folder: restore it from the archive"):
         lines(tmp_path / "list.txt", "the archive")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(ValueError, match=r"pipe\.txt is no plain file: restore it from the archive"):
+        lines(tmp_path / "pipe.txt", "the archive")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,12 @@ def test_open_dataset_archive_with_files_beside_its_folder_opens(kind: str, tmp_
     assert dataset.root.is_relative_to(tmp_path / "cache")
 
 
+def test_open_dataset_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cub.tgz")
+    with pytest.raises(ValueError, match=r"dataset cub: .*cub\.tgz is neither a folder nor a plain file\. Give --data"):
+        open_dataset(FilesDataset(kind="cub", path=tmp_path / "cub.tgz"), tmp_path / "cache")
+
+
 def test_open_dataset_imagenet_as_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "imagenet.tar").write_bytes(b"")
     with pytest.raises(ValueError, match=r"dataset imagenet: .*imagenet\.tar is not a folder"):

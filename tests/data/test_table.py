@@ -60,6 +60,8 @@ def test_table_other_columns_order_quotes_and_byte_order_mark_are_accepted(tmp_p
     [
         ("../a.png,x,train,,,,", r"line 3, column path: '../a.png' leaves the table's folder: give a path relative"),
         ("/etc/a.png,x,train,,,,", r"line 3, column path: '/etc/a.png' leaves the table's folder"),
+        ("http://x/a.png,x,train,,,,", r"line 3, column path: 'http://x/a.png' is an address: fetch the file"),
+        ('"b\n.png",x,train,,,,', r"line 4, column path: 'b\\n.png' holds a control character: rename the file"),
         ("b.png,,train,,,,", r"line 3, column label: '' is empty: fill it"),
         ("b.png,x,vall,,,,", r"line 3, column split: 'vall' is none of train, val, test: correct it"),
         ("b.png,x,validation,,,,", r"line 3, column split: 'validation' is none of train, val, test: write it 'val'"),
