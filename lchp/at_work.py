@@ -5,6 +5,7 @@ line now and then. Without such a process, as from Python, nothing is told.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 import threading
@@ -108,10 +109,14 @@ def rest() -> None:
 
 @contextmanager
 def speaking() -> Iterator[None]:
-    """A line is printed in the block."""
+    """A line is printed in the block, which tells of the work, and is no answer: a terminal that is gone ends none."""
     with _signs.lock:
         _signs.erase()
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
         _signs.spoke = time.monotonic()
 
 

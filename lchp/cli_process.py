@@ -6,6 +6,7 @@ SIGTERM, 129 by SIGHUP), 141 the reader of the output went away.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -87,9 +88,10 @@ def leave(command: Callable[[], int]) -> None:
     try:
         if sys.__stdout__ is not None:
             sys.__stdout__.flush()
-    except OSError:
+    except OSError as error:
         # What cannot be written now cannot be when Python ends either: it would say so with a traceback.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = code or 1
+        # Of what a terminal that is gone did not take, an answer has ended the command already.
+        code = code if error.errno == errno.EIO else code or 1
     sys.exit(code)

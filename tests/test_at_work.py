@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -247,3 +249,48 @@ def test_terminal_that_is_gone_does_not_replace_what_is_raised(monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt), doing("training"):
         raise KeyboardInterrupt
     assert signs.drawn == 0
+
+
+GONE = """
+import sys, time
+from pathlib import Path
+from lchp.cli_process import answered, leave
+from lchp.cli_voice import say, warn
+
+def command():
+    say("begun")
+    try:
+        sys.stdin.readline()
+    finally:
+        say("ended")
+        warn("marked so")
+        Path(sys.argv[1]).touch()
+    return 0
+
+leave(lambda: answered(command))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (None, 0)])
+def test_command_whose_terminal_goes_away_ends_in_order(tmp_path: Path, number: int | None, code: int) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", GONE, str(tmp_path / "ended")],
+        stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, env=_path(),
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        assert b"begun" in os.read(ours, 1 << 16)
+        os.close(ours)
+        if number is not None:
+            process.send_signal(number)
+            assert process.wait() == code
+        else:
+            process.communicate(b"\n")
+            assert process.returncode == code
+    assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+def test_speaking_to_whom_cannot_hear_for_another_reason_ends_the_command(number: int) -> None:
+    with pytest.raises(OSError, match=os.strerror(number)), speaking():
+        raise OSError(number, os.strerror(number))
