@@ -43,6 +43,8 @@ _NETWORKS, CHECKPOINT, MANIFEST, PICTURE, _LOCK = (
 
 BROUGHT = ".shared-"
 """How the temporary folder begins in which another machine's checkpoint is looked at."""
+REMOVED = ".removed"
+"""How the name of a folder ends that is being removed."""
 
 RECORDS = (CONFIG, _SCORES, _HISTORY, _PER_IMAGE, _ENVIRONMENT, _DATASET)
 """What a tracking store keeps of every finished trial; beside them selection and picture, where there are such."""
@@ -156,7 +158,8 @@ class StageFolder:
             BlockingIOError: another process holds the folder.
         """
         with self.lock(wait=False):
-            aside = unused_aside(self.path)
+            aside = self.path.with_name(f"{self.path.name}{REMOVED}")
+            shutil.rmtree(aside, ignore_errors=True)
             self.path.rename(aside)
             shutil.rmtree(aside)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lchp.data.files import left_parts
-from lchp.store.folder import BROUGHT, StageFolder
+from lchp.store.folder import BROUGHT, REMOVED, StageFolder
 
 
 def sweep(store: Path) -> None:
@@ -23,6 +23,14 @@ def sweep(store: Path) -> None:
                         shutil.rmtree(part, ignore_errors=True)
                     else:
                         part.unlink(missing_ok=True)
+
+
+def sweep_removed(store: Path) -> None:
+    """Goes on with removals that a kill has ended, for who has the store alone."""
+    for folder in store.glob(f"*/*{REMOVED}/"):
+        shutil.rmtree(folder)
+        with suppress(OSError):  # others lie beside it
+            folder.parent.rmdir()
 
 
 def left_in(folder: Path) -> list[Path]:

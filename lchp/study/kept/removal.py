@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lchp.errors import Refusal
 from lchp.store.in_use import alone_in, require_unused
+from lchp.store.leftovers import sweep_removed
 from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.kept.collect import remove_place, require_idle
 from lchp.study.kept.needs import found_study, places_of, places_of_all, studies_in
@@ -94,6 +95,7 @@ def remove_study(study: Path, say: Callable[[str], None], forget: Callable[[], N
         what = _removal(study)
         stack.enter_context(alone(study))
         forget()
+        sweep_removed(store_of(study.parent))
         for stage in what.stages:
             try:
                 remove_place(stage)

@@ -215,6 +215,26 @@ def test_rm_removes_a_study_and_the_stages_of_no_other(
     assert (output / ".store/trial/00000000000000bb").exists()
 
 
+@pytest.mark.parametrize("words", [["rm", "tiny", "--yes"], ["gc", "--yes"]])
+def test_removal_that_was_killed_goes_on_by_the_same_command(
+    output: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    def killed(folder: Path, **_: bool) -> None:
+        if folder.exists():
+            raise KeyboardInterrupt
+
+    command_line = ["study", *words, "--output", str(output)]
+    before = set((output / ".store").glob("trial/*"))
+    with monkeypatch.context() as patch:
+        patch.setattr("lchp.store.folder.shutil.rmtree", killed)
+        assert command(command_line) == 130
+    assert set((output / ".store").glob("trial/*.removed"))
+    assert command(command_line) == 0
+    left = set((output / ".store").glob("trial/*"))
+    assert left < before
+    assert not (output / "tiny").exists() or words[0] == "gc"
+
+
 def test_rm_takes_no_folder_of_another_kind(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (output / "link").symlink_to(output / "tiny")
     for place, told in (("nothing", "(link, other, tiny)"), ("link", "is a link"), (".store", "is no folder of a")):
