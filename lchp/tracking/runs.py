@@ -319,6 +319,13 @@ def fail_run(uri: str, run_id: str, message: str, ended: int | None = None) -> N
     mlflow_client.set_terminated(run_id, status="FAILED", end_time=ended)
 
 
+def fail_unfinished(uri: str, experiment: str, key: str, message: str) -> None:
+    """Mark the run of ``key`` as :func:`fail_run`, if the experiment has one and it still is RUNNING."""
+    run_id = find_run(uri, experiment, key)
+    if run_id is not None and client(uri).get_run(run_id).info.status == "RUNNING":
+        fail_run(uri, run_id, message)
+
+
 def stop_run(
     uri: str,
     run_id: str,

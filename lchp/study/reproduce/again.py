@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from pydantic import ValidationError
 
 from lchp.at_work import doing
 from lchp.data.fingerprint import canonical, flatten
-from lchp.data.scratch import scratch_folder
+from lchp.data.locks import is_held
+from lchp.data.scratch import LOCK, scratch_folder
 from lchp.errors import Refusal, refusing
 from lchp.store.datasets import changed_images, list_file, read_list
 from lchp.store.folder import StageFolder
@@ -32,7 +32,7 @@ from lchp.study.run.run_cards import (
 from lchp.study.spec.moved import Moved
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
-from lchp.tracking.runs import ensure_run, fail_run, log_result
+from lchp.tracking.runs import ensure_run, fail_run, fail_unfinished, log_result
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.tracking.stored import StoredRun, fetch_list, read_run
 from lchp.training import environment
@@ -67,10 +67,12 @@ def reproduce(
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
     """
+    killed = [folder.name for folder in output.glob(f"{REPETITION}*") if not is_held(folder / LOCK)]
     with scratch_folder(output, REPETITION) as scratch:
         with refusing(), doing("reading the run from the tracking store"):
             uri = open_store(tracking_uri, Path.cwd(), machine.cache)
             stored = _stored_trial(uri, run_id, scratch / "stored")
+            _end_killed(uri, stored, killed)
         config = _config(stored, moved)
         there = StageFolder(stored.folder).environment()
         runtime = _like(there, machine).runtime(scratch)
@@ -84,7 +86,7 @@ def reproduce(
             *_other_data(uri, stored, material),
         ]:  # fmt: skip
             echo("\n".join(wrong))
-            _log(uri, stored, config, None, wrong)
+            _log(uri, stored, config, scratch.name, None, wrong)
             echo("not trained again: the run cannot be reproduced from this")
             answer({"run_id": run_id, "reproduced": False, "differs": wrong})
             return 1
@@ -99,7 +101,7 @@ def reproduce(
             material.pixel_boxes(material.splits.val, material.splits.test),
         )
         echo(found.text())
-        _log(uri, stored, config, (result.folder, found), found.disagreements)
+        _log(uri, stored, config, scratch.name, (result.folder, found), found.disagreements)
         echo("reproduced: everything agrees" if not found.disagreements else "NOT reproduced")
         answer({"run_id": run_id, "reproduced": not found.disagreements, **asdict(found)})
         return 1 if found.disagreements else 0
@@ -203,14 +205,15 @@ def _log(
     uri: str,
     stored: StoredRun,
     config: TrialConfig,
+    repetition: str,
     trained: tuple[Path, Comparison] | None,
     disagreements: list[str],
 ) -> None:
-    """Log the repetition as a run below the original."""
+    """Log the repetition, by the name of its folder, as a run below the original."""
     agrees = "false" if disagreements else "true"
     tags = {KIND_TAG: REPRODUCTION, REPRODUCES_TAG: stored.run_id, AGREES_TAG: agrees, **made_by()}
     experiment = ensure_experiment(uri, stored.experiment)
-    key = f"reproduce-{stored.run_id}-{uuid.uuid4().hex}"
+    key = _key(stored, repetition)
     name = f"reproduce {stored.name}"
     shown = shown_parameters(config.model_dump(mode="json"), read_form(config), ())
     run_id = ensure_run(uri, experiment, name, key, stored.run_id, shown, tags)
@@ -226,3 +229,15 @@ def _log(
         with suppress(Exception):  # the store may be what failed: what ended the repetition is told, not this
             fail_run(uri, run_id, f"{type(error).__name__}: {error}")
         raise
+
+
+def _key(stored: StoredRun, repetition: str) -> str:
+    """The key of the run of a repetition, by the name of its folder."""
+    return f"reproduce-{stored.run_id}-{repetition.removeprefix(REPETITION)}"
+
+
+def _end_killed(uri: str, stored: StoredRun, repetitions: Sequence[str]) -> None:
+    """Mark the runs that repetitions of these folders had begun to write when they were killed: nobody goes on."""
+    experiment = ensure_experiment(uri, stored.experiment)
+    for repetition in repetitions:
+        fail_unfinished(uri, experiment, _key(stored, repetition), "its process was killed while it wrote this run")

@@ -20,6 +20,7 @@ from lchp.study.reproduce.again import _is_exact, _log, _other_environment, repr
 from lchp.study.reproduce.compare import Comparison
 from lchp.study.run.options import Machine
 from lchp.study.spec.moved import moved_paths
+from lchp.tracking.runs import find_run
 from lchp.tracking.store import client, ensure_experiment
 from lchp.tracking.stored import read_run
 from lchp.training.initialization import make_networks
@@ -191,12 +192,40 @@ def test_reproduce_that_ends_while_it_is_logged_leaves_a_failed_run(
     monkeypatch.setattr("lchp.study.reproduce.again.log_result", ends)
     run = read_run(stored.uri, stored.run_id, stored.folder / f"read-{type(error).__name__}")
     with pytest.raises(type(error)):
-        _log(stored.uri, run, tiny(), (run.folder, Comparison(True, (), (), ())), [])
+        _log(stored.uri, run, tiny(), type(error).__name__, (run.folder, Comparison(True, (), (), ())), [])
     experiment = ensure_experiment(stored.uri, run.experiment)
     found = client(stored.uri).search_runs([experiment], f"tags.`lchp.reproduces` = '{stored.run_id}'")
     newest = max(found, key=lambda run: run.info.start_time)
     assert newest.info.status == "FAILED"
     assert newest.data.tags["lchp.error"] == f"{type(error).__name__}: {error}"
+
+
+def test_reproduce_marks_the_run_that_a_killed_repetition_was_writing(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise _Killed
+
+    class _Killed(Exception):
+        pass
+
+    run = read_run(stored.uri, stored.run_id, stored.folder / "read-killed")
+    with monkeypatch.context() as patch:
+        patch.setattr("lchp.study.reproduce.again.log_result", killed)
+        patch.setattr("lchp.study.reproduce.again.fail_run", killed)
+        with pytest.raises(_Killed):
+            _log(stored.uri, run, tiny(), ".reproduce-killed_1", (run.folder, Comparison(True, (), (), ())), [])
+    experiment = ensure_experiment(stored.uri, run.experiment)
+    begun = find_run(stored.uri, experiment, f"reproduce-{stored.run_id}-killed_1")
+    assert begun is not None
+    assert client(stored.uri).get_run(begun).info.status == "RUNNING"
+    left = stored.folder / "out/.reproduce-killed_1"
+    left.mkdir()
+    (left / ".lchp-scratch").touch()
+    assert stored.again()[0] == 0
+    ended = client(stored.uri).get_run(begun)
+    assert ended.info.status == "FAILED"
+    assert "killed" in ended.data.tags["lchp.error"]
 
 
 def test_reproduce_elsewhere_with_the_same_images_agrees(stored: Stored, tmp_path: Path) -> None:
