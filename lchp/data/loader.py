@@ -104,13 +104,12 @@ class ImageSource:
                         read = [pool.submit(self._read, *one) for one in zip(images, following.tolist(), strict=True)]
                         ahead.append((images, read))
                     images, read = ahead.popleft()
-                    for image in read:
-                        image.result()
+                    for one in read:
+                        one.result()
                     yield images, self.labels[part], part
             finally:
-                for _, read in ahead:
-                    for image in read:
-                        image.cancel()
+                # What has not begun is not read any more.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _room(self, count: int, page_locked: bool = False) -> Tensor:
         return torch.empty(count, 3, self.size, self.size, dtype=torch.uint8, pin_memory=page_locked)

@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -307,6 +308,20 @@ def test_no_more_is_read_ahead_than_threads_need(tmp_path: Path, monkeypatch: py
     # Two batches, and four images of the one thread.
     assert begun == list(range(len(begun)))
     assert len(begun) <= 6
+
+
+def test_nothing_more_is_read_once_an_image_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, begun = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", 0), []
+
+    def reading(self: ImageSource, place: torch.Tensor, index: int) -> None:
+        begun.append(index)
+        time.sleep(0.05)
+        raise ValueError(f"{index}.png: broken")
+
+    monkeypatch.setattr(ImageSource, "_read", reading)
+    with pytest.raises(ValueError, match=r"^0\.png: broken"):
+        list(source.batches(torch.arange(11), 11, False, 1))
+    assert len(begun) < 11
 
 
 def test_batches_of_nothing_are_none(tmp_path: Path) -> None:
