@@ -129,6 +129,12 @@ class TrialConfig(Config):
             raise ValueError(
                 f"view.crop {self.view.crop} is larger than view.resize {self.view.resize}: make it smaller"
             )
+        drawn = self.dataset
+        if isinstance(drawn, SyntheticDataset) and self.split.val_per_class >= drawn.train_per_class:
+            raise ValueError(
+                f"split.val_per_class {self.split.val_per_class} leaves no training image of dataset.train_per_class "
+                f"{drawn.train_per_class}: make val_per_class smaller, or train_per_class larger"
+            )
         if self.initialization.regressor_start >= self.initialization.epochs:
             raise ValueError(
                 f"initialization.regressor_start {self.initialization.regressor_start} leaves the regressor no epoch "

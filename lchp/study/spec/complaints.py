@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from lchp.data.kinds import KINDS
 from lchp.study.spec.parse import Location, shortened
+from lchp.study.spec.schema import ONE_LINE
 from lchp.study.spec.source import Source
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,8 +58,16 @@ def _line(location: Location, text: str, source: Source) -> str:
         return f"{source.place(named[-1] if named else ())}: {text}"
     value, present = _at(source.values, location)
     shown = f" = {_shown(value)}" if present else ""
-    hint = f"; {TRUTH}" if isinstance(value, bool) and text.startswith(("must be text", "must be '")) else ""
-    return f"{source.place(location)}: {shortened('.'.join(map(str, location)))}{shown}: {text}{hint}"
+    return f"{source.place(location)}: {shortened('.'.join(map(str, location)))}{shown}: {text}{_hint(value, text)}"
+
+
+def _hint(value: Any, text: str) -> str:
+    """What makes a value another than it looks like."""
+    if isinstance(value, bool) and text.startswith(("must be text", "must be '")):
+        return f"; {TRUTH}"
+    if isinstance(value, str) and _NUMBER.fullmatch(value) and text.startswith(("must be a number", "must be a whole")):
+        return "; in quotes it is text: remove them"
+    return ""
 
 
 def _lies_in(key: str, around: str) -> bool:
@@ -130,6 +139,8 @@ def _number(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+
 TRUTH = "YAML reads yes, no, on and off as true and false: put such a word into quotes"
 
 _TYPES = {
@@ -151,7 +162,8 @@ _TYPES = {
 _EMPTY = "is empty: give at least one value"
 _PATTERNS = {
     "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
-    r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, `_` and `-`, the first a letter or digit",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$": "letters, digits, `_` and `-`, at most 100, the first a letter or digit",
+    ONE_LINE: "one line, without control characters",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$": "letters, digits, `.`, `_` and `-`, at most 100, the first a letter or digit",
 }
 
@@ -163,7 +175,13 @@ def _text(
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         known = [name for one in _models_at(model, location[:-1], values) for name in one.model_fields]
-        return unknown_key(str(location[-1]), [*known, *(neighbours if len(location) == 1 else ())])
+        key = str(location[-1])
+        first, _, rest = key.partition(".")
+        if rest and first in known:
+            return (
+                f"unknown key: below `vary` and `search.space` alone keys are dotted: write `{first}: {{{rest}: ...}}`"
+            )
+        return unknown_key(key, [*known, *(neighbours if len(location) == 1 else ())])
     field = _field(model, location, values)
     meaning = f" ({field.description})" if field and field.description else ""
     if kind in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:

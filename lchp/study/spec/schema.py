@@ -21,6 +21,7 @@ else:
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """What a study may be called."""
+ONE_LINE = r"^[^\x00-\x1f\x7f\x85\u2028\u2029]*$"
 RESERVED = {"paper": "the paper's numbers", "reference": "the results that come with the project"}
 """Folders of the output that no study may take, and what they hold."""
 
@@ -28,7 +29,7 @@ RESERVED = {"paper": "the paper's numbers", "reference": "the results that come 
 class Table(Config):
     """A table that the study ends in."""
 
-    name: str = Field("table", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="file name without its ending")
+    name: str = Field("table", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$", description="file name without its ending")
     by: tuple[str, ...] | None = Field(None, description="varied keys that make the rows; unset: all")
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = Field((GT_KNOWN,), description="columns")
     split: Literal["test", "val"] | None = Field(
@@ -85,7 +86,7 @@ class StudyKeys(Config):
     """The keys of a study file that are not a trial's own."""
 
     name: str = Field(pattern=NAME, description="folder and experiment name")
-    question: str | None = Field(None, description="what the study asks, in one line")
+    question: str | None = Field(None, pattern=ONE_LINE, description="what the study asks, in one line")
     preset: str | None = Field(None, description="the recipe that the file's keys are laid over")
     vary: Any = Field(None, description="a grid (dotted key to list of values), or a list of grids")
     search: Search | None = Field(None, description="an Optuna search instead of `vary`")

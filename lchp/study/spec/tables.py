@@ -12,8 +12,11 @@ from lchp.study.spec.source import Source
 from lchp.study.spec.values import config_value
 from lchp.training.config import TrialConfig
 
-RESERVED = ("best", "claims", "differences", "losses", "report", "results", "stopped", "study", "trials")
-"""Files of a study's folder that no table may replace."""
+RESERVED = (
+    "best", "claims", "confidence", "differences", "importance", "ious", "losses", "predictions", "report", "results",
+    "search", "stopped", "study", "training", "trials",
+)  # fmt: skip
+"""Files of a study's folder that no table may replace, nor the picture of one."""
 _SHOWN = 10
 
 
@@ -42,6 +45,10 @@ def check_tables(
             mistakes.append(
                 f"{place}: tables.{index}.name = {table.name}: is the name of another file of the study: choose another"
             )
+        twice = next((metric for metric in table.metrics if table.metrics.count(metric) > 1), None)
+        if twice is not None:
+            where = source.place(("tables", index, "metrics"))
+            mistakes.append(f"{where}: tables.{index}.metrics: {twice} is there twice: name each once")
         of_keys = _unknown_keys(index, table, varied, source) + _repeated_keys(index, table, varied, source)
         mistakes += of_keys + _check_paper(index, table, varied, source)
         if expanded and not of_keys:

@@ -10,6 +10,7 @@ from lchp.store.study_folder import StudyFolder
 from lchp.study.spec import load
 from lchp.study.spec.load import Study, load_dataset, load_study, load_trial
 from lchp.study.spec.search import Range
+from lchp.study.spec.tables import RESERVED
 from lchp.study.spec.values import config_value, with_values
 from lchp.vocabulary import METRICS
 
@@ -517,3 +518,21 @@ def test_load_study_tells_data_and_weights_that_cannot_be_had_at_once(
     with pytest.raises(Refusal) as caught:
         load_study(path, must_exist=True, output=tmp_path / "out")
     assert "cannot be reached" not in str(caught.value)
+
+
+def test_load_study_dotted_key_in_a_file_is_told_how_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("name: tiny\npreset: quickstart\ninitialization.epochs: 3\n", encoding="utf-8")
+    with pytest.raises(
+        Refusal, match=r"study\.yaml:3: .* = 3: unknown key: .* write `initialization: \{epochs: \.\.\.\}`"
+    ):
+        load_study(file)
+
+
+def test_tables_may_have_the_name_of_no_file_of_the_study() -> None:
+    """A table has pictures, too: whatever the folder names with such an ending is reserved."""
+    folder = StudyFolder(Path("s"))
+    named = [getattr(folder, name) for name, of in vars(StudyFolder).items() if isinstance(of, property)]
+    endings = {file.suffix for file in folder.table("t")} | {".png", ".svg"}
+    files = {file.stem for file in named if isinstance(file, Path) and file.suffix in endings}
+    assert {"predictions", "results", "training"} <= files <= {*RESERVED}
