@@ -203,7 +203,8 @@ def test_a_disk_of_this_machine_that_is_full_is_not_told_as_the_stores_fault(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(Path, "open", lambda path, mode: Full())
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode="r": Full() if mode == "wb" else opened(path, mode))
     with pytest.raises(OSError, match="No space left on device") as caught:
         there.bring(tmp_path / "new", "all.json", pytest.fail, with_pointer=False)
     assert not isinstance(caught.value, StoreAway)
