@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -13,7 +14,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from lchp.data.scratch import LOCK
 from lchp.study.spec.load import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -194,29 +194,52 @@ def test_slurm_script_is_bash_and_wants_a_study() -> None:
     ids=["the study's exit code", "Ray does not start and says 0", "Ray does not start and says 5"],
 )
 def test_slurm_script_ends_as_the_study_does(tmp_path: Path, ray: str, code: int, told: str) -> None:
+    done = slurm_job(tmp_path, "echo 7", f'[ "$1 $2 $3" = "symmetric-run --address 10.0.0.1:6379" ] || exit 9; {ray}')
+    assert (done.returncode, done.stderr[: len(told) or None]) == (code, told)
+    assert list((tmp_path / "studies").iterdir()) == []
+    assert list(tmp_path.glob("lchp-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("squeue", "gone"),
+    [
+        ("echo 7; echo 6; echo 9", {"lchp-job-5"}),
+        ("echo 6; echo 77; echo 9", set()),
+        ("true", set()),
+        ("echo 7; exit 1", set()),
+    ],
+    ids=["who lives", "all but this job", "nobody", "no answer"],
+)
+def test_slurm_script_removes_what_earlier_jobs_left_and_nothing_else(
+    tmp_path: Path, squeue: str, gone: set[str]
+) -> None:
+    others = {"lchp-birds-5", "lchp-5", f"lchp-{os.getuid()}", f"lchp-{os.getuid()}-1", "lchp-tmp-12345678"}
+    others |= {"lchp-job-birds-5", "lchp-job-05", "lchp-job-", "my-lchp-job-5"}
+    there = others | {"lchp-job-5", "lchp-job-6", "lchp-job-8", "lchp-job-9"}
+    for name in there:
+        (tmp_path / name / "files").mkdir(parents=True)
+    assert slurm_job(tmp_path, squeue, "exit 5").returncode == 5
+    assert there - {path.name for path in tmp_path.iterdir()} == gone
+
+
+def slurm_job(folder: Path, squeue: str, ray: str) -> subprocess.CompletedProcess[str]:
+    """Job 7, with other commands than Slurm's, and ``folder`` as the node's temporary one."""
     commands = {
         "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
         "hostname": "echo 10.0.0.1 fd00::1",
-        "ray": f'[ "$1 $2 $3" = "symmetric-run --address 10.0.0.1:6379" ] || exit 9; {ray}',
-        "squeue": "echo 7; echo 8",
+        "ray": ray,
+        "squeue": squeue,
         "lchp": '[ "$RAY_AUTH_MODE ${#RAY_AUTH_TOKEN} $*" = "$EXPECTED" ] || exit 9; mkdir "$LCHP_NODE_FOLDER"; exit 3',
     }
     for name, body in commands.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
-        (tmp_path / name).chmod(0o755)
-    studies = tmp_path / "studies"
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    studies = folder / "studies"
     studies.mkdir()
-    for name in ("lchp-5", "lchp-8", "lchp-00000000", "lchp-ab345678"):
-        (tmp_path / name / "files").mkdir(parents=True)
-    (tmp_path / "lchp-00000000" / LOCK).touch()
     environment = {
-        "PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path), "SLURM_SUBMIT_DIR": str(studies),
+        "PATH": f"{folder}:/usr/bin:/bin", "TMPDIR": str(folder), "SLURM_SUBMIT_DIR": str(studies),
         "SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_CPUS_PER_TASK": "4",
         "EXPECTED": f"token 64 study run mine --address 10.0.0.1:6379 --output {studies}/analysis",
     }  # fmt: skip
     command = ["bash", str(DEPLOY / "slurm.sbatch"), "mine"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr[: len(told) or None]) == (code, told)
-    assert list(studies.iterdir()) == []
-    left = {path.name for path in tmp_path.glob("lchp-*")}
-    assert left == {"lchp-8", "lchp-00000000", "lchp-ab345678"}, "of jobs that live no longer nothing stays"
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
