@@ -16,7 +16,7 @@ from lchp.data.files import read_utf8
 from lchp.data.listing import is_litter
 from lchp.data.records import PixelBox
 from lchp.data.table import SPLITS
-from lchp.vocabulary import TRAIN
+from lchp.vocabulary import TRAIN, VAL
 
 _LISTS = ("images", "annotations", "categories")
 _DEEP = 4
@@ -276,13 +276,23 @@ def _voc_boxes(file: Path, root: ElementTree.Element) -> Iterator[tuple[str, Pix
         try:
             x1, y1, x2, y2 = (float(cell or "") for cell in cells)
         except ValueError:
-            raise ValueError(f"{file}: an object {label or 'without name'} has no bndbox of four numbers") from None
+            raise ValueError(
+                f"{file}: an object {label or 'without name'} has no bndbox of four numbers: correct or remove it"
+            ) from None
         if not label or not (math.isfinite(x1 + y1 + x2 + y2) and x1 <= x2 and y1 <= y2):
             raise ValueError(f"{file}: the object {label or 'without name'} has no box: correct or remove it")
         yield label, (x1 - 1, y1 - 1, x2, y2)
 
 
 def _voc_splits(folder: Path) -> Iterator[tuple[str, str]]:
+    """The names in the lists of splits. ``trainval`` is train, where neither train nor val is listed."""
+    lists = {split: sorted(folder.glob(f"**/ImageSets/Main/{split}.txt")) for split in (*SPLITS, "trainval")}
+    if not lists[TRAIN] and not lists[VAL]:
+        lists[TRAIN] = lists["trainval"]
+    seen: dict[str, Path] = {}
     for split in SPLITS:
-        for file in sorted(folder.glob(f"**/ImageSets/Main/{split}.txt")):
-            yield from ((line.split()[0], split) for line in read_utf8(file).splitlines() if line.strip())
+        for file in lists[split]:
+            for name in {line.split()[0]: None for line in read_utf8(file).splitlines() if line.strip()}:
+                if seen.setdefault(name, file).name != file.name:
+                    raise ValueError(f"{file}: {name} is in {seen[name]}, too: keep it in one")
+                yield name, split

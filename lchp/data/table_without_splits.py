@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lchp.data.collections import Collection, Found, Pictures
 from lchp.data.files import read_utf8
+from lchp.data.listing import near
 from lchp.data.records import PixelBox
 from lchp.data.table import columns_of, require_columns
 from lchp.data.table_boxes import CORNERS, MASK, ORIENTATION, UNITS, are_fractions, corners_of
@@ -44,7 +45,10 @@ def table_without_splits(folder: Path, pictures: Pictures, file: Path | None = N
     for line, where, cells in rows:
         path = matched.paths.get(cells["path"])
         if path is None:
-            raise ValueError(f"{where}: {cells['path']} does not exist below {folder}: put it back, or remove the row")
+            hint = near(folder / cells["path"])
+            raise ValueError(
+                f"{where}: {cells['path']} does not exist below {folder}{hint}: put it back, or remove the row"
+            )
         image = Found(path, cells["label"], mask=cells.get(MASK, ""))
         if first.setdefault(path, image).label != image.label:
             raise ValueError(f"{where}: {path} has the label {first[path].label}, too: keep one")

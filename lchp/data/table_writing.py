@@ -60,8 +60,13 @@ def write_table(collection: Collection, folder: Path) -> Path:
         try:
             read(part)
         except ValueError as error:
-            raise ValueError(str(error).replace(str(part), str(file))) from error
+            raise of_unwritten(ValueError(str(error).replace(str(part), str(file))), file) from error
     return file
+
+
+def of_unwritten(error: ValueError, file: Path) -> ValueError:
+    """What is wrong with a table that is not there: lines of it are what pictures, or what describes them, say."""
+    return ValueError(f"{error}; {file.name} is what would be written: correct the pictures, or what describes them")
 
 
 def _rows(collection: Collection) -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,9 +14,11 @@ from lchp.data.collections import Collection, Pictures, left_out, split_named
 from lchp.data.files import read_utf8
 from lchp.data.foreign import Labelled, files_below, found_images, of_several_classes
 from lchp.data.records import PixelBox
+from lchp.errors import first_of
 
 _SHOWN = 100
 """Letters of what is wrong that a message shows."""
+_CLASSES_SHOWN = 10
 
 
 def yolo(folder: Path, pictures: Pictures) -> Collection | None:
@@ -86,27 +89,39 @@ def _yolo_names(folder: Path) -> dict[int, str] | None:
             # As they are written: YAML's own types would make True of a class `yes`, and 7 of `007`.
             names = yaml.load(text, yaml.BaseLoader)["names"]
             if isinstance(names, str):
-                raise TypeError("they are one text")
+                raise TypeError("they are one text" if names else "they are none")
             pairs = names.items() if isinstance(names, dict) else enumerate(names)
-            found = {int(number): str(name).strip() for number, name in pairs}
-            if not all(found.values()):
-                raise ValueError("one is empty")
-            return found
+            return _each_once({int(number): name for number, name in pairs})
         except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"{file}: its `names` are no list of classes ({' '.join(str(error).split())[:_SHOWN]}): correct them"
             ) from error
     for name in ("classes.txt", "obj.names", "labels/classes.txt"):
         if (folder / name).is_file():
-            return {number: line.strip() for number, (_, line) in enumerate(_written(folder / name))}
+            try:
+                return _each_once({number: line for number, (_, line) in enumerate(_written(folder / name))})
+            except ValueError as error:
+                raise ValueError(f"{folder / name}: is no list of classes ({error}): correct it") from error
     return None
+
+
+def _each_once(names: Mapping[int, Any]) -> dict[int, str]:
+    """The names, which must be different texts."""
+    found: dict[str, int] = {}
+    for number, name in names.items():
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"that of {number} is {'empty' if isinstance(name, str) else 'no text'}")
+        if (other := found.setdefault(name.strip(), number)) != number:
+            raise ValueError(f"{other} and {number} are both {name.strip()!r}")
+    return {number: name for name, number in found.items()}
 
 
 def _yolo_box(file: Path, number: int, line: str, names: Mapping[int, str]) -> tuple[str, PixelBox]:
     where = f"{file}, line {number}"
     kind, box = _yolo_corners(where, line)
     if kind not in names:
-        raise ValueError(f"{where}: names the class {kind}, of which there are {len(names)}, from 0: correct it")
+        known = first_of([str(one) for one in names], _CLASSES_SHOWN)
+        raise ValueError(f"{where}: names the class {kind}, and the classes that have names are {known}: correct it")
     return names[kind], box
 
 
@@ -117,13 +132,16 @@ def _yolo_corners(where: str, line: str) -> tuple[int, PixelBox]:
         kind, values = int(word), [float(value) for value in rest]
     except ValueError:
         raise ValueError(f"{where}: is not `class x y width height`: correct it") from None
-    if not (len(values) == 4 or (len(values) >= 6 and len(values) % 2 == 0)) or not all(map(math.isfinite, values)):
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{where}: holds a number that is not finite: correct it")
+    if not (len(values) == 4 or (len(values) >= 6 and len(values) % 2 == 0)):
         raise ValueError(f"{where}: has {len(values)} numbers after the class: a box has 4, a polygon 6 or more")
     if len(values) == 4:
         x, y, width, height = values
         box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     else:
         box = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
-    if not (box[0] < box[2] and box[1] < box[3] and max(map(abs, box)) <= 2):
+    is_inside = box[0] < 1 and box[1] < 1 and box[2] > 0 and box[3] > 0
+    if not (box[0] < box[2] and box[1] < box[3] and is_inside and max(map(abs, box)) <= 2):
         raise ValueError(f"{where}: is no box in parts of the image: correct it")
     return kind, box

@@ -275,11 +275,12 @@ def test_collect_yolo_boxes_are_fractions_around_a_centre(tmp_path: Path) -> Non
     ("line", "message"),
     [
         ("0 0.5 0.5 0.5", "line 1: has 3 numbers after the class: a box has 4, a polygon 6 or more"),
-        ("2 0.5 0.5 0.5 0.5", "line 1: names the class 2, of which there are 2, from 0"),
+        ("2 0.5 0.5 0.5 0.5", "line 1: names the class 2, and the classes that have names are 0, 1: correct it"),
         ("owl 0.5 0.5 0.5 0.5", "line 1: is not `class x y width height`"),
         ("0 0.5 0.5 0 0.5", "line 1: is no box in parts of the image"),
         ("0 20 20 10 10", "line 1: is no box in parts of the image"),
-        ("0 nan 0.5 0.5 0.5", "line 1: has 4 numbers"),
+        ("0 nan 0.5 0.5 0.5", "line 1: holds a number that is not finite: correct it"),
+        ("0 1.5 0.5 0.4 0.6", "line 1: is no box in parts of the image"),
         ("\ufeff2 0.5 0.5 0.5 0.5", "line 1: names the class 2"),
     ],
 )
@@ -297,7 +298,9 @@ def test_collect_yolo_names_are_those_that_are_written(tmp_path: Path) -> None:
     assert [image.label for image in collect(tmp_path).images] == names
 
 
-@pytest.mark.parametrize("names", ["[owl, '']", "ab", "{.inf: owl}", "3", "{owl: 0}", "[" * 3000])
+@pytest.mark.parametrize(
+    "names", ["[owl, '']", "[owl, owl]", "[[owl]]", "", "ab", "{.inf: owl}", "3", "{owl: 0}", "[" * 3000]
+)
 def test_collect_bad_names_of_yolo_are_refused(names: str, tmp_path: Path) -> None:
     write(draw(tmp_path, "a.png"), **{"a.txt": "0 0.5 0.5 0.5 0.5", "data.yaml": f"names: {names}"})
     with pytest.raises(ValueError, match=r"data\.yaml: its `names` are no list of classes \(.{1,100}\): correct them"):
@@ -544,4 +547,33 @@ def test_collect_picture_that_is_no_plain_file_is_refused(tmp_path: Path) -> Non
     draw(tmp_path, "wren/a.png", "owl/a.png")
     os.mkfifo(tmp_path / "owl/pipe.png")
     with pytest.raises(ValueError, match=r"owl/pipe\.png is a broken link, or no plain file: remove it"):
+        collect(tmp_path)
+
+
+def test_collect_classes_of_yolo_that_are_there_twice_are_refused(tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"a.txt": "0 0.5 0.5 0.5 0.5", "classes.txt": "owl\nwren\nowl\n"})
+    with pytest.raises(ValueError, match=r"classes\.txt: is no list of classes \(0 and 2 are both 'owl'\): correct it"):
+        collect(tmp_path)
+
+
+def test_collect_voc_trainval_is_train_where_no_other_list_is(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    lists = {"ImageSets/Main/trainval.txt": "a\n", "ImageSets/Main/test.txt": "b\n"}
+    write(tmp_path, **{f"{name}.xml": voc(f"{name}.png", ("owl", (1, 1, 4, 4))) for name in "ab"}, **lists)
+    assert [image.split for image in collect(tmp_path).images] == ["train", "test"]
+    write(tmp_path, **{"ImageSets/Main/train.txt": "b\n", "ImageSets/Main/test.txt": "a\n"})
+    assert [image.split for image in collect(tmp_path).images] == ["test", "train"]
+
+
+def test_collect_voc_picture_in_two_splits_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png")
+    lists = {"ImageSets/Main/train.txt": "a\n", "ImageSets/Main/test.txt": "a\n"}
+    write(tmp_path, **{"a.xml": voc("a.png", ("owl", (1, 1, 4, 4)))}, **lists)
+    with pytest.raises(ValueError, match=r"test\.txt: a is in .*train\.txt, too: keep it in one"):
+        collect(tmp_path)
+
+
+def test_collect_row_whose_picture_has_another_ending_gets_a_hint(tmp_path: Path) -> None:
+    write(draw(tmp_path, "a.png"), **{"own.csv": "path,label\na.jpg,owl\n"})
+    with pytest.raises(ValueError, match=r"a\.jpg does not exist below .* \('a\.png' is: the ending differs\): put it"):
         collect(tmp_path)

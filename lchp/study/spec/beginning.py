@@ -26,7 +26,7 @@ from lchp.training.file_faults import file_fault
 from lchp.vocabulary import TEST
 
 if TYPE_CHECKING:
-    from lchp.data.records import Dataset
+    from lchp.data.records import Dataset, PixelBoxes
 
 T = TypeVar("T")
 _LOOKED_AT = 200
@@ -56,21 +56,15 @@ def begin(
             the remedy. Then nothing is written.
     """
     asked, given = given, given or Path()
-    if given.is_file() and is_image(given.name):
-        raise ValueError(f"{given}: is one picture: give the folder above the folders of its and other classes")
     folder = given.parent if given.is_file() else given
     name = name_of(folder) if name is None else name
     file = study or Path(f"{name}.yaml")
+    _require_pictures(given)
     _require_fit(name, file, weights)
-    if not given.is_file():
-        require_pictures(given)
     # NumPy and Pillow are imported by those alone who have something to read.
-    from lchp.data.archives import is_archive
-    from lchp.data.reading import open_dataset
-    from lchp.data.table_writing import TABLE, write_table
+    from lchp.data.reading import open_dataset, read_pixel_boxes
+    from lchp.data.table_writing import TABLE, of_unwritten
 
-    if given.is_file() and is_archive(given):
-        raise ValueError(f"{given}: is an archive: unpack it, and give the folder that it holds")
     if file.resolve() == (folder / TABLE).resolve():
         raise ValueError(f"--study {file}: is where the table of the pictures is written: name another")
     table = None if kind or masks else _table_of(given)
@@ -78,34 +72,55 @@ def begin(
     if table is None:
         found = _collection(given, kind, masks)
         _require_classes(found, folder, asked is not None)
-        collection = _split(found, folder, share)
-        told = (
-            f"{len(collection.images)} pictures by {collection.kind}", *collection.told,
-            *_of_other_sizes(collection, folder),
-        )  # fmt: skip
-        table = write_table(collection, folder)
+        table, told = _written(_split(found, folder, share), folder)
         written.append(table)
     else:
         told = (f"the table {table} is taken as it is",)
     try:
-        dataset = open_dataset(FilesDataset(kind="table", path=table), Path())
-        counted = _counted(dataset, table)
+        config = FilesDataset(kind="table", path=table)
+        dataset = open_dataset(config, Path())
+        boxes = read_pixel_boxes(config, dataset, dataset.images) or {}
+        counted = _counted(dataset, table, boxes)
         preset, choices = proposed(counted, weights)
         text = study_text(name, table, counted, preset, choices)
         _write_study(file, text)
-    except BaseException:
+    except BaseException as error:
         for path in written:
             path.unlink()
+        if written and isinstance(error, ValueError) and str(table) in str(error):
+            raise of_unwritten(error, table) from error
         raise
     val = f", {len(dataset.held_out)} val" if counted.own_val else ""
     told += (
         f"{counted.train} training{val} and {counted.test} test images of {counted.classes} classes, "
         f"{counted.boxes or 'none'} with true boxes",
         *_of_classes(dataset),
+        *_of_bad_boxes(dataset, boxes),
         f"preset {preset}; beside it:",
         *(f"  {', '.join(choice.values)}: {choice.why}" for choice in choices),
     )
     return Begun((*written, file), told)
+
+
+def _require_pictures(given: Path) -> None:
+    """See that what is given may hold pictures, or name them."""
+    from lchp.data.archives import is_archive
+
+    if not given.is_file():
+        require_pictures(given)
+    elif is_image(given.name):
+        raise ValueError(f"{given}: is one picture: give the folder above the folders of its and other classes")
+    elif is_archive(given):
+        raise ValueError(f"{given}: is an archive: unpack it, and give the folder that it holds")
+
+
+def _written(collection: Collection, folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """The table of a collection, which is written, and what a person should know of it."""
+    from lchp.data.table_writing import write_table
+
+    of_sizes = _of_other_sizes(collection, folder)
+    told = (f"{len(collection.images)} pictures by {collection.kind}", *collection.told, *of_sizes)
+    return write_table(collection, folder), told
 
 
 def _require_fit(name: str, file: Path, weights: Path | None) -> None:
@@ -195,20 +210,16 @@ def _collection(given: Path, kind: str | None, masks: Path | None) -> Collection
     return collection
 
 
-def _counted(dataset: Dataset, table: Path) -> Counted:
-    from lchp.data.reading import read_pixel_boxes
-
+def _counted(dataset: Dataset, table: Path, boxes: PixelBoxes) -> Counted:
     train = [record for record in dataset.train if record.path not in dataset.held_out]
     of_class = Counter(record.label for record in train)
     smallest = min(of_class[label] for label in range(len(dataset.classes)))
     if smallest == 0:
         without = next(name for label, name in enumerate(dataset.classes) if not of_class[label])
         raise ValueError(f"{table}: the class {without} has no training image: add some, or leave the class out")
-    records = dataset.images
-    boxes = read_pixel_boxes(FilesDataset(kind="table", path=table), dataset, records)
     return Counted(
         len(train), len(dataset.test), len(dataset.classes), smallest, bool(dataset.held_out),
-        _side(dataset.root, list(records.paths)), len(boxes or ()),
+        _side(dataset.root, list(dataset.images.paths)), len(boxes),
     )  # fmt: skip
 
 
@@ -229,6 +240,24 @@ def _of_other_sizes(collection: Collection, folder: Path) -> tuple[str, ...]:
                 f"warning: pictures are of another size than their annotations say ({sizes}): their boxes count in the "
                 "pixels that are there: see that they fit, with `lchp data show`",
             )
+    return ()
+
+
+def _of_bad_boxes(dataset: Dataset, boxes: PixelBoxes) -> tuple[str, ...]:
+    """A warning of the first box that is none, of the pictures that are looked at."""
+    from lchp.data.headers import header
+    from lchp.data.true_boxes import fault
+
+    for path in _some(list(boxes)):
+        size = header(dataset.root / path)
+        for box in boxes[path]:
+            x1, y1, x2, y2 = box
+            if not (x1 < min(x2, size.width) and y1 < min(y2, size.height) and max(x1, 0) < x2 and max(y1, 0) < y2):
+                corners = ", ".join(f"{value:g}" for value in box)
+                return (
+                    f"warning: {path}: the box ({corners}) {fault(box, size.width, size.height)}: no study trains with "
+                    "such boxes; `lchp data check` names them all",
+                )
     return ()
 
 

@@ -231,3 +231,20 @@ def test_begin_warns_of_pictures_that_are_not_of_the_size_their_annotations_say(
 def test_begin_warns_of_classes_that_are_perhaps_one(pictures: Path) -> None:
     draw(pictures, *(f"Owl/{number}.png" for number in range(3)), size=(300, 260))
     assert any("classes that differ in case" in line and "'Owl', 'owl'" in line for line in begun(pictures))
+
+
+def test_begin_that_is_refused_says_that_its_table_is_not_there(pictures: Path) -> None:
+    draw(pictures / "masks", *(f"{label}/{number}.png" for label in ("owl", "wren") for number in range(10)))
+    with pytest.raises(
+        ValueError, match=r"images\.csv, line 2, .*; images\.csv is what would be written: correct the pic"
+    ):
+        begun(pictures, masks=pictures / "masks")
+    assert files(Path()) == []
+
+
+def test_begin_warns_of_boxes_that_are_none(pictures: Path) -> None:
+    names = {number: f"owl/{number}.png" for number in range(10)}
+    boxes = [(number, 1 + number % 2, [400.0 * (number == 3), 0.0, 50.0, 50.0]) for number in names]
+    write(pictures, **{"a.json": coco({1: "owl", 2: "wren"}, names, boxes)})
+    (line,) = (line for line in begun(pictures) if line.startswith("warning: "))
+    assert line.startswith("warning: owl/3.png: the box (400, 0, 450, 50) lies outside the 300 x 260 image: no study")
