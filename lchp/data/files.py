@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import re
-import socket
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from lchp.data.locks import hold, is_held
+from lchp.data.locks import hold, is_held, machine
 
 Read = TypeVar("Read")
 
@@ -97,9 +96,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _held_part(path: Path) -> tuple[Path, TextIO]:
     """An empty temporary file beside ``path``, and what holds it: one that a killed process has left is taken up, so
-    that nobody need look for it. It has a number of this machine, since another's locks may not be honoured here.
+    that nobody need look for it, until the machine is started again. It has a number of this machine
+    (:func:`lchp.data.locks.machine`), since another's locks may not be honoured here.
     """
-    for number in count(zlib.crc32(socket.gethostname().encode())):
+    for number in count(zlib.crc32(machine().encode())):
         part = path.with_name(f".{path.stem}.{number}{path.suffix}")
         try:
             held = hold(part, fcntl.LOCK_EX | fcntl.LOCK_NB)

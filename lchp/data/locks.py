@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+
+def machine() -> str:
+    """Who shares these locks: the running kernel, by the number that Linux drew at its start and gives to every
+    container; elsewhere the host.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return socket.gethostname()
 
 
 @contextmanager

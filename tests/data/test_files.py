@@ -104,6 +104,18 @@ def test_replacing_again_leaves_nothing_of_a_process_that_was_killed(tmp_path: P
     assert names(tmp_path) == ["tiny.zip"]
 
 
+@pytest.mark.skipif(not Path("/proc/sys/kernel").exists(), reason="elsewhere a machine is known by its name")
+def test_replacing_in_another_container_of_this_machine_takes_up_what_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for host in ("1f0c9e0a3b2d", "9b7a6c5d4e3f"):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        with replacing(tmp_path / "table.csv") as part:
+            found.append(part)
+    assert found[0] == found[1]
+
+
 def test_replacing_twice_at_once_keeps_both_apart_and_the_last_in_place(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     with replacing(path) as last:

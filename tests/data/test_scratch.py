@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from lchp.data.scratch import scratch_folder, sweep_scratch
+from lchp.data.locks import machine
+from lchp.data.scratch import LOCK, scratch_folder, sweep_scratch
+
+HOUR, DAY = 3600.0, 86400.0
 
 HOLDER = """
 import subprocess, sys
@@ -23,54 +29,136 @@ with scratch_folder(Path(sys.argv[1])) as folder:
 """
 
 
-def made(folder: Path, mode: int = 0o700) -> Path:
+def made(folder: Path, mode: int = 0o700, age: float = 0) -> Path:
     folder.mkdir()
     folder.chmod(mode)
+    aged(folder, age)
+    return folder
+
+
+def aged(folder: Path, seconds: float) -> None:
+    """Let everything there have been written so long ago."""
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (time.time() - seconds,) * 2, follow_symlinks=False)
+
+
+def locked(folder: Path, machine: str) -> Path:
+    """What a killed process of a machine left."""
+    (made(folder) / LOCK).write_text(machine, encoding="utf-8")
+    (folder / "session").mkdir()
+    (folder / "session/model.pt").touch()
+    (folder / "latest").symlink_to(folder / "session")
     return folder
 
 
 def test_sweep_removes_what_a_kill_at_any_moment_leaves(tmp_path: Path) -> None:
-    made(tmp_path / "lchp-made_000")
-    (made(tmp_path / "lchp-locked_0") / ".lchp-scratch").touch()
-    filled = made(tmp_path / "lchp-filled_0")
-    (filled / ".lchp-scratch").touch()
-    (filled / "session").mkdir()
-    (filled / "session/model.pt").touch()
-    (filled / "latest").symlink_to(filled / "session")
+    made(tmp_path / "lchp-tmp-made_000", age=2 * HOUR)
+    (made(tmp_path / "lchp-tmp-locked_0") / LOCK).write_text(machine(), encoding="utf-8")
+    locked(tmp_path / "lchp-tmp-filled_0", machine())
     sweep_scratch(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_sweep_touches_nobody_elses(tmp_path: Path) -> None:
-    made(tmp_path / "lchp-mine", 0o700)  # no name of ours
-    made(tmp_path / "lchp-readable", 0o755)
-    made(tmp_path / "lchp-results_", 0o755)
-    (made(tmp_path / "lchp-results0") / "table.csv").touch()
-    (tmp_path / "lchp-a_file00").touch()
-    made(tmp_path / "lchp-12345678")  # a home folder
+    made(tmp_path / "lchp-analysis", age=9 * DAY)
+    made(tmp_path / "lchp-12345678", age=9 * DAY)  # a home folder
+    made(tmp_path / "lchp-tmp-mine", age=9 * DAY)  # no name of ours
+    made(tmp_path / "lchp-tmp-fresh_00")  # its process may be about to hold it
+    made(tmp_path / "lchp-tmp-readable", 0o755, age=9 * DAY)
+    (made(tmp_path / "lchp-tmp-results0") / "table.csv").touch()
+    aged(tmp_path / "lchp-tmp-results0", 9 * DAY)
+    (tmp_path / "lchp-tmp-a_file00").touch()
     before = set(tmp_path.iterdir())
     sweep_scratch(tmp_path)
     assert set(tmp_path.iterdir()) == before
 
 
-def test_scratch_folder_that_is_swept_before_it_is_held_gives_way_to_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def made(prefix: str, dir: Path) -> str:
-        swept.append(mkdtemp(prefix=prefix, dir=dir))
-        if len(swept) == 1:
-            sweep_scratch(dir)
-        return swept[-1]
+@pytest.mark.parametrize("of", ["another", ""], ids=["another machine", "one that could not hold it"])
+def test_sweep_leaves_what_a_free_lock_says_nothing_of_until_it_is_old(of: str, tmp_path: Path) -> None:
+    folder = locked(tmp_path / "lchp-tmp-filled_0", of)
+    aged(folder, 6 * DAY)
+    sweep_scratch(tmp_path)
+    assert (folder / "session/model.pt").exists()
+    aged(folder, 8 * DAY)
+    (folder / "session/model.pt").write_bytes(b"an epoch")
+    sweep_scratch(tmp_path)
+    assert (folder / "session/model.pt").exists(), "its process is at work there"
+    aged(folder, 8 * DAY)
+    sweep_scratch(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
-    mkdtemp, swept = tempfile.mkdtemp, list[str]()
-    monkeypatch.setattr(tempfile, "mkdtemp", made)
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_scratch_folder_where_files_cannot_be_held_does_without(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: IO[bytes], how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     with scratch_folder(tmp_path) as folder:
-        assert [Path(one).exists() for one in swept] == [False, True]
-        assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "file").touch()
         sweep_scratch(tmp_path)
         assert (folder / "file").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_folder_that_cannot_be_used_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left"), scratch_folder(tmp_path):
+        pytest.fail("nothing can be written there")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for open files in /proc")
+def test_scratch_folder_on_nfs_is_swept_and_goes_with_its_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There who holds a file can write to it, and what is removed while it is open stays under another name."""
+    flock, unlink, rmdir = fcntl.flock, Path.unlink, Path.rmdir
+    hidden = list[Path]()
+
+    def held(file: IO[bytes], how: int) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, how)
+
+    def is_open(removed: Path) -> bool:
+        return f"{removed} (deleted)" in {os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()}
+
+    def renamed(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if is_open(path):
+            hidden.append(path.with_name(".nfs0001"))
+            hidden[-1].touch()
+
+    def after_closing(path: Path) -> None:
+        if not is_open(path / LOCK):
+            unlink(path / ".nfs0001", missing_ok=True)
+        rmdir(path)
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    monkeypatch.setattr(Path, "unlink", renamed)
+    monkeypatch.setattr(Path, "rmdir", after_closing)
+    locked(tmp_path / "lchp-tmp-filled_0", machine())
+    with scratch_folder(tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert len(hidden) == 2, "both locks were open when they were removed"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("name", ["lchp-tmp-", ".reproduce-"])
+def test_scratch_folder_ends_who_names_it_in_the_temporary_folder_alone(name: str, tmp_path: Path) -> None:
+    with scratch_folder(tmp_path, name) as folder:
+        code = "import sys; sys.stdin.read()"
+        reader = subprocess.Popen([sys.executable, "-c", code, str(folder / "log.txt")], stdin=subprocess.PIPE)
+    assert list(tmp_path.iterdir()) == []
+    _, ended = reader.communicate(), reader.returncode
+    assert ended == (-signal.SIGKILL if name == "lchp-tmp-" else 0)
 
 
 def test_scratch_folder_keeps_its_lock_over_what_cannot_be_removed(
@@ -79,7 +167,7 @@ def test_scratch_folder_keeps_its_lock_over_what_cannot_be_removed(
     with scratch_folder(tmp_path) as folder:
         (folder / "busy").mkdir()
         monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
-    assert {one.name for one in folder.iterdir()} == {"busy", ".lchp-scratch"}
+    assert {one.name for one in folder.iterdir()} == {"busy", LOCK}
     monkeypatch.undo()
     sweep_scratch(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -88,14 +176,14 @@ def test_scratch_folder_keeps_its_lock_over_what_cannot_be_removed(
 def test_scratch_folder_goes_with_its_block(tmp_path: Path) -> None:
     with scratch_folder(tmp_path) as folder:
         assert folder.parent == tmp_path
-        assert len(folder.name) == len("lchp-12345678")
+        assert len(folder.name) == len("lchp-tmp-12345678")
         (folder / "session").mkdir()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_scratch_folder_of_a_killed_process_goes_at_the_next_start_and_a_living_ones_stays(tmp_path: Path) -> None:
-    other = tmp_path / "lchp-study"
+    other = tmp_path / "lchp-tmp-study"
     other.mkdir()
     (other / ".lock").touch()
     with subprocess.Popen(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lchp.data.files import left_parts
-from lchp.data.locks import is_held, locked
-from lchp.data.scratch import LOCK
+from lchp.data.locks import locked
+from lchp.data.scratch import LOCK, is_left
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.in_use import alone_in, require_unused
@@ -57,8 +57,9 @@ def _unneeded(output: Path, keep_milestones: bool) -> list[Unneeded]:
     require_idle(studies)
     needed = places_of_all(studies)
     found = [*_of_studies(studies), *_of_stages(store, needed), *_lists(store, needed)]
-    repeated = sorted(output.glob(f"{REPETITION}*/"))
-    found += _of((folder for folder in repeated if not is_held(folder / LOCK)), _LEFT)
+    for folder in sorted(output.glob(f"{REPETITION}*/")):
+        if is_left(folder):
+            found += _of([folder], _LEFT, folder / LOCK)
     unfinished = any(entry.state not in ENDED for study in studies for entry in read(study))
     for folder in sorted(store.glob(f"{MILESTONES}/*/")):
         if keep_milestones or unfinished:

@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from lchp.at_work import doing
 from lchp.data.fingerprint import canonical, flatten
-from lchp.data.locks import is_held
-from lchp.data.scratch import LOCK, scratch_folder
+from lchp.data.scratch import is_left, scratch_folder
 from lchp.errors import Refusal, refusing
 from lchp.store.datasets import changed_images, list_file, read_list
 from lchp.store.folder import StageFolder
@@ -67,7 +66,7 @@ def reproduce(
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
     """
-    killed = [folder.name for folder in output.glob(f"{REPETITION}*") if not is_held(folder / LOCK)]
+    killed = [folder.name for folder in output.glob(f"{REPETITION}*") if is_left(folder)]
     with scratch_folder(output, REPETITION) as scratch:
         with refusing(), doing("reading the run from the tracking store"):
             uri = open_store(tracking_uri, Path.cwd(), machine.cache)

@@ -25,7 +25,7 @@ _SPACE = 200 << 20
 """Bytes that must be free in every folder where something is trained: less holds no initialization's checkpoint."""
 _SOCKET = 107
 """Bytes that the path of a socket may have on Linux."""
-_SESSION = len("/lchp-12345678/session_2026-11-25_20-54-27_179841_4194304/sockets/plasma_store")
+_SESSION = len("/lchp-tmp-12345678/session_2026-11-25_20-54-27_179841_4194304/sockets/plasma_store")
 """Bytes of the longest path of a socket below Ray's temporary folder."""
 _CONNECT_SECONDS = 5.0
 

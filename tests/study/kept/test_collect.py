@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lchp.cli import run as command
-from lchp.data.locks import locked
+from lchp.data.locks import locked, machine
 from lchp.data.scratch import LOCK
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
@@ -140,14 +140,21 @@ def test_gc_leaves_a_temporary_file_whose_stage_or_study_is_held(output: Path, t
 
 
 def test_gc_takes_what_a_killed_repetition_has_left_and_none_that_goes_on(output: Path) -> None:
-    left, held = output / ".reproduce-ab", output / ".reproduce-cd"
-    for folder in (left, held):
+    left, held, begun, elsewhere = (output / f".reproduce-{name}" for name in ("left", "held", "begun", "elsewhere"))
+    for folder in (left, held, begun, elsewhere):
         (folder / ".store/trial").mkdir(parents=True)
+        (folder / LOCK).write_text("another machine's" if folder == elsewhere else machine(), encoding="utf-8")
+    told = list[str]()
     with locked(held / LOCK):
-        found = [one for one in unneeded(output) if one.path in (left, held)]
-        assert [(one.path, one.why) for one in found] == [(left, "left by a process that was killed")]
-        remove(found, output, silent)
-    assert (left.exists(), held.exists()) == (False, True)
+        found = [one for one in unneeded(output) if one.path.name.startswith(".reproduce-")]
+        assert [(one.path, one.why) for one in found] == [
+            (begun, "left by a process that was killed"),
+            (left, "left by a process that was killed"),
+        ]
+        with locked(begun / LOCK):
+            remove(found, output, told.append)
+    assert told == [f"{begun}: is needed by now, or gone: left"]
+    assert [folder.exists() for folder in (left, held, begun, elsewhere)] == [False, True, True, True]
 
 
 def test_rm_deletes_no_runs_of_a_study_that_runs(output: Path) -> None:

@@ -14,6 +14,8 @@ from PIL import Image
 
 import tests.study.small as small
 from lchp.data.config import SyntheticDataset
+from lchp.data.locks import machine
+from lchp.data.scratch import LOCK
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
 from lchp.study.reproduce.again import _is_exact, _log, _other_environment, reproduce
@@ -78,7 +80,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 def test_reproduce_of_an_untouched_run_agrees_and_is_linked(stored: Stored) -> None:
     killed = stored.folder / "out/.reproduce-killed_0"
     (killed / "trial").mkdir(parents=True)
-    (killed / ".lchp-scratch").touch()
+    (killed / LOCK).write_text(machine(), encoding="utf-8")
     with added_field():  # a later version's
         code, said = stored.again()
     assert code == 0
@@ -221,7 +223,7 @@ def test_reproduce_marks_the_run_that_a_killed_repetition_was_writing(
     assert client(stored.uri).get_run(begun).info.status == "RUNNING"
     left = stored.folder / "out/.reproduce-killed_1"
     left.mkdir()
-    (left / ".lchp-scratch").touch()
+    (left / LOCK).write_text(machine(), encoding="utf-8")
     assert stored.again()[0] == 0
     ended = client(stored.uri).get_run(begun)
     assert ended.info.status == "FAILED"

@@ -214,7 +214,8 @@ def test_short_folder_tmpdir_that_is_short_is_taken(short: Path, monkeypatch: py
 
 def test_short_folder_longest_that_is_taken_holds_the_socket_of_ray(short: Path) -> None:
     longest = fitness._SOCKET - fitness._SESSION
-    assert len(f"{'x' * longest}/lchp-ab_d3fgh/session_2026-11-25_20-54-27_179841_4194304/sockets/plasma_store") == 107
+    session = "lchp-tmp-ab_d3fgh/session_2026-11-25_20-54-27_179841_4194304"
+    assert len(f"{'x' * longest}/{session}/sockets/plasma_store") == 107
 
 
 def test_short_folder_ray_tmpdir_alone_counts_where_it_is_set(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
