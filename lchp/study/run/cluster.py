@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -57,6 +58,7 @@ _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0,
 _END_SECONDS = 20.0
 _CODE = "from lchp.study.run.ray_process import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 _ERRORS = "errors.txt"
+_ENVIRONMENT = "environment"
 FINISHED = "finished"
 """What the driver answers where no job will come any more."""
 
@@ -106,11 +108,12 @@ class Cluster:
         self._requests, requests = Pipe()
         commands, self._commands = Pipe(duplex=False)
         ends = (requests.fileno(), commands.fileno())
+        python, path = (sys.executable, sys.path) if self.address else plain_python(self.folder)
         # The path is this process's own: a folder that the user stands in may hold modules of any name.
-        code = f"import sys; sys.path[:] = {sys.path!r}; {_CODE}"
+        code = f"import sys; sys.path[:] = {path!r}; {_CODE}"
         with (self.folder / _ERRORS).open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, *map(str, ends), str(self.folder)],
+                [python, "-c", code, *map(str, ends), str(self.folder)],
                 env=environment(own=self.address is None),
                 pass_fds=ends,
                 stdin=subprocess.DEVNULL,
@@ -225,6 +228,20 @@ def scratch_parent() -> Path:
         Refusal: there is none whose path is short enough.
     """
     return Path(tempfile.gettempdir()) if cluster_address() else short_folder()
+
+
+def plain_python(folder: Path) -> tuple[str, list[str]]:
+    """This process's Python and the path of its modules, by a link in ``folder`` to its environment where the path of
+    that has spaces or other letters that mean something to a shell: Ray gives it to one as it is.
+    """
+    python = Path(sys.executable)
+    if shlex.quote(sys.executable) == sys.executable or not python.parent.parent.samefile(sys.prefix):
+        return sys.executable, sys.path
+    link = folder / _ENVIRONMENT
+    link.symlink_to(sys.prefix)
+    inside = f"{sys.prefix}{os.sep}"
+    path = [str(link / place.removeprefix(inside)) if place.startswith(inside) else place for place in sys.path]
+    return str(link / python.parent.name / python.name), path
 
 
 def resources(study: Study, device: str) -> dict[str, float]:

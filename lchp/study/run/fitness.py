@@ -7,6 +7,7 @@ once, each with its remedy.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import tempfile
@@ -107,21 +108,26 @@ def cluster_address() -> str | None:
 
 
 def short_folder() -> Path:
-    """A folder for Ray's session whose sockets' paths are short enough: RAY_TMPDIR alone where that is set.
+    """A folder for Ray's session whose sockets' paths are short enough and plain, as Ray wants them: RAY_TMPDIR alone,
+    which may hold spaces, where that is set.
 
     Raises:
         Refusal: there is none.
     """
     reasons = []
     for folder in _tried():
-        length = len(os.fsencode(folder))
-        too_long = length > _SOCKET - _SESSION
-        reason = f"{length} bytes, {_SOCKET - _SESSION} at most" if too_long else unwritable(folder)
+        name, length = str(folder), len(os.fsencode(folder))
+        if length > _SOCKET - _SESSION:
+            reason: str | None = f"{length} bytes, {_SOCKET - _SESSION} at most"
+        elif not (name.isascii() if os.environ.get("RAY_TMPDIR") else shlex.quote(name) == name):
+            reason = "holds spaces, or letters that are not plain ASCII"
+        else:
+            reason = unwritable(folder)
         if reason is None:
             return folder
         reasons.append(f"{folder}: {reason}")
     raise Refusal(
-        f"Ray needs a temporary folder with a short path that can be written ({'; '.join(reasons)}): "
+        f"Ray needs a temporary folder with a short, plain path that can be written ({'; '.join(reasons)}): "
         "set RAY_TMPDIR to one"
     )
 

@@ -19,7 +19,17 @@ import tests.study.small as small
 from lchp.errors import Refusal
 from lchp.study.run import cluster as module
 from lchp.study.run import ray_tune
-from lchp.study.run.cluster import QUIET, Cluster, Lost, Unstarted, answers, end_session, environment, resources
+from lchp.study.run.cluster import (
+    QUIET,
+    Cluster,
+    Lost,
+    Unstarted,
+    answers,
+    end_session,
+    environment,
+    plain_python,
+    resources,
+)
 from lchp.study.run.materials import Materials
 from lchp.study.run.ray_tune import ATTEMPTS, RESTARTS, LostForGood
 from lchp.study.spec.load import Study
@@ -84,6 +94,26 @@ def until_message(cluster: Cluster) -> tuple[Any, ...]:
         message = cluster.message(1.0)
         if message is not None:
             return message
+
+
+def test_plain_python_leads_by_a_link_to_an_environment_whose_path_has_spaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = tmp_path / "an environment"
+    (prefix / "bin").mkdir(parents=True)
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    monkeypatch.setattr(sys, "executable", str(prefix / "bin/python"))
+    monkeypatch.setattr(sys, "path", ["/usr/lib/python", str(prefix / "lib/site-packages"), f"{prefix} of others"])
+    python, path = plain_python(tmp_path)
+    assert python == str(tmp_path / "environment/bin/python")
+    assert path == ["/usr/lib/python", str(tmp_path / "environment/lib/site-packages"), f"{prefix} of others"]
+    assert (tmp_path / "environment").samefile(prefix)
+
+
+def test_plain_python_is_this_one_where_its_path_is_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/env-3.11/bin/python")
+    assert plain_python(tmp_path) == ("/opt/env-3.11/bin/python", sys.path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_environment_of_a_cluster_of_its_own_is_guarded_by_a_token_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:

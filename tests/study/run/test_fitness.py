@@ -212,6 +212,15 @@ def test_short_folder_tmpdir_that_is_short_is_taken(short: Path, monkeypatch: py
     assert short_folder() == short
 
 
+@pytest.mark.parametrize("name", ["é", "a b", "it's"])
+def test_short_folder_passes_over_a_tmpdir_that_ray_would_stumble_over(
+    name: str, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (short / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(short / name))
+    assert short_folder() == Path("/tmp")
+
+
 def test_short_folder_longest_that_is_taken_holds_the_socket_of_ray(short: Path) -> None:
     longest = fitness._SOCKET - fitness._SESSION
     session = "lchp-tmp-ab_d3fgh/session_2026-11-25_20-54-27_179841_4194304"
@@ -223,6 +232,16 @@ def test_short_folder_ray_tmpdir_alone_counts_where_it_is_set(short: Path, monke
     assert short_folder() == short
     monkeypatch.setenv("RAY_TMPDIR", str(short / LONG))
     with pytest.raises(Refusal, match=r"\(/tmp/t.*x: \d+ bytes, \d+ at most\): set RAY_TMPDIR to one"):
+        short_folder()
+
+
+def test_short_folder_ray_tmpdir_that_is_no_ascii_is_refused(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a b", "é"):
+        (short / name).mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(short / "a b"))
+    assert short_folder() == short / "a b"
+    monkeypatch.setenv("RAY_TMPDIR", str(short / "é"))
+    with pytest.raises(Refusal, match=r"é: holds spaces, or letters that are not plain ASCII.*: set RAY_TMPDIR to one"):
         short_folder()
 
 

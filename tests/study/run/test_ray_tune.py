@@ -71,8 +71,10 @@ def listening(pids: Iterable[int]) -> list[str]:
 
 def start(folder: Path, text: str, **more: str) -> subprocess.Popen[str]:
     """``lchp study run`` in a process of its own, its output as a pipe; the process is a child of one that is called as
-    ``uv run`` is, by which Ray knows that.
+    ``uv run`` is, by which Ray knows that, and its Python lies in an environment whose path has a space.
     """
+    (folder / "an environment").symlink_to(sys.prefix)
+    python = folder / "an environment" / Path(sys.executable).relative_to(sys.prefix)
     (folder / "run").write_text('"$@"\nexit $?\n', encoding="utf-8")
     study = folder / "study.yaml"
     study.write_text(text, encoding="utf-8")
@@ -82,7 +84,7 @@ def start(folder: Path, text: str, **more: str) -> subprocess.Popen[str]:
     left_out = {"RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE"}
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     return subprocess.Popen(
-        ["uv", "run", sys.executable, "-c", code, "study", "run", str(study), *options],
+        ["uv", "run", str(python), "-c", code, "study", "run", str(study), *options],
         executable="/bin/sh",
         cwd=folder,
         env=environment | more,
