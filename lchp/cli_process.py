@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -83,6 +84,9 @@ def leave(command: Callable[[], int]) -> None:
             os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # an input that is closed is one that holds nothing
+    # Pillow warns of pictures of 90 megapixels (DecompressionBombWarning, told here by its words, as nothing is to be
+    # imported for it); of twice as many it makes an error, which names the file.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit", RuntimeWarning)
     with watched():
         code = command()
     try:
