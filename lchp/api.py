@@ -190,7 +190,8 @@ def run_study(
     from lchp.study.run.fitness import fit
     from lchp.study.run.ownership import require_continuable
 
-    settle()
+    with refusing():
+        settle()
     out, device, workers = place("output", output), given_device(device), given_workers(workers)
     tracking_uri, store = uri("tracking_uri", tracking_uri), uri("store", store)
     require_speaker(say)
@@ -242,7 +243,8 @@ def run_trial(
     """
     from lchp.study.run.fitness import fit
 
-    settle()
+    with refusing():
+        settle()
     out, device, workers = place("output", output), given_device(device), given_workers(workers)
     require_speaker(say)
     loaded = config if isinstance(config, TrialConfig) else _load_trial(_file(config), must_exist=True, device=device)

@@ -69,7 +69,9 @@ _COMPLETION = "_LCHP_COMPLETE"
 @click.version_option(package_name="lchp")
 def app() -> None:
     """Weakly supervised object localization with LCHP: studies, trials, data and results."""
-    for line in settle():
+    with refusing():
+        said = settle()
+    for line in said:
         warn(line)
 
 

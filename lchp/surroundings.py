@@ -9,8 +9,6 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping, MutableMapping
-from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -18,8 +16,16 @@ UI_PORT = 5000
 """Where the UI of a tracking store is served, unless somebody wants another port."""
 
 
+_HOMES = 10
+"""How many names of a home folder are tried."""
+
+
 def settle(environment: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Put into ``environment`` what is missing; gives what a person should know of it, one line each."""
+    """Put into ``environment`` what is missing; gives what a person should know of it, one line each.
+
+    Raises:
+        ValueError: there is no home folder, and none can be made that is this user's alone.
+    """
     environment.update(unproxied(environment))
     # An empty HOME means the root folder to Python, and the user's own to nobody.
     if not environment.get("HOME"):
@@ -66,15 +72,40 @@ def _home_of_user() -> Path | None:
 def _own_folder() -> Path:
     """``lchp-<uid>`` in the temporary folder, the same at every start; where that is somebody else's, the first of
     ``lchp-<uid>-1``, ``lchp-<uid>-2`` and so on that is not.
+
+    Raises:
+        ValueError: none of the first is this user's alone, or folders there do not tell whose they are.
     """
     first = Path(tempfile.gettempdir()) / f"lchp-{os.getuid()}"
-    places = (first.with_name(f"{first.name}-{number}") if number else first for number in count())
-    return next(place for place in places if _is_own(place))
+    remedy = "set HOME to a folder of your own, or TMPDIR to another place"
+    for number in range(_HOMES):
+        place = first.with_name(f"{first.name}-{number}") if number else first
+        is_new = _make(place)
+        if _is_own(place):
+            return place
+        if is_new:
+            # Another would look no better, at this start or the next.
+            place.rmdir()
+            raise ValueError(
+                f"no home folder: HOME is unset and the user unknown, and the file system of the temporary folder "
+                f"{first.parent} does not tell whose folders are: {remedy}"
+            )
+    raise ValueError(
+        f"no home folder: HOME is unset and the user unknown, and {first} and those with a number after it are not "
+        f"this user's alone: {remedy}"
+    )
+
+
+def _make(folder: Path) -> bool:
+    """Whether nothing was there, and the folder is made."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether a folder, which is made where nothing is, is this user's and nobody else may write there."""
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
+    """Whether a folder is this user's and nobody else may write there."""
     there = folder.lstat()
     return stat.S_ISDIR(there.st_mode) and there.st_uid == os.getuid() and not there.st_mode & 0o022

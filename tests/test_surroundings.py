@@ -58,6 +58,26 @@ def test_settle_file_or_link_where_the_folder_would_be_is_passed_over(nobody: Pa
     assert environment["HOME"] == f"{planted}-2"
 
 
+@pytest.mark.parametrize("told", [0o40777, 0o40700], ids=["rights of everybody", "another owner"])
+def test_settle_where_new_folders_do_not_look_like_ones_own_is_refused_and_leaves_none(
+    told: int, nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.getuid() if told == 0o40777 else 65534
+    monkeypatch.setattr(Path, "lstat", lambda path: os.stat_result((told, 0, 0, 1, owner, owner, 0, 0, 0, 0)))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"temporary folder {nobody} does not tell whose .*: set HOME .* TMPDIR"):
+            settle({})
+    assert list(nobody.iterdir()) == []
+
+
+def test_settle_where_every_name_is_somebody_elses_is_refused(nobody: Path) -> None:
+    for number in range(10):
+        (nobody / (f"lchp-{os.getuid()}-{number}" if number else f"lchp-{os.getuid()}")).touch()
+    with pytest.raises(ValueError, match=r"those with a number after it are not this user's alone: set HOME to a fold"):
+        settle({})
+    assert len(list(nobody.iterdir())) == 10
+
+
 def test_settle_with_a_home_changes_nothing() -> None:
     environment = {"HOME": "/somewhere"}
     assert settle(environment) == []
