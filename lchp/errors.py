@@ -8,6 +8,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 _REMEDIES = {
     errno.ENOSPC: "free space there, or name another place",
@@ -125,9 +126,20 @@ def _of_file(error: OSError) -> str:
     remedy = _REMEDIES.get(error.errno or 0, "make it readable and writable, or name another place")
     if error.filename is not None:
         return f"{error.filename}: {error.strerror or type(error).__name__}: {remedy}"
+    if error.errno == errno.ENOENT and _is_nowhere():
+        return "the working folder is gone: change into one that is there"
     if error.errno in _REMEDIES:
         return f"{error.strerror}: {remedy}"
     return _one_line(str(error)) or type(error).__name__
+
+
+def _is_nowhere() -> bool:
+    """Whether the folder that this process stands in was removed."""
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
