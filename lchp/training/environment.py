@@ -23,8 +23,13 @@ _INSTRUCTIONS = (
 """The instruction sets by which torch, oneDNN and MKL choose their kernels."""
 BF16_UNITS = {"avx512_bf16", "amx_bf16"}
 """The instruction sets that compute in bf16."""
-_OF_A_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
-"""What git tells its hooks of the repository whose they are."""
+_OF_A_REPOSITORY = (
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_INDEX_FILE"),
+    *("GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX", "GIT_INTERNAL_SUPER_PREFIX"),
+    *("GIT_SHALLOW_FILE", "GIT_COMMON_DIR"),
+)
+"""What git tells its hooks of the repository whose they are, as ``git rev-parse --local-env-vars`` lists it."""
 _VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """What tells them to use less than there is; each changes the bits of a trial."""
 

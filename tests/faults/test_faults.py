@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lchp.data.files import read_json
 from tests.faults.catalog import Fault, catalog
 from tests.faults.inflicted import befall
 from tests.faults.workplace import Zygote
@@ -30,3 +31,5 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_study_that_a_fault_befalls_ends_as_if_none_had(fault: Fault, root: Path, zygote: Zygote) -> None:
     verdict = befall(fault, root, zygote)
     assert not verdict.problems, verdict
+    made = [read_json(file) for file in root.glob("calm/*/out/.store/*/*/environment.json")]
+    assert {one["commit"] for one in made} == {None}, "another commit is none of what a fault changes"

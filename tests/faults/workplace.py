@@ -137,8 +137,9 @@ class Workplace:
         environment |= {"TMPDIR": str(self.temporary), _MARK: str(self.folder), "OMP_NUM_THREADS": "1"}
         # torch's optimizers make this folder when they are imported, in TMPDIR unless it is named.
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self.said / "torch")
+        environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
         # Without a commit: the tree may change between two faults.
-        environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_DIR": os.devnull}
+        environment["PATH"] = os.pathsep.join((str(without_git(self.said)), environment["PATH"]))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
         if ray:
             with self.out.open("wb") as out, self.err.open("wb") as err:
@@ -202,6 +203,15 @@ class Workplace:
 
 
 @cache
+def without_git(folder: Path) -> Path:
+    """A folder of programs, for the head of PATH, in which git knows of no repository."""
+    git = folder / "programs/git"
+    git.parent.mkdir(parents=True, exist_ok=True)
+    git.write_text('#!/bin/sh\n[ "$1" = version ] && echo git version 2.39.5\n', encoding="utf-8")
+    git.chmod(0o755)
+    return git.parent
+
+
 def code() -> str:
     """The digest of the package."""
     files = sorted(Path(lchp.__file__).parent.rglob("*.py"))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,12 @@ def test_describe_in_a_hook_of_another_repository_names_its_own_commit(
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "other"))
     assert environment.describe("cpu")["commit"] == before
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
+def test_describe_passes_over_all_that_git_calls_of_a_repository() -> None:
+    listed = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True)
+    assert set(listed.stdout.split()) - set(environment._OF_A_REPOSITORY) == set()
 
 
 def test_describe_leaves_out_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
