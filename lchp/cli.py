@@ -41,6 +41,7 @@ from lchp.cli_options import (
     TRACKING,
     Group,
     PathArgument,
+    PictureArgument,
     StudyArgument,
     run_id,
     with_options,
@@ -410,7 +411,7 @@ def data_check(
 @data.command("show")
 @_DATASET
 @click.option(
-    "--output", type=PathArgument(), default=Path("samples.png"), show_default=True,
+    "--output", type=PictureArgument(), default=Path("samples.png"), show_default=True,
     help="PNG to draw: a path from the working folder.",
 )  # fmt: skip
 def data_show(
@@ -472,7 +473,7 @@ def reproduce(
 @click.argument("names", nargs=-1, metavar="A B [...]")
 @with_options(OUTPUT, COMPARED_FROM, DATA, CACHE)
 @click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True, help="Whose images are compared.")
-@click.option("--picture", type=PathArgument(), help="PNG of the images that changed most, with the boxes of both.")
+@click.option("--picture", type=PictureArgument(), help="PNG of the images that changed most, with the boxes of both.")
 @JSON
 def compare(
     names: tuple[str, ...], output: Path, tracking_uri: str | None, data: Path | None, cache: Path, split: str,
@@ -552,7 +553,7 @@ def report(place: Path, output: Path, tracking_uri: str | None, form: str, keep_
 @click.option(
     "--image", type=PathArgument(), help="Draw Algorithm 1 on this image file alone, as the paper's Figure 1."
 )
-@click.option("--to", type=PathArgument(), default=Path("boxes.png"), show_default=True,
+@click.option("--to", type=PictureArgument(), default=Path("boxes.png"), show_default=True,
     help="PNG to draw: a path from the working folder.",
 )  # fmt: skip
 def draw(
@@ -568,6 +569,8 @@ def draw(
 
     with refusing(), fit({"--to": to.absolute().parent}, trains=False):
         require_replaceable(to)
+        if image is not None and not image.is_file():
+            raise Refusal(f"--image {image}: {'is no plain file' if image.exists() else 'does not exist'}: name one")
         moved = moved_paths((), data)
 
         waiting(f"drawing {run}")

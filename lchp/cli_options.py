@@ -47,6 +47,17 @@ class PathArgument(click.ParamType[Path]):
         return [CompletionItem(incomplete, type="file")]
 
 
+class PictureArgument(PathArgument):
+    """The path of a picture that is drawn: it takes the place of what has its name, and no study and no store has."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The word as a path that ends as a PNG does."""
+        path = super().convert(value, param, ctx)
+        if path.suffix.lower() != ".png":
+            self.fail(f"{value}: a picture is drawn as PNG: give a name that ends in .png", param, ctx)
+        return path
+
+
 class StudyArgument(PathArgument):
     """The path of a study or trial file, or the name of a study that comes with the package."""
 

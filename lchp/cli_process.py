@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -74,6 +75,16 @@ def _reader_is_gone(error: BaseException) -> bool:
     return any(event & select.POLLERR for _, event in output.poll(0))
 
 
+class _ToldOrNot(io.FileIO):
+    """Standard error: what it does not take, on a full disk for one, nobody is told, and nothing ends by it."""
+
+    def write(self, data: Any, /) -> int:
+        """As if all of ``data`` were written."""
+        with suppress(OSError):
+            super().write(data)
+        return memoryview(data).nbytes
+
+
 def leave(command: Callable[[], int]) -> None:
     """Run a command that gives its exit code, and end the process with that."""
     for number in range(3):
@@ -82,6 +93,8 @@ def leave(command: Callable[[], int]) -> None:
         except OSError:
             # A standard stream that is closed (`>&-`) would give its number to the next file that is opened.
             os.open(os.devnull, os.O_RDWR)
+    told = io.BufferedWriter(_ToldOrNot(2, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(told, "utf-8" if sys.stderr is None else sys.stderr.encoding, line_buffering=True)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # an input that is closed is one that holds nothing
     # Pillow warns of pictures of 90 megapixels (DecompressionBombWarning, told here by its words, as nothing is to be

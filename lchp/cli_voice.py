@@ -123,6 +123,17 @@ def _verbose(_: click.Context, __: click.Parameter, value: bool) -> None:
     _voice.verbose = _voice.verbose or value
 
 
+_NO_LOG = (".csv", ".json", ".yaml", ".yml")
+
+
+def _is_binary(file: Path) -> bool:
+    """Whether a file is there that is no text, a database for one."""
+    if not file.is_file() or not os.access(file, os.R_OK):
+        return False
+    with file.open("rb") as opened:
+        return b"\0" in opened.read(1 << 12)
+
+
 def _log(_: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value is None:
         return
@@ -135,6 +146,8 @@ def _log(_: click.Context, parameter: click.Parameter, value: Any) -> None:
     elif not os.access(file if file.exists() else file.parent, os.W_OK):
         reason = os.strerror(errno.EACCES if file.parent.is_dir() else errno.ENOENT)
         fault = f"{file} cannot be written ({reason}): name another"
+    elif file.suffix.lower() in _NO_LOG or _is_binary(file):
+        fault = f"{file} is no log, to whose end lines might be written: name another"
     if fault is not None:
         raise click.BadParameter(fault, param=parameter)
     _voice.log = file

@@ -207,7 +207,7 @@ def test_default_cache_under_an_unwritable_home_is_refused(
     monkeypatch.setenv("HOME", str(study))
     trial = tmp_path / "trial.yaml"
     trial.write_text("preset: quickstart\n", encoding="utf-8")
-    output = ["--output", str(tmp_path / "out")] if command[1] != "check" else []
+    output = ["--output", str(tmp_path / "out.png")] if command[1] != "check" else []
     assert run([*command, str(trial), *output]) == 2
     assert f"--cache {study}/.cache/lchp: is no folder that can be written" in capsys.readouterr().err
 

@@ -219,3 +219,11 @@ def test_trials_in_training_are_told_with_their_epochs() -> None:
     assert in_training(running[3:]) == "training d: epoch 4 of 4, e: epoch 4 of 4"
     assert in_training(running).endswith("c: epoch 3 of 4, 2 more")
     assert in_training([entry("z", 0, "waiting")]) == ""
+
+
+def test_log_is_not_written_behind_a_database(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = b"SQLite format 3\0" + bytes(100)
+    (there / "mlflow.db").write_bytes(data)
+    assert run(["study", "list", "--log", "mlflow.db"]) == 2
+    assert "mlflow.db is no log, to whose end lines might be written: name another" in capsys.readouterr().err
+    assert (there / "mlflow.db").read_bytes() == data

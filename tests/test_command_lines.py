@@ -335,8 +335,14 @@ def _bad_commands() -> Iterator[tuple[list[str], str]]:
         yield ["study", name, "study.yaml", "--output", "nowhere"], "holds no run of the study: start it with"
         yield ["study", name, "study.yaml", "--output", "study.yaml"], "study.yaml"
         yield ["study", name, "study.yaml", "--output", LONG], "File name too long"
-    yield ["data", "show", "trial.yaml", "--output", "folder"], "lchp: folder: Is a directory"
-    yield ["data", "show", "trial.yaml", "--output", "pipe"], "lchp: pipe: Is no plain file"
+    yield ["data", "show", "trial.yaml", "--output", "folder.png"], "lchp: folder.png: Is a directory"
+    yield ["data", "show", "trial.yaml", "--output", "pipe.png"], "lchp: pipe.png: Is no plain file"
+    for line in (["data", "show", "trial.yaml", "--output"], ["draw", "x", "--to"], ["compare", "x", "y", "--picture"]):
+        for name in ("study.yaml", "mlflow.db", "folder", "x.jpg", ".png"):
+            yield [*line, name], f"{name}: a picture is drawn as PNG: give a name that ends in .png"
+    yield ["draw", "x", "--image", "pipe"], "--image pipe: is no plain file: name one"
+    yield ["draw", "x", "--image", "gone.png"], "--image gone.png: does not exist: name one"
+    yield ["study", "list", "--log", "study.yaml"], "study.yaml is no log, to whose end lines might be written"
     yield ["study", "run", "study.yaml", "--address", ""], "is empty: give one, or leave the option out"
     yield ["study", "run", "study.yaml", "--search-storage", ""], "is empty: give one, or leave the option out"
     yield ["study", "run", "trial.yaml"], "name: is missing: add it"
@@ -475,6 +481,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "home").mkdir()
     (made / "folder").mkdir()
     os.mkfifo(made / "pipe")
+    os.mkfifo(made / "pipe.png")
+    (made / "folder.png").mkdir()
     (made / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for name, text in {
         "study.yaml": STUDY,
@@ -602,6 +610,14 @@ def test_output_that_cannot_be_written_is_one_message(folder: Path) -> None:
     done = process(folder, "lchp study plan study.yaml > /dev/full")
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert b"No space left on device: free space there" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_errors_that_cannot_be_told_change_no_answer(folder: Path) -> None:
+    done = process(folder, "lchp study plan gone.yaml 2> /dev/full")
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+    done = process(folder, "lchp data check trial.yaml -v --set dataset.train_per_class=8 2> /dev/full")
+    assert (done.returncode, b"problems: none" in done.stdout) == (0, True)
 
 
 def test_argument_that_is_no_text_is_refused_by_name(folder: Path) -> None:

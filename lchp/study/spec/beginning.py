@@ -59,8 +59,8 @@ def begin(
     folder = given.parent if given.is_file() else given
     name = name_of(folder) if name is None else name
     file = study or Path(f"{name}.yaml")
-    _require_pictures(given)
     _require_fit(name, file, weights)
+    _require_pictures(given)
     # NumPy and Pillow are imported by those alone who have something to read.
     from lchp.data.reading import open_dataset, read_pixel_boxes
     from lchp.data.table_writing import TABLE, of_unwritten

@@ -112,6 +112,8 @@ def text_of(path: Path) -> str:
         if status.st_size > _MOST_BYTES:
             raise Refusal(f"{path}: holds {status.st_size} bytes, a YAML file at most {_MOST_BYTES}: give another")
         data = path.read_bytes()
+    except PermissionError as error:
+        raise Refusal(f"{path}: cannot be read ({error.strerror}): make it readable, or give another") from error
     except OSError as error:
         near = difflib.get_close_matches(path.name.removesuffix(".yaml"), study_names(), n=1, cutoff=0.7)
         hint = f", or `{near[0]}`, which comes with lchp" if near else " or a name of `lchp study list`"
