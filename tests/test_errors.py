@@ -94,6 +94,15 @@ def test_refusing_turns_what_a_reader_raises_into_a_refusal_with_the_file() -> N
             raise bug
 
 
+def test_message_where_the_working_folder_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError) as error:
+        Path.cwd()
+    assert message(error.value) == "the working folder is gone: change into one that is there"
+
+
 def test_message_long_text_of_a_bug_is_cut() -> None:
     assert len(message(Unnamed("x" * 5000))) < 400
 
@@ -123,12 +132,3 @@ def test_answer_to_a_tracking_store_that_fails_names_the_remedy() -> None:
     text, code = answer(MlflowException("the server is gone"))
     assert code == 1
     assert "the tracking store failed (the server is gone): see that it can be reached" in text
-
-
-def test_message_where_the_working_folder_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    with pytest.raises(FileNotFoundError) as caught:
-        Path.cwd()
-    assert message(caught.value) == "the working folder is gone: stand in another"
