@@ -281,6 +281,16 @@ def test_batches_do_not_depend_on_workers(budget: int, workers: int, drop_last: 
         assert torch.equal(images, source.batch(indices))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("budget", [0, 1 << 30])
+def test_batches_of_an_evaluation_are_those_of_training(budget: int, workers: int, tmp_path: Path) -> None:
+    source = opened(*drawn_source(tmp_path), 16, tmp_path / "cache", budget)
+    trained = torch.cat([images for images, _, _ in source.batches(torch.arange(11), 4, False, workers)])
+    with torch.inference_mode():
+        measured = torch.cat([images for images, _, _ in source.batches(torch.arange(11), 4, False, workers)])
+    assert torch.equal(measured, trained)
+
+
 @pytest.mark.parametrize("budget", [0, 10**9])
 def test_images_of_one_batch_are_read_by_several_threads(
     budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
