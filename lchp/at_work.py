@@ -183,7 +183,7 @@ def watched() -> Iterator[None]:
         yield
     finally:
         over.set()
-        with _signs.lock:
+        with suppress(OSError, ValueError), _signs.lock:
             _signs.erase()
 
 

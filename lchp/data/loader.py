@@ -115,11 +115,11 @@ class ImageSource:
         return torch.empty(count, 3, self.size, self.size, dtype=torch.uint8, pin_memory=page_locked)
 
     def _read(self, place: Tensor, index: int) -> None:
-        """Puts the image at ``index`` where it is wanted (3, size, size)."""
-        if self.is_cached:
-            place.numpy()[:] = self._pixels[index]
-        else:
-            place.copy_(self._decoded(index))
+        """Puts the image at ``index`` where it is wanted (3, size, size).
+
+        As an array: a tensor that an evaluation made in inference mode takes nothing from a thread outside of it.
+        """
+        place.numpy()[:] = self._pixels[index] if self.is_cached else self._decoded(index).numpy()
 
     def _decoded(self, index: int) -> Tensor:
         return resized(decode(self.root / self.records[index].path), self.size)
