@@ -258,8 +258,8 @@ from lchp.cli_process import answered, leave
 from lchp.cli_voice import say, warn
 
 def command():
-    say("begun")
     try:
+        say("begun")
         sys.stdin.readline()
     finally:
         say("ended")
