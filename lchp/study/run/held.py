@@ -64,9 +64,12 @@ def held_by(folder: Path) -> Held | None:
     return Held(plain, data if isinstance(data, dict) else {}, run, key, current)
 
 
-def hold(study: Study, folder: Path, data: Mapping[str, str], run: str, search_key: str | None) -> None:
+def write_held(study: Study, folder: Path, data: Mapping[str, str], run: str, search_key: str | None) -> None:
     """Write what a study's folder holds: its identity, its data, the key of its run and, of a search, the key by which
     databases know it; none is made twice.
+
+    Raises:
+        OSError: as :func:`lchp.data.files.replacing`.
     """
     search = {SEARCH_KEY: search_key or uuid.uuid4().hex} if study.search else {}
     plain = json.loads(json.dumps({**study.identity(), "data": data, "run": run, **search}))

@@ -20,7 +20,7 @@ from lchp.store.study_folder import StudyFolder, store_of
 from lchp.study.run.cards import OWN, Cards
 from lchp.study.run.earlier import earlier, known
 from lchp.study.run.growth import STOPS, Growth, changes, growth
-from lchp.study.run.held import held_by, hold
+from lchp.study.run.held import held_by, write_held
 from lchp.study.run.ledger import Entry, Ledger
 from lchp.study.run.repeated import repeated
 from lchp.study.spec.load import Study
@@ -159,7 +159,7 @@ def claim(
     if held is None:
         # One whose file is gone goes on under the name of its run.
         run = Cards(folder).own_key() or f"{OWN}{uuid.uuid4().hex}"
-        hold(study, folder, data, run, None)
+        write_held(study, folder, data, run, None)
         return Claim(run, tuple(entries), _places(study, entries, materials))
     found = growth(study, held.identity, entries, materials.runtime.store)
     _refuse_other(study, folder, found.refused, repeated(study, held.identity))
@@ -181,7 +181,7 @@ def claim(
         # First those that go: after a kill in between the study is still a changed one, and they do not come back.
         Ledger(folder, stay).write()
     if found.changes or held.data != data or not held.current:
-        hold(study, folder, data, held.run, held.search_key)
+        write_held(study, folder, data, held.run, held.search_key)
     return Claim(held.run, stay, places)
 
 

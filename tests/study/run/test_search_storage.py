@@ -15,7 +15,7 @@ import tests.study.written as written
 from lchp.errors import Refusal
 from lchp.store.study_folder import SEARCH_KEY, StudyFolder
 from lchp.study.run import optuna_storage
-from lchp.study.run.held import held_by, hold
+from lchp.study.run.held import held_by, write_held
 from lchp.study.run.ledger import Entry
 from lchp.study.run.optuna_search import ContinuedSearch
 from lchp.study.run.optuna_storage import STORAGE, open_search, require_storage, set_search_aside
@@ -88,13 +88,13 @@ def test_hold_gives_every_search_a_key_of_its_own_once(tmp_path: Path) -> None:
     study, keys = written.load(tmp_path, SEARCH), []
     for name in "ab":
         (tmp_path / name).mkdir()
-        hold(study, tmp_path / name, {}, "study-0", None)
+        write_held(study, tmp_path / name, {}, "study-0", None)
         held = held_by(tmp_path / name)
         assert held is not None
         assert held.current
         keys.append(held.search_key)
     assert len({*keys}) == 2
-    hold(study, tmp_path / "a", {}, "study-0", keys[0])
+    write_held(study, tmp_path / "a", {}, "study-0", keys[0])
     assert json.loads((tmp_path / "a/study.json").read_text(encoding="utf-8"))[SEARCH_KEY] == keys[0]
 
 
