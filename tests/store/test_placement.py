@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,33 @@ def test_place_sets_the_memory_layout() -> None:
     assert network.weight.is_contiguous(memory_format=torch.channels_last)
     place(network, ComputeConfig(), "cpu")
     assert network.weight.is_contiguous()
+
+
+class Told(nn.Conv2d):
+    """Keeps what it is moved to, and stays: there need be no device."""
+
+    def to(self, *place: object, **layout: object) -> Told:  # type: ignore[override]
+        told.append((*place, *layout.values()))
+        return self
+
+
+told = list[tuple[object, ...]]()
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "layout"),
+    [
+        ("bf16", "cuda:1", torch.channels_last),
+        ("bf16", "cpu", torch.contiguous_format),
+        ("fp32", "cuda:1", torch.contiguous_format),
+    ],
+)
+def test_place_takes_channels_last_for_bf16_on_cuda_alone(
+    precision: Literal["fp32", "bf16"], device: str, layout: torch.memory_format
+) -> None:
+    told.clear()
+    place(Told(3, 4, 3), ComputeConfig(precision=precision, onednn=False), device)
+    assert told == [(device,), (layout,)]
 
 
 @pytest.mark.parametrize("onednn", [False, True])
