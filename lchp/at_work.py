@@ -183,7 +183,7 @@ def watched() -> Iterator[None]:
         yield
     finally:
         over.set()
-        with suppress(OSError, ValueError), _signs.lock:
+        with _signs.lock:
             _signs.erase()
 
 
