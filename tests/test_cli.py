@@ -15,6 +15,7 @@ import tests.study.small as small
 from lchp.cli import run
 from lchp.data.kinds import KINDS
 from lchp.study.spec.load import load_study
+from tests.data.layouts import draw_table
 from tests.study.planted import plant
 
 STUDY = "name: tiny\npreset: quickstart\nvary: {delta: [0.4, 0.5]}\n"
@@ -328,6 +329,18 @@ def test_study_run_unknown_kind_of_store_leaves_nothing(study: Path, capsys: pyt
     assert run([*command, "--output", f"{study.parent}/analysis"]) == 2
     assert "carrier-pigeon" in capsys.readouterr().err
     assert sorted(study.parent.rglob("*")) == before
+
+
+def test_study_run_data_that_are_refused_leave_no_store(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = draw_table(study.parent / "set")
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("pictures/0_train_0.png,", "pictures/gone.png,"), "utf-8"
+    )
+    store = study.parent / "mlflow.db"
+    line = ["study", "run", str(study), "--set", "dataset=table", "--data", str(table), "--cache", f"{study.parent}/c"]
+    assert run([*line, "--output", f"{study.parent}/analysis", "--tracking-uri", f"sqlite:///{store}"]) == 2
+    assert "pictures/gone.png does not exist" in capsys.readouterr().err
+    assert sorted(path.name for path in study.parent.iterdir() if path.name.startswith("mlflow")) == []
 
 
 def test_study_run_artifact_folder_that_is_a_file_is_refused_before_anything(study: Path) -> None:

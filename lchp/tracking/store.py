@@ -95,6 +95,12 @@ def _ask(uri: str) -> None:
     client(uri).search_experiments(max_results=1)
 
 
+def is_unmade(uri: str | None, folder: Path) -> bool:
+    """Whether the store that ``uri`` names, as for :func:`open_store`, is a file that is not there yet."""
+    database = sqlite_file(resolved(uri, folder))
+    return database is not None and not database.exists()
+
+
 def open_store(uri: str | None, folder: Path, cache_folder: Path | None = None) -> str:
     """Resolve the tracking store and initialise it, once, before any trial opens it.
 

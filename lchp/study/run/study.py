@@ -34,7 +34,7 @@ from lchp.study.run.writer import Writer
 from lchp.study.spec.load import Study
 from lchp.study.spec.trials import ResolvedTrial
 from lchp.tracking.runs import COUNTS_TAG, DESCRIPTION_TAG, STOPPED_TAG, WARNINGS_TAG
-from lchp.tracking.store import ensure_experiment, impatient, open_store
+from lchp.tracking.store import ensure_experiment, impatient, is_unmade, open_store
 from lchp.tracking.views import runs_address
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ def run_study(
         # Of a process that was killed after its last trial nobody else will sweep what it left.
         for parent in temporary_folders():
             sweep_scratch(parent)
-        with refusing(), doing("opening the tracking store"):
-            uri = open_store(tracking_uri, Path.cwd(), machine.cache)
+        # A store that is not there yet is made once the data are known to be sound: what is refused leaves none behind.
+        opened = None if is_unmade(tracking_uri, Path.cwd()) else _open_store(tracking_uri, machine)
         with doing("opening the data"):
             materials = prepare(study, runtime)
+        uri = opened or _open_store(tracking_uri, machine)
         log = StudyLog(folder, echo)
         entries = trials_before(folder, log.say)
         claimed = claim(study, folder, materials, entries, log.say)
@@ -90,6 +91,11 @@ def run_study(
             log.say(f"{left}: {command(folder, tracking_uri)} writes it, and so does the same command")
             return 1
         return code
+
+
+def _open_store(tracking_uri: str | None, machine: Machine) -> str:
+    with refusing(), doing("opening the tracking store"):
+        return open_store(tracking_uri, Path.cwd(), machine.cache)
 
 
 def _train_all(study: Study, recorder: Recorder, claimed: Claim) -> None:
