@@ -150,7 +150,8 @@ SETS = {
     "evaluation.batch_size=99999999999999999999": "is too large",
     "evaluation.batch_size=9999999": "must be at least 1 and at most 65536",
     "compute.cpu_threads=0": "must be at least 1 and at most 256",
-    "compute.precision=fp16": "must be 'fp32' or 'bf16'",
+    "compute.precision=fp16": "must be 'fp32' or 'bf16', or 'auto'",
+    "tau='٠.٥'": "not read with confidence.keep)\n",
     "preset=off": "unknown preset",
     "preset=cubs": "did you mean `cub`?",
 }

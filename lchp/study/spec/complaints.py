@@ -139,7 +139,7 @@ def _number(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 
 TRUTH = "YAML reads yes, no, on and off as true and false: put such a word into quotes"
 
@@ -159,6 +159,8 @@ _TYPES = {
 }
 
 
+_SETTLED: dict[Location, str] = {("compute", "precision"): ", or 'auto' in a file or option"}
+"""What may be written in place of a value that it becomes before it is checked."""
 _EMPTY = "is empty: give at least one value"
 _PATTERNS = {
     "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
@@ -187,7 +189,7 @@ def _text(
     if kind in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
         return f"must be {_bounds(field) or item['msg'].removeprefix('Input should be ')}{meaning}"
     if kind in {"literal_error", "union_tag_invalid"}:
-        return f"must be {context.get('expected') or context.get('expected_tags')}"
+        return f"must be {context.get('expected') or context.get('expected_tags')}{_SETTLED.get(location, '')}"
     if kind == "union_tag_not_found":
         *names, last = KINDS
         return f"needs the key `kind`: {', '.join(names)} or {last}"
