@@ -65,6 +65,11 @@ def _require_address(uri: str) -> None:
     if parts.scheme == "sqlite" and not (uri.startswith(SQLITE) and uri.removeprefix(SQLITE)):
         # MLflow would keep the runs in memory, and lose them with the process.
         raise ValueError(f"{name} names no file: {REMEDY}")
+    if uri == f"{SQLITE}:memory:":
+        raise ValueError(f"{name} lies in memory, and no later process would find a run in it: {REMEDY}")
+    if uri.startswith(SQLITE) and "?" in uri:
+        # SQLAlchemy cuts them off, so that runs would be in another file than the one that is looked for.
+        raise ValueError(f"{name} holds options behind `?`, which a SQLite store does not take: {REMEDY}")
 
 
 def require_runs(uri: str) -> None:

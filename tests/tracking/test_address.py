@@ -139,6 +139,14 @@ def test_obstacles_server_of_another_protocol_is_named() -> None:
         ("sqlite://", "'sqlite://' names no file: give --tracking-uri"),
         ("sqlite:///", "'sqlite:///' names no file: give --tracking-uri"),
         ("sqlite:mlflow.db", "'sqlite:mlflow.db' names no file: give --tracking-uri"),
+        (
+            "sqlite:///:memory:",
+            "'sqlite:///:memory:' lies in memory, and no later process would find a run in it: give",
+        ),
+        (
+            "sqlite:///x.db?mode=ro",
+            "holds options behind `?`, which a SQLite store does not take: give --tracking-uri",
+        ),
     ],
 )
 def test_resolved_malformed_address_is_refused(tmp_path: Path, uri: str, message: str) -> None:
