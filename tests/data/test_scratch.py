@@ -154,8 +154,12 @@ def test_scratch_folder_on_nfs_is_swept_and_goes_with_its_block(
 @pytest.mark.parametrize("name", ["lchp-tmp-", ".reproduce-"])
 def test_scratch_folder_ends_who_names_it_in_the_temporary_folder_alone(name: str, tmp_path: Path) -> None:
     with scratch_folder(tmp_path, name) as folder:
-        code = "import sys; sys.stdin.read()"
-        reader = subprocess.Popen([sys.executable, "-c", code, str(folder / "log.txt")], stdin=subprocess.PIPE)
+        code = "import sys; print('here', flush=True); sys.stdin.read()"
+        started = [sys.executable, "-c", code, str(folder / "log.txt")]
+        reader = subprocess.Popen(started, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Before it runs it has no command line, for a moment.
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"here\n"
     assert list(tmp_path.iterdir()) == []
     _, ended = reader.communicate(), reader.returncode
     assert ended == (-signal.SIGKILL if name == "lchp-tmp-" else 0)

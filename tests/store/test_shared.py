@@ -204,7 +204,11 @@ def test_a_disk_of_this_machine_that_is_full_is_not_told_as_the_stores_fault(
             pass
 
     opened = Path.open
-    monkeypatch.setattr(Path, "open", lambda path, mode="r": Full() if mode == "wb" else opened(path, mode))
+
+    def met(path: Path, mode: str = "r", **how: Any) -> Any:
+        return Full() if mode == "wb" else opened(path, mode, **how)
+
+    monkeypatch.setattr(Path, "open", met)
     with pytest.raises(OSError, match="No space left on device") as caught:
         there.bring(tmp_path / "new", "all.json", pytest.fail, with_pointer=False)
     assert not isinstance(caught.value, StoreAway)
