@@ -83,22 +83,19 @@ def begin(
         counted = _counted(dataset, table, boxes)
         preset, choices = proposed(counted, weights)
         text = study_text(name, table, counted, preset, choices)
-        _write_study(file, text)
+        told += (
+            *_of_dataset(dataset, counted),
+            *_of_bad_boxes(dataset, boxes),
+            f"preset {preset}; beside it:",
+            *(f"  {', '.join(choice.values)}: {choice.why}" for choice in choices),
+        )
+        _write_study(file, text)  # the last that can fail
     except BaseException as error:
         for path in written:
             path.unlink()
         if written and isinstance(error, ValueError) and str(table) in str(error):
             raise of_unwritten(error, table) from error
         raise
-    val = f", {len(dataset.held_out)} val" if counted.own_val else ""
-    told += (
-        f"{counted.train} training{val} and {counted.test} test images of {counted.classes} classes, "
-        f"{counted.boxes or 'none'} with true boxes",
-        *_of_classes(dataset),
-        *_of_bad_boxes(dataset, boxes),
-        f"preset {preset}; beside it:",
-        *(f"  {', '.join(choice.values)}: {choice.why}" for choice in choices),
-    )
     return Begun((*written, file), told)
 
 
@@ -175,13 +172,18 @@ def _almost(folder: Path) -> str:
     return f"; {odd[0]}" if odd else ""
 
 
-def _of_classes(dataset: Dataset) -> tuple[str, ...]:
-    """The classes with their images, and what one class alone is good for."""
+def _of_dataset(dataset: Dataset, counted: Counted) -> tuple[str, ...]:
+    """How many images there are, the classes with theirs, and what one class alone is good for."""
+    val = f", {len(dataset.held_out)} val" if counted.own_val else ""
+    images = (
+        f"{counted.train} training{val} and {counted.test} test images of {counted.classes} classes, "
+        f"{counted.boxes or 'none'} with true boxes"
+    )
     count = Counter(record.label for record in dataset.images)
     named = first_of([f"{name} {count[label]}" for label, name in enumerate(dataset.classes)], _CLASSES_SHOWN)
     shown = f"classes, with their images: {named}"
     odd = [ONE_CLASS] if len(dataset.classes) == 1 else alike(dataset.classes)
-    return shown, *(f"warning: {line}" for line in odd)
+    return images, shown, *(f"warning: {line}" for line in odd)
 
 
 def _table_of(given: Path) -> Path | None:
@@ -249,7 +251,10 @@ def _of_bad_boxes(dataset: Dataset, boxes: PixelBoxes) -> tuple[str, ...]:
     from lchp.data.true_boxes import fault
 
     for path in _some(list(boxes)):
-        size = header(dataset.root / path)
+        try:
+            size = header(dataset.root / path)
+        except ValueError:  # one that _side did not look at: `lchp data check` names them all
+            continue
         for box in boxes[path]:
             x1, y1, x2, y2 = box
             if not (x1 < min(x2, size.width) and y1 < min(y2, size.height) and max(x1, 0) < x2 and max(y1, 0) < y2):

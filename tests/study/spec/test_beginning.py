@@ -248,3 +248,31 @@ def test_begin_warns_of_boxes_that_are_none(pictures: Path) -> None:
     write(pictures, **{"a.json": coco({1: "owl", 2: "wren"}, names, boxes)})
     (line,) = (line for line in begun(pictures) if line.startswith("warning: "))
     assert line.startswith("warning: owl/3.png: the box (400, 0, 450, 50) lies outside the 300 x 260 image: no study")
+
+
+def test_begin_passes_over_a_picture_that_the_sample_of_sizes_misses(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lchp.study.spec.beginning._LOOKED_AT", 10)  # of 20 every second, of 10 with boxes each
+    paths = [f"{label}/{number}.png" for label in ("owl", "wren") for number in range(10)]
+    lines = [
+        f"{path},{path.partition('/')[0]},{'train' if place < 16 else 'test'},{'0,0,20,20' if place % 2 else ',,,'}"
+        for place, path in enumerate(paths)
+    ]
+    write(pictures, **{"mine.csv": "\n".join(["path,label,split,x1,y1,x2,y2", *lines]), paths[1]: "no picture"})
+    assert any("10 with true boxes" in line for line in begun(pictures))
+    assert files(Path()) == ["birds.yaml", "birds/mine.csv"]
+
+
+def test_begin_that_fails_over_what_it_tells_leaves_nothing_written(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError("the share is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lchp.study.spec.beginning._of_bad_boxes", failing)
+        with pytest.raises(OSError, match="share is gone"):
+            begun(pictures)
+    assert files(Path()) == []
+    assert begun(pictures)
