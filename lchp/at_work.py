@@ -6,7 +6,9 @@ line now and then. Without such a process, as from Python, nothing is told.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import stat
 import sys
 import threading
 import time
@@ -107,6 +109,14 @@ def rest() -> None:
         _signs.phases.clear()
 
 
+def terminal_is_gone(error: OSError) -> bool:
+    """Whether what standard output did not take was for a terminal that is there no more, and not for a file."""
+    try:
+        return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(1).st_mode)
+    except OSError:
+        return False
+
+
 @contextmanager
 def speaking() -> Iterator[None]:
     """A line is printed in the block, which tells of the work, and is no answer: a terminal that is gone ends none."""
@@ -115,7 +125,7 @@ def speaking() -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno != errno.EIO:
+            if not terminal_is_gone(error):
                 raise
         _signs.spoke = time.monotonic()
 

@@ -6,7 +6,6 @@ SIGTERM, 129 by SIGHUP), 141 the reader of the output went away.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import select
@@ -19,7 +18,7 @@ from typing import Any
 
 import click
 
-from lchp.at_work import speaking, watched
+from lchp.at_work import speaking, terminal_is_gone, watched
 from lchp.cli_voice import fresh_voice, is_verbose, note, warn
 from lchp.errors import answer
 from lchp.study.run.stopping import stoppable
@@ -79,10 +78,12 @@ class _ToldOrNot(io.FileIO):
     """Standard error: what it does not take, on a full disk for one, nobody is told, and nothing ends by it."""
 
     def write(self, data: Any, /) -> int:
-        """As if all of ``data`` were written."""
-        with suppress(OSError):
-            super().write(data)
-        return memoryview(data).nbytes
+        """What was written of ``data``; where nothing can be, as if all of it were."""
+        size = memoryview(data).nbytes
+        try:
+            return super().write(data) or size
+        except OSError:
+            return size
 
 
 def leave(command: Callable[[], int]) -> None:
@@ -110,5 +111,5 @@ def leave(command: Callable[[], int]) -> None:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         # Of what a terminal that is gone did not take, an answer has ended the command already.
-        code = code if error.errno == errno.EIO else code or 1
+        code = code if terminal_is_gone(error) else code or 1
     sys.exit(code)

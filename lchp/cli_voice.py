@@ -146,8 +146,9 @@ def _log(_: click.Context, parameter: click.Parameter, value: Any) -> None:
     elif not os.access(file if file.exists() else file.parent, os.W_OK):
         reason = os.strerror(errno.EACCES if file.parent.is_dir() else errno.ENOENT)
         fault = f"{file} cannot be written ({reason}): name another"
-    elif file.suffix.lower() in _NO_LOG or _is_binary(file):
-        fault = f"{file} is no log, to whose end lines might be written: name another"
+    elif (file.exists() and file.suffix.lower() in _NO_LOG) or _is_binary(file):
+        endings = f"{', '.join(_NO_LOG[:-1])} or {_NO_LOG[-1]}"
+        fault = f"{file} is no log, to whose end lines might be written ({endings}, or no text): name another"
     if fault is not None:
         raise click.BadParameter(fault, param=parameter)
     _voice.log = file

@@ -7,10 +7,12 @@ import io
 import os
 import pty
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -294,3 +296,14 @@ def test_command_whose_terminal_goes_away_ends_in_order(tmp_path: Path, number: 
 def test_speaking_to_whom_cannot_hear_for_another_reason_ends_the_command(number: int) -> None:
     with pytest.raises(OSError, match=os.strerror(number)), speaking():
         raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_error_of_a_file_is_not_taken_for_a_terminal_that_is_gone(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stat, "S_ISCHR", lambda mode: terminal)
+    assert at_work.terminal_is_gone(OSError(errno.EIO, "Input/output error")) is terminal
+    assert not at_work.terminal_is_gone(OSError(errno.ENOSPC, "No space left on device"))
+    with nullcontext() if terminal else pytest.raises(OSError, match="Input/output error"), speaking():
+        raise OSError(errno.EIO, "Input/output error")

@@ -225,5 +225,12 @@ def test_log_is_not_written_behind_a_database(there: Path, capsys: pytest.Captur
     data = b"SQLite format 3\0" + bytes(100)
     (there / "mlflow.db").write_bytes(data)
     assert run(["study", "list", "--log", "mlflow.db"]) == 2
-    assert "mlflow.db is no log, to whose end lines might be written: name another" in capsys.readouterr().err
+    told = "mlflow.db is no log, to whose end lines might be written (.csv, .json, .yaml or .yml, or no text)"
+    assert f"{told}: name another" in capsys.readouterr().err
     assert (there / "mlflow.db").read_bytes() == data
+
+
+def test_log_that_is_new_may_have_any_name(there: Path) -> None:
+    assert run(["study", "list", "--log", "list.json"]) == 0
+    (there / "list.json").write_text("{}", encoding="utf-8")
+    assert run(["study", "list", "--log", "list.json"]) == 2

@@ -158,10 +158,14 @@ def _extract_zip(path: Path, folder: Path) -> None:
 
 
 def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """See that every member can be read, and is the only one of its name."""
+    """See that every member can be read, and that every file is the only one of its name."""
     if any(member.flag_bits & 1 for member in members):
         raise _Unacceptable(f"{path}: the archive is encrypted: extract it yourself, and give the folder")
-    twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
+    twice = [
+        name
+        for name, count in Counter(member.filename for member in members if not member.is_dir()).items()
+        if count > 1
+    ]
     if twice:
         raise _Unacceptable(
             f"{path}: holds {twice[0]} twice, and does not say which counts: extract it yourself, and give the folder"

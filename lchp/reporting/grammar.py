@@ -69,7 +69,9 @@ def _rule(words: Sequence[str], metric: str, space: Space) -> Compares | Moves |
     parts = tuple(_against_each(left, right[1:], space) if right[:1] == ["every"] else _scoped(left, right, space))
     if not parts:
         raise ValueError("there is nothing to compare with: name another value, or leave the claim out")
-    if any(part.left == part.right for part in parts):
+    # Of all values one side is one.
+    parts = tuple(part for part in parts if part.left != part.right)
+    if not parts:
         raise ValueError("compares something with itself: name two methods, or two values")
     for setting in (side.setting for part in parts for side in (part.left, part.right)):
         _require(setting, space)

@@ -49,7 +49,14 @@ def resolved(uri: str | None, folder: Path) -> str:
     Raises:
         ValueError: it is no address of a server, or names a SQLite store without a file.
     """
-    asked = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{folder.absolute() / 'mlflow.db'}"
+    asked = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not asked and "?" in str(folder.absolute()):
+        # SQLAlchemy takes what follows it for options.
+        raise ValueError(
+            f"{folder.absolute()}: no SQLite store can lie below a name that holds `?`: stand in another folder, or "
+            "name a tracking store (--tracking-uri, or the variable MLFLOW_TRACKING_URI)"
+        )
+    asked = asked or f"{SQLITE}{folder.absolute() / 'mlflow.db'}"
     _require_address(asked)
     database = sqlite_file(asked)
     return f"{SQLITE}{database}" if database else asked

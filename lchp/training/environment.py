@@ -23,13 +23,6 @@ _INSTRUCTIONS = (
 """The instruction sets by which torch, oneDNN and MKL choose their kernels."""
 BF16_UNITS = {"avx512_bf16", "amx_bf16"}
 """The instruction sets that compute in bf16."""
-_OF_A_REPOSITORY = (
-    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"),
-    *("GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_INDEX_FILE"),
-    *("GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX", "GIT_INTERNAL_SUPER_PREFIX"),
-    *("GIT_SHALLOW_FILE", "GIT_COMMON_DIR"),
-)
-"""What git tells its hooks of the repository whose they are, as ``git rev-parse --local-env-vars`` lists it."""
 _VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """What tells them to use less than there is; each changes the bits of a trial."""
 
@@ -74,18 +67,19 @@ def _commit() -> str | None:
 
 def _git(root: Path, *arguments: str) -> str:
     """What git says of the repository at ``root``, whatever other one a hook of git's that runs this command is of, and
-    without its index, which somebody may be about to write.
+    without its index, which somebody may be about to write. What is configured by variables (``GIT_CONFIG_COUNT``)
+    holds: in containers ``safe.directory`` is.
     """
-    variables = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=root,
-        env={**variables, "GIT_OPTIONAL_LOCKS": "0"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+
+    def said(*command: str, variables: dict[str, str]) -> str:
+        done = subprocess.run(["git", *command], cwd=root, env=variables, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    of_another = said("rev-parse", "--local-env-vars", variables={**os.environ}).split()
+    variables = {
+        name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG") or name not in of_another
+    }
+    return said(*arguments, variables={**variables, "GIT_OPTIONAL_LOCKS": "0"})
 
 
 def processor() -> dict[str, str]:

@@ -313,6 +313,15 @@ def test_extracted_encrypted_zip_is_refused_with_a_remedy_that_works(tmp_path: P
         extracted(tmp_path / "a.zip", tmp_path / "cache")
 
 
+def test_extracted_zip_may_list_a_folder_twice(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("a/", "a/", "a/b.txt"):
+            archive.writestr(name, "b" if name.endswith("txt") else "")
+    folder = extracted(tmp_path / "a.zip", tmp_path / "cache")
+    assert [path.name for path in folder.rglob("*.txt")] == ["b.txt"]
+
+
 def test_extracted_zip_with_a_member_twice_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -325,7 +325,7 @@ def test_nothing_more_is_read_once_an_image_has_failed(tmp_path: Path, monkeypat
 
     def reading(self: ImageSource, place: torch.Tensor, index: int) -> None:
         begun.append(index)
-        time.sleep(0.05)
+        time.sleep(0.2 if index else 0)
         raise ValueError(f"{index}.png: broken")
 
     monkeypatch.setattr(ImageSource, "_read", reading)

@@ -30,6 +30,11 @@ def test_parse_two_methods_are_compared_at_the_studys_own_values() -> None:
     assert parse("lchp_r > lchp_i in top1_loc", SPACE).metric == "top1_loc"
 
 
+def test_parse_a_value_against_every_value_leaves_itself_out() -> None:
+    parts = parts_of("lchp_r at delta = 0.5 >= lchp_r for every delta")
+    assert [at for at, *_ in parts] == ["delta = 0.6", "delta = 0.7"]
+
+
 def test_parse_for_every_value_and_setting() -> None:
     assert [at for at, *_ in parts_of("lchp_r > lchp_i for every delta")] == [
         f"delta = {one}" for one in (0.5, 0.6, 0.7)

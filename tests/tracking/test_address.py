@@ -238,3 +238,12 @@ def test_address_imports_no_mlflow() -> None:
     code = "import sys, lchp.tracking.address; print(sorted({'mlflow', 'sqlalchemy', 'requests'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_resolved_below_a_folder_that_sqlite_cannot_name_tells_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match=r"what\?: no SQLite store can lie below .*: stand in another folder, or name"):
+        resolved(None, tmp_path / "what?")
+    assert resolved("http://here:5000", tmp_path / "what?") == "http://here:5000"

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,10 +36,12 @@ def test_describe_in_a_hook_of_another_repository_names_its_own_commit(
     assert environment.describe("cpu")["commit"] == before
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
-def test_describe_passes_over_all_that_git_calls_of_a_repository() -> None:
-    listed = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True)
-    assert set(listed.stdout.split()) - set(environment._OF_A_REPOSITORY) == set()
+def test_describe_of_a_checkout_that_variables_call_safe_names_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = environment.describe("cpu")["commit"]
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    for name, value in (("COUNT", "1"), ("KEY_0", "safe.directory"), ("VALUE_0", "*")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    assert environment.describe("cpu")["commit"] == before
 
 
 def test_describe_leaves_out_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

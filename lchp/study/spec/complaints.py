@@ -181,7 +181,8 @@ def _text(
         first, _, rest = key.partition(".")
         if rest and first in known:
             return (
-                f"unknown key: below `vary` and `search.space` alone keys are dotted: write `{first}: {{{rest}: ...}}`"
+                "unknown key: below `vary` and `search.space` alone keys are dotted: write "
+                f"`{key.replace('.', ': {')}: ...{'}' * key.count('.')}`"
             )
         return unknown_key(key, [*known, *(neighbours if len(location) == 1 else ())])
     field = _field(model, location, values)

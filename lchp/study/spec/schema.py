@@ -103,6 +103,12 @@ class StudyKeys(Config):
         (Table(),), description="tables; unset: one over all that varies"
     )
 
+    @field_validator("question", mode="before")
+    @classmethod
+    def _in_one_line(cls, question: Any) -> Any:
+        """YAML's blocks (``>`` and ``|``) end in a new line, and those of ``|`` hold some."""
+        return " ".join(question.split("\n")).strip() if isinstance(question, str) else question
+
 
 class TrialKeys(Config):
     """The key of a trial file that is not the trial's configuration."""

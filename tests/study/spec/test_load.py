@@ -536,3 +536,17 @@ def test_tables_may_have_the_name_of_no_file_of_the_study() -> None:
     endings = {file.suffix for file in folder.table("t")} | {".png", ".svg"}
     files = {file.stem for file in named if isinstance(file, Path) and file.suffix in endings}
     assert {"predictions", "results", "training"} <= files <= {*RESERVED}
+
+
+@pytest.mark.parametrize("block", [">", "|"])
+def test_load_study_question_may_be_a_block_of_yaml(block: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"name: s\npreset: quickstart\nquestion: {block}\n  Does it\n  work?\n", encoding="utf-8")
+    assert load_study(file).question == "Does it work?"
+
+
+def test_load_study_key_of_three_parts_is_told_how_it_is_nested(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("name: s\npreset: quickstart\nweights.classifier.sha256: x\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"write `weights: \{classifier: \{sha256: \.\.\.\}\}`"):
+        load_study(file)
