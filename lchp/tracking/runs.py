@@ -319,11 +319,17 @@ def fail_run(uri: str, run_id: str, message: str, ended: int | None = None) -> N
     mlflow_client.set_terminated(run_id, status="FAILED", end_time=ended)
 
 
-def fail_unfinished(uri: str, experiment: str, key: str, message: str) -> None:
-    """Mark the run of ``key`` as :func:`fail_run`, if the experiment has one and it still is RUNNING."""
-    run_id = find_run(uri, experiment, key)
-    if run_id is not None and client(uri).get_run(run_id).info.status == "RUNNING":
-        fail_run(uri, run_id, message)
+def running(uri: str, tag: str, value: str) -> list[Run]:
+    """The runs of all experiments that are RUNNING and have a key, and this value of a tag."""
+    mlflow_client, experiments, token = client(uri), list[str](), None
+    while True:
+        page = mlflow_client.search_experiments(page_token=token)
+        experiments += [experiment.experiment_id for experiment in page]
+        token = page.token
+        if not token:
+            break
+    found = mlflow_client.search_runs(experiments, f"attributes.status = 'RUNNING' AND tags.`{tag}` = '{value}'")
+    return [run for run in found if KEY_TAG in run.data.tags]
 
 
 def stop_run(

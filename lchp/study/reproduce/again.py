@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from lchp.study.run.run_cards import (
 from lchp.study.spec.moved import Moved
 from lchp.study.spec.presence import require_files
 from lchp.study.spec.source import Source
-from lchp.tracking.runs import ensure_run, fail_run, fail_unfinished, log_result
+from lchp.tracking.runs import KEY_TAG, ensure_run, fail_run, log_result, running
 from lchp.tracking.store import ensure_experiment, open_store
 from lchp.tracking.stored import StoredRun, fetch_list, read_run
 from lchp.training import environment
@@ -45,6 +46,8 @@ from lchp.training.weight_files import given_files
 REPRODUCES_TAG = "lchp.reproduces"
 AGREES_TAG = "lchp.agrees"
 _NAMED = 20
+_LONGEST_WRITTEN = 86400.0
+"""Seconds."""
 
 
 def reproduce(
@@ -66,12 +69,13 @@ def reproduce(
     Raises:
         Refusal: no such finished run, or its data or weights are not there.
     """
-    killed = [folder.name for folder in output.glob(f"{REPETITION}*") if is_left(folder)]
+    reading = "reading the run from the tracking store"
+    with refusing(), doing(reading):
+        uri = open_store(tracking_uri, Path.cwd(), machine.cache)
+        _end_killed(uri, output)  # before a new folder takes those of killed repetitions away
     with scratch_folder(output, REPETITION) as scratch:
-        with refusing(), doing("reading the run from the tracking store"):
-            uri = open_store(tracking_uri, Path.cwd(), machine.cache)
+        with refusing(), doing(reading):
             stored = _stored_trial(uri, run_id, scratch / "stored")
-            _end_killed(uri, stored, killed)
         config = _config(stored, moved)
         there = StageFolder(stored.folder).environment()
         runtime = _like(there, machine).runtime(scratch)
@@ -235,8 +239,15 @@ def _key(stored: StoredRun, repetition: str) -> str:
     return f"reproduce-{stored.run_id}-{repetition.removeprefix(REPETITION)}"
 
 
-def _end_killed(uri: str, stored: StoredRun, repetitions: Sequence[str]) -> None:
-    """Mark the runs that repetitions of these folders had begun to write when they were killed: nobody goes on."""
-    experiment = ensure_experiment(uri, stored.experiment)
-    for repetition in repetitions:
-        fail_unfinished(uri, experiment, _key(stored, repetition), "its process was killed while it wrote this run")
+def _end_killed(uri: str, output: Path) -> None:
+    """Mark the runs, of whatever trial, that repetitions had begun to write when they were killed: nobody goes on.
+
+    Their folders are left in ``output``; where one is not there, another command has removed it, or it lies elsewhere,
+    maybe on another machine: no repetition writes its run for so long as a day.
+    """
+    for run in running(uri, KIND_TAG, REPRODUCTION):
+        folder = output / f"{REPETITION}{run.data.tags[KEY_TAG].rpartition('-')[2]}"
+        is_old = time.time() - run.info.start_time / 1000 > _LONGEST_WRITTEN
+        if is_left(folder) if folder.exists() else is_old:
+            with suppress(Exception):  # the run need not be ours to change
+                fail_run(uri, run.info.run_id, "its process was killed while it wrote this run")

@@ -15,7 +15,7 @@ from PIL import Image
 import tests.study.small as small
 from lchp.data.config import SyntheticDataset
 from lchp.data.locks import machine
-from lchp.data.scratch import LOCK
+from lchp.data.scratch import LOCK, scratch_folder
 from lchp.data.synthetic import draw_dataset
 from lchp.errors import Refusal
 from lchp.study.reproduce.again import _is_exact, _log, _other_environment, reproduce
@@ -202,16 +202,17 @@ def test_reproduce_that_ends_while_it_is_logged_leaves_a_failed_run(
     assert newest.data.tags["lchp.error"] == f"{type(error).__name__}: {error}"
 
 
-def test_reproduce_marks_the_run_that_a_killed_repetition_was_writing(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def begun(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The run that a repetition in `.reproduce-killed_1`, whose folder is not there, was writing when it was killed."""
+
     def killed(*_: object) -> None:
         raise _Killed
 
     class _Killed(Exception):
         pass
 
-    run = read_run(stored.uri, stored.run_id, stored.folder / "read-killed")
+    run = read_run(stored.uri, stored.run_id, tmp_path / "read")
     with monkeypatch.context() as patch:
         patch.setattr("lchp.study.reproduce.again.log_result", killed)
         patch.setattr("lchp.study.reproduce.again.fail_run", killed)
@@ -220,14 +221,55 @@ def test_reproduce_marks_the_run_that_a_killed_repetition_was_writing(
     experiment = ensure_experiment(stored.uri, run.experiment)
     begun = find_run(stored.uri, experiment, f"reproduce-{stored.run_id}-killed_1")
     assert begun is not None
-    assert client(stored.uri).get_run(begun).info.status == "RUNNING"
-    left = stored.folder / "out/.reproduce-killed_1"
-    left.mkdir()
-    (left / LOCK).write_text(machine(), encoding="utf-8")
-    assert stored.again()[0] == 0
+    client(stored.uri).update_run(begun, status="RUNNING")  # also where another test has ended it
+    return begun
+
+
+def left(stored: Stored) -> Path:
+    folder = stored.folder / "out/.reproduce-killed_1"
+    folder.mkdir()
+    (folder / LOCK).write_text(machine(), encoding="utf-8")
+    return folder
+
+
+def test_reproduce_of_any_run_marks_the_run_that_a_killed_repetition_was_writing(stored: Stored, begun: str) -> None:
+    folder = left(stored)
+    with pytest.raises(Refusal):
+        stored.again(run_id="0" * 32)
     ended = client(stored.uri).get_run(begun)
     assert ended.info.status == "FAILED"
     assert "killed" in ended.data.tags["lchp.error"]
+    assert not folder.exists()
+
+
+def test_reproduce_without_its_store_leaves_what_says_which_run_a_killed_one_was_writing(stored: Stored) -> None:
+    folder = left(stored)
+    with pytest.raises(Refusal):
+        reproduce(
+            "0" * 32, "sqlite:///:memory:", moved_paths((), None), folder.parent, Machine(folder.parent, "cpu"), print
+        )
+    assert folder.exists()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("hours", "status"), [(1.0, "RUNNING"), (25.0, "FAILED")])
+def test_reproduce_marks_an_old_run_whose_repetition_has_no_folder_here(
+    stored: Stored, begun: str, monkeypatch: pytest.MonkeyPatch, hours: float, status: str
+) -> None:
+    began = client(stored.uri).get_run(begun).info.start_time / 1000
+    monkeypatch.setattr("lchp.study.reproduce.again.time.time", lambda: began + hours * 3600)
+    with pytest.raises(Refusal):
+        stored.again(run_id="0" * 32)
+    assert client(stored.uri).get_run(begun).info.status == status
+
+
+def test_reproduce_marks_no_run_that_is_being_written(stored: Stored, begun: str) -> None:
+    with scratch_folder(stored.folder / "out", ".reproduce-") as folder:
+        key = f"reproduce-{stored.run_id}-{folder.name[-8:]}"
+        client(stored.uri).set_tag(begun, "lchp.key", key)
+        with pytest.raises(Refusal):
+            stored.again(run_id="0" * 32)
+    assert client(stored.uri).get_run(begun).info.status == "RUNNING"
 
 
 def test_reproduce_elsewhere_with_the_same_images_agrees(stored: Stored, tmp_path: Path) -> None:
