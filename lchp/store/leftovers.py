@@ -26,10 +26,10 @@ def sweep(store: Path) -> None:
 
 
 def sweep_removed(store: Path) -> None:
-    """Goes on with removals that a kill has ended, for who has the store alone."""
+    """Goes on with removals that a kill has ended, for who has the store alone; what cannot be removed is left."""
     for folder in store.glob(f"*/*{REMOVED}/"):
-        shutil.rmtree(folder)
-        with suppress(OSError):  # others lie beside it
+        with suppress(OSError):  # a link, or another user's; then: others lie beside it
+            shutil.rmtree(folder)
             folder.parent.rmdir()
 
 

@@ -11,7 +11,7 @@ from lchp.data.files import left_parts
 from lchp.data.locks import locked
 from lchp.data.scratch import LOCK, is_left
 from lchp.errors import Refusal
-from lchp.store.folder import StageFolder
+from lchp.store.folder import REMOVED, StageFolder
 from lchp.store.in_use import alone_in, require_unused
 from lchp.store.leftovers import left_in
 from lchp.store.study_folder import REPETITION, StudyFolder, store_of
@@ -58,11 +58,13 @@ def _unneeded(output: Path, keep_milestones: bool) -> list[Unneeded]:
     needed = places_of_all(studies)
     found = [*_of_studies(studies), *_of_stages(store, needed), *_lists(store, needed)]
     for folder in sorted(output.glob(f"{REPETITION}*/")):
-        if is_left(folder):
+        if folder.name.endswith(REMOVED) or is_left(folder):
             found += _of([folder], _LEFT, folder / LOCK)
     unfinished = any(entry.state not in ENDED for study in studies for entry in read(study))
     for folder in sorted(store.glob(f"{MILESTONES}/*/")):
-        if keep_milestones or unfinished:
+        if folder.name.endswith(REMOVED):
+            found += _of([folder], _LEFT)
+        elif keep_milestones or unfinished:
             found += _of(sorted(folder.glob(_ASIDE)), "set aside as damaged")
         else:
             found += _of([folder], "for longer trainings alone: every trial is finished")
@@ -115,7 +117,7 @@ def _lists(store: Path, needed: frozenset[str]) -> list[Unneeded]:
 
 def remove(several: Sequence[Unneeded], output: Path, say: Callable[[str], None], keep_milestones: bool = False) -> int:
     """Remove what nobody needed when :func:`unneeded` told of it, and nobody needs now; gives the bytes. What a process
-    holds is told of and left.
+    holds, or cannot be removed, is told of and left.
 
     Raises:
         Refusal: as :func:`unneeded`.
@@ -133,6 +135,8 @@ def remove(several: Sequence[Unneeded], output: Path, say: Callable[[str], None]
                     say(f"{one.path}: is needed by now, or gone: left")
             except BlockingIOError:
                 say(f"{one.path}: a process is at work on it: left")
+            except OSError as error:  # another user's, for instance
+                say(f"{one.path}: cannot be removed ({error}): left")
     return freed
 
 

@@ -12,7 +12,7 @@ from lchp.data.scratch import LOCK
 from lchp.errors import Refusal
 from lchp.store.folder import StageFolder
 from lchp.store.in_use import using
-from lchp.study.kept.collect import remove, unneeded
+from lchp.study.kept.collect import remove, remove_place, unneeded
 from lchp.study.kept.needs import places_of
 from lchp.study.kept.occupied import occupied_by, space_of
 from lchp.study.kept.removal import removal, remove_study, study_folder
@@ -240,6 +240,41 @@ def test_removal_that_was_killed_goes_on_by_the_same_command(
     left = set((output / ".store").glob("trial/*"))
     assert left < before
     assert not (output / "tiny").exists() or words[0] == "gc"
+
+
+def test_gc_goes_on_with_removals_of_repetitions_and_milestones_while_a_trial_is_unfinished(output: Path) -> None:
+    Ledger(output / "other", [replace(read(output / "other")[0], state="stopped")]).write()
+    begun = [output / ".reproduce-abcd_123.removed", output / ".store/milestones/00000000000000dd.removed"]
+    for folder in begun:
+        folder.mkdir()
+    found = [one for one in unneeded(output) if one.path in begun]
+    assert [(one.path, one.why) for one in found] == [(path, "left by a process that was killed") for path in begun]
+    remove(found, output, silent)
+    assert not [*output.glob(".reproduce-*"), *output.glob(".store/milestones/*.removed*")]
+
+
+def test_gc_tells_what_it_cannot_remove_and_goes_on(
+    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusing(path: Path) -> None:
+        if path.name == "00000000000000bb":
+            raise PermissionError(13, "Permission denied")
+        remove_place(path)
+
+    monkeypatch.setattr("lchp.study.kept.collect.remove_place", refusing)
+    assert command(["study", "gc", "--output", str(output), "--yes"]) == 0
+    assert "00000000000000bb: cannot be removed ([Errno 13] Permission denied): left" in "".join(capsys.readouterr())
+    assert [one.path.name for one in unneeded(output)] == ["00000000000000bb"]
+
+
+def test_rm_passes_over_a_removal_that_it_cannot_go_on_with(output: Path) -> None:
+    (output.parent / "mine").mkdir()
+    (output / ".store/trial/mine.removed").symlink_to(output.parent / "mine")
+    (output / ".store/trial/zz.removed").mkdir()
+    remove_study(output / "tiny", silent, lambda: None)
+    assert not (output / "tiny").exists()
+    assert [path.name for path in output.glob(".store/trial/*.removed")] == ["mine.removed"]
+    assert (output.parent / "mine").is_dir()
 
 
 def test_rm_takes_no_folder_of_another_kind(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
