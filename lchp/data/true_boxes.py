@@ -69,9 +69,7 @@ def read_truth(config: DatasetConfig, dataset: Dataset, headers: Headers, cache:
     owners = pixels.owners
     sizes = headers[owners, :2].astype(np.float64)
     readable = sizes[:, 0] > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        parts = np.clip(pixels.corners / np.tile(sizes, 2), 0.0, 1.0)
-    is_sound = (parts[:, 0] < parts[:, 2]) & (parts[:, 1] < parts[:, 3]) & np.isfinite(pixels.corners).all(1)
+    parts, is_sound = as_parts(pixels.corners, sizes)
     bad = _bad(dataset, pixels, headers, readable & ~is_sound)
     is_sound &= readable
     return Truth(pixels, headers, is_sound, Boxes(pixels.ends, parts).only(is_sound), bad)
@@ -86,6 +84,17 @@ def _bad(dataset: Dataset, pixels: Boxes, headers: Headers, which: npt.NDArray[n
         box = x1, y1, x2, y2
         found.append(BadBox(row, dataset.images[row].path, box, fault(box, width, height)))
     return tuple(found)
+
+
+def as_parts(
+    corners: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Pixel boxes, (k, 4), in images of these widths and heights, (k, 2), as parts of them: corners in [0, 1], (k, 4);
+    and which of them are boxes, (k,): finite, and of some area inside. :func:`fault` says what the others are.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parts = np.clip(corners / np.tile(sizes, 2), 0.0, 1.0)
+    return parts, (parts[:, 0] < parts[:, 2]) & (parts[:, 1] < parts[:, 3]) & np.isfinite(corners).all(1)
 
 
 def fault(box: PixelBox, width: int, height: int) -> str:

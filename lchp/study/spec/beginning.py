@@ -247,17 +247,19 @@ def _of_other_sizes(collection: Collection, folder: Path) -> tuple[str, ...]:
 
 def _of_bad_boxes(dataset: Dataset, boxes: PixelBoxes) -> tuple[str, ...]:
     """A warning of the first box that is none, of the pictures that are looked at."""
+    import numpy as np
+
     from lchp.data.headers import header
-    from lchp.data.true_boxes import fault
+    from lchp.data.true_boxes import as_parts, fault
 
     for path in _some(list(boxes)):
         try:
             size = header(dataset.root / path)
         except ValueError:  # one that _side did not look at: `lchp data check` names them all
             continue
-        for box in boxes[path]:
-            x1, y1, x2, y2 = box
-            if not (x1 < min(x2, size.width) and y1 < min(y2, size.height) and max(x1, 0) < x2 and max(y1, 0) < y2):
+        sizes = np.tile(np.array([size.width, size.height], np.float64), (len(boxes[path]), 1))
+        for box, is_sound in zip(boxes[path], as_parts(np.array(boxes[path], np.float64), sizes)[1], strict=True):
+            if not is_sound:
                 corners = ", ".join(f"{value:g}" for value in box)
                 return (
                     f"warning: {path}: the box ({corners}) {fault(box, size.width, size.height)}: no study trains with "

@@ -250,6 +250,16 @@ def test_begin_warns_of_boxes_that_are_none(pictures: Path) -> None:
     assert line.startswith("warning: owl/3.png: the box (400, 0, 450, 50) lies outside the 300 x 260 image: no study")
 
 
+def test_begin_warns_of_a_box_without_end(pictures: Path) -> None:
+    lines = [
+        f"{label}/{number}.png,{label},{'test' if number > 7 else 'train'},0,0,{'inf' if number == 3 else 20},20"
+        for label in ("owl", "wren") for number in range(10)
+    ]  # fmt: skip
+    write(pictures, **{"mine.csv": "\n".join(["path,label,split,x1,y1,x2,y2", *lines])})
+    (line,) = (line for line in begun(pictures) if line.startswith("warning: "))
+    assert line.startswith("warning: owl/3.png: the box (0, 0, inf, 20) is not finite: no study trains with")
+
+
 def test_begin_passes_over_a_picture_that_the_sample_of_sizes_misses(
     pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
