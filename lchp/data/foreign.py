@@ -285,14 +285,20 @@ def _voc_boxes(file: Path, root: ElementTree.Element) -> Iterator[tuple[str, Pix
 
 
 def _voc_splits(folder: Path) -> Iterator[tuple[str, str]]:
-    """The names in the lists of splits. ``trainval`` is train, where neither train nor val is listed."""
-    lists = {split: sorted(folder.glob(f"**/ImageSets/Main/{split}.txt")) for split in (*SPLITS, "trainval")}
-    if not lists[TRAIN] and not lists[VAL]:
-        lists[TRAIN] = lists["trainval"]
-    seen: dict[str, Path] = {}
-    for split in SPLITS:
-        for file in lists[split]:
-            for name in {line.split()[0]: None for line in read_utf8(file).splitlines() if line.strip()}:
-                if seen.setdefault(name, file).name != file.name:
-                    raise ValueError(f"{file}: {name} is in {seen[name]}, too: keep it in one")
-                yield name, split
+    """The names in the lists of splits."""
+    lists = [one for place in sorted(folder.glob("**/ImageSets/Main")) for one in _voc_lists(place)]
+    seen: dict[str, tuple[str, Path]] = {}
+    for split, file in sorted(lists, key=lambda one: SPLITS.index(one[0])):
+        for name in {line.split()[0]: None for line in read_utf8(file).splitlines() if line.strip()}:
+            other, where = seen.setdefault(name, (split, file))
+            if other != split:
+                raise ValueError(f"{file}: {name} is in {where}, too: keep it in one")
+            yield name, split
+
+
+def _voc_lists(place: Path) -> list[tuple[str, Path]]:
+    """The lists in a folder, with their splits. ``trainval`` is train, where neither train nor val is beside it."""
+    files = {split: place / f"{split}.txt" for split in SPLITS}
+    if not files[TRAIN].is_file() and not files[VAL].is_file():
+        files[TRAIN] = place / "trainval.txt"
+    return [(split, file) for split, file in files.items() if file.is_file()]
