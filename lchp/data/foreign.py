@@ -285,20 +285,14 @@ def _voc_boxes(file: Path, root: ElementTree.Element) -> Iterator[tuple[str, Pix
 
 
 def _voc_splits(folder: Path) -> Iterator[tuple[str, str]]:
-    """The names in the lists of splits."""
-    lists = [one for place in sorted(folder.glob("**/ImageSets/Main")) for one in _voc_lists(place)]
-    seen: dict[str, tuple[str, Path]] = {}
-    for split, file in sorted(lists, key=lambda one: SPLITS.index(one[0])):
+    """The names in the lists of splits. ``trainval`` is train, where neither train nor val lies beside it."""
+    lists = {file: file.stem for file in sorted(folder.glob("**/ImageSets/Main/*.txt"))}
+    for file in [file for file, split in lists.items() if split == "trainval"]:
+        if lists.keys().isdisjoint(file.with_name(f"{split}.txt") for split in (TRAIN, VAL)):
+            lists[file] = TRAIN
+    seen: dict[str, Path] = {}
+    for split, file in [(split, file) for split in SPLITS for file in lists if lists[file] == split]:
         for name in {line.split()[0]: None for line in read_utf8(file).splitlines() if line.strip()}:
-            other, where = seen.setdefault(name, (split, file))
-            if other != split:
-                raise ValueError(f"{file}: {name} is in {where}, too: keep it in one")
+            if lists[seen.setdefault(name, file)] != split:
+                raise ValueError(f"{file}: {name} is in {seen[name]}, too: keep it in one")
             yield name, split
-
-
-def _voc_lists(place: Path) -> list[tuple[str, Path]]:
-    """The lists in a folder, with their splits. ``trainval`` is train, where neither train nor val is beside it."""
-    files = {split: place / f"{split}.txt" for split in SPLITS}
-    if not files[TRAIN].is_file() and not files[VAL].is_file():
-        files[TRAIN] = place / "trainval.txt"
-    return [(split, file) for split, file in files.items() if file.is_file()]

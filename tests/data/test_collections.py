@@ -566,15 +566,15 @@ def test_collect_voc_trainval_is_train_where_no_other_list_is(tmp_path: Path) ->
 
 
 def test_collect_voc_trainval_of_one_year_is_train_beside_the_lists_of_another(tmp_path: Path) -> None:
-    draw(tmp_path, *(f"{name}.png" for name in "abcd"))
+    draw(tmp_path, *(f"{name}.png" for name in "abcde"))
     years = {
-        "VOC2007": {"trainval": "a\n", "test": "b\n"},
+        "VOC2007": {"trainval": "a\ne\n", "test": "b\n"},
         "VOC2012": {"train": "a\nc\n", "val": "d\n", "trainval": "d\n"},
     }
     for year, lists in years.items():
         write(tmp_path, **{f"{year}/ImageSets/Main/{name}.txt": text for name, text in lists.items()})
-    write(tmp_path, **{f"{name}.xml": voc(f"{name}.png", ("owl", (1, 1, 4, 4))) for name in "abcd"})
-    assert [image.split for image in collect(tmp_path).images] == ["train", "test", "train", "val"]
+    write(tmp_path, **{f"{name}.xml": voc(f"{name}.png", ("owl", (1, 1, 4, 4))) for name in "abcde"})
+    assert [image.split for image in collect(tmp_path).images] == ["train", "test", "train", "val", "train"]
 
 
 def test_collect_voc_picture_in_two_splits_is_refused(tmp_path: Path) -> None:
