@@ -19,7 +19,7 @@ from lchp.data.files import read_utf8
 from lchp.data.headers import header
 from lchp.data.listing import columns_are
 from lchp.data.records import Dataset, PixelBox
-from lchp.data.true_boxes import clipped, fault
+from lchp.data.true_boxes import as_parts, fault
 
 COLUMNS = ("path", "x1", "y1", "x2", "y2")
 
@@ -42,14 +42,14 @@ def read_given_boxes(file: Path, dataset: Dataset) -> dict[str, npt.NDArray[np.f
             raise ValueError(f"{file}, line {line}: {path} has a box in line {lines[path]} already: keep one of them")
         lines[path] = line
         size = header(dataset.root / path)
-        part = clipped(box, size.width, size.height)
-        if not (part[0] < part[2] and part[1] < part[3] and np.isfinite(box).all()):
+        parts, is_sound = as_parts(np.array([box], np.float64), np.array([[size.width, size.height]], np.float64))
+        if not is_sound.all():
             corners = ", ".join(f"{value:g}" for value in box)
             raise ValueError(
                 f"{file}, line {line}: the box ({corners}) of {path} {fault(box, size.width, size.height)}: "
                 "give pixels of the stored image, x1 < x2 and y1 < y2"
             )
-        found[path] = np.array(part, dtype=np.float64)
+        found[path] = parts[0]
     without = [path for path in dataset.train.paths if path not in found]
     if without:
         raise ValueError(

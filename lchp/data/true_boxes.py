@@ -103,10 +103,3 @@ def fault(box: PixelBox, width: int, height: int) -> str:
         return "is not finite"
     x1, y1, x2, y2 = box
     return NO_AREA if x1 >= x2 or y1 >= y2 else f"lies outside the {width} x {height} image"
-
-
-def clipped(box: PixelBox, width: int, height: int) -> PixelBox:
-    """The part of a pixel box inside its image, as corners in [0, 1]."""
-    x1, x2 = (min(max(x / width, 0.0), 1.0) for x in (box[0], box[2]))
-    y1, y2 = (min(max(y / height, 0.0), 1.0) for y in (box[1], box[3]))
-    return x1, y1, x2, y2
