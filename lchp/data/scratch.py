@@ -58,16 +58,21 @@ def scratch_folder(parent: Path | None = None, name: str = NAME) -> Iterator[Pat
 
 
 def sweep_scratch(parent: Path | None = None, name: str = NAME) -> None:
-    """Remove the folders of :func:`scratch_folder` whose processes were killed, and end what these had started."""
+    """Remove the folders of :func:`scratch_folder` whose processes were killed, and end what these had started. What
+    cannot be looked at, as on a mount whose server is gone, is passed over.
+    """
     made = re.compile(rf"{re.escape(name)}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp has it
-    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{name}*"):
+    there = list[Path]()
+    with suppress(OSError):
+        there += (parent or Path(tempfile.gettempdir())).glob(f"{name}*")
+    for folder in there:
         if made.fullmatch(folder.name):
             with suppress(OSError):  # gone by now
                 _remove_if_left(folder, name)
 
 
 def is_left(folder: Path) -> bool:
-    """Whether the process of a scratch folder is gone."""
+    """Whether the process of a scratch folder is gone; not of one that cannot be looked at."""
     with _held_if_left(folder) as left:
         return left
 
@@ -110,10 +115,10 @@ def _held_if_left(folder: Path) -> Iterator[bool]:
 
 
 def _is_untouched(folder: Path, seconds: float) -> bool:
-    """Whether nothing was written in a folder for so long."""
+    """Whether nothing was written in a folder for so long, as far as it can be looked at."""
     try:
         last = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
-    except FileNotFoundError:  # somebody has just removed it
+    except OSError:  # somebody has just removed it, or its server is gone
         return False
     return time.time() - last > seconds
 

@@ -26,7 +26,11 @@ def sweep(store: Path) -> None:
 
 
 def sweep_removed(store: Path) -> None:
-    """Goes on with removals that a kill has ended, for who has the store alone; what cannot be removed is left."""
+    """Goes on with removals that a kill has ended, for who has the store alone; what cannot be removed is left.
+
+    Raises:
+        OSError: the store cannot be listed.
+    """
     for folder in store.glob(f"*/*{REMOVED}/"):
         with suppress(OSError):  # a link, or another user's; then: others lie beside it
             shutil.rmtree(folder)

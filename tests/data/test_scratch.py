@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 from lchp.data.locks import machine
-from lchp.data.scratch import LOCK, scratch_folder, sweep_scratch
+from lchp.data.scratch import LOCK, is_left, scratch_folder, sweep_scratch
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -86,6 +86,20 @@ def test_sweep_leaves_what_a_free_lock_says_nothing_of_until_it_is_old(of: str, 
     aged(folder, 8 * DAY)
     sweep_scratch(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sweep_passes_over_what_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(path: Path, *_: object) -> list[Path]:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    folder = locked(tmp_path / "lchp-tmp-filled_0", "another machine's")
+    aged(folder, 8 * DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rglob", stale)
+        assert not is_left(folder)
+        patch.setattr(Path, "glob", stale)
+        sweep_scratch(tmp_path)
+    assert is_left(folder)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
