@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import shutil
 import stat
 import sys
@@ -115,6 +116,18 @@ def terminal_is_gone(error: OSError) -> bool:
         return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(1).st_mode)
     except OSError:
         return False
+
+
+def reader_is_gone(error: BaseException) -> bool:
+    """Whether ``error`` says that whoever read the output does so no longer, as ``head`` does after ten lines.
+
+    Another pipe may have broken: the output itself tells.
+    """
+    if not isinstance(error, BrokenPipeError) or sys.__stdout__ is None:
+        return False
+    output = select.poll()
+    output.register(sys.__stdout__.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 @contextmanager

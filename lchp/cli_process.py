@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import select
 import sys
 import traceback
 import warnings
@@ -18,7 +17,7 @@ from typing import Any
 
 import click
 
-from lchp.at_work import speaking, terminal_is_gone, watched
+from lchp.at_work import reader_is_gone, speaking, terminal_is_gone, watched
 from lchp.cli_voice import fresh_voice, is_verbose, note, warn
 from lchp.errors import answer
 from lchp.study.run.stopping import stoppable
@@ -52,7 +51,7 @@ def _failed(error: BaseException) -> int:
         with speaking():
             click.echo("stopped: the same command continues", err=True)
         return int(getattr(error, "exit_code", 130))
-    if _reader_is_gone(error):
+    if reader_is_gone(error):
         return 141
     text, code = answer(error)
     warn(text)
@@ -60,18 +59,6 @@ def _failed(error: BaseException) -> int:
         with speaking():
             click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     return code
-
-
-def _reader_is_gone(error: BaseException) -> bool:
-    """Whether ``error`` says that whoever read the output does so no longer, as ``head`` does after ten lines.
-
-    Another pipe may have broken: the output itself tells.
-    """
-    if not isinstance(error, BrokenPipeError) or sys.__stdout__ is None:
-        return False
-    output = select.poll()
-    output.register(sys.__stdout__.fileno(), select.POLLOUT)
-    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 class _ToldOrNot(io.FileIO):

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lchp.at_work import doing
+from lchp.at_work import doing, reader_is_gone
 from lchp.data.files import write_text
 from lchp.data.scratch import sweep_scratch
 from lchp.errors import counted, refusing
@@ -117,7 +117,8 @@ def _true_states(recorder: Recorder, log: StudyLog) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
+        # Whoever reads the output no longer has stopped the study, which is none of its trials' fault.
+        stopped = isinstance(error, KeyboardInterrupt) or reader_is_gone(error)
         reason = f"{STOPPED} ({error})" if stopped else f"{type(error).__name__}: {error}"
         try:
             recorder.end(reason, "stopped" if stopped else "failed")

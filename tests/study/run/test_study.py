@@ -528,6 +528,7 @@ def test_run_study_failed_trial_leaves_the_others_and_gives_one(
     [
         (KeyboardInterrupt(), "stopped", "the same command continues it"),
         (Stopped(signal.SIGTERM), "stopped", "SIGTERM"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "stopped", "Broken pipe"),
         (RuntimeError("the disk is gone"), "failed", "RuntimeError: the disk is gone"),
     ],
 )
@@ -539,6 +540,7 @@ def test_run_study_that_ends_early_leaves_true_states_everywhere(
         recorder.start(trials[0])
         raise error
 
+    monkeypatch.setattr("lchp.study.run.study.reader_is_gone", lambda error: isinstance(error, BrokenPipeError))
     monkeypatch.setattr("lchp.study.run.ray_tune.train", train)
     with pytest.raises(type(error)):
         small.run(small.load(fresh, small.GRID), fresh)
