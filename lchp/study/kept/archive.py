@@ -31,7 +31,9 @@ from lchp.study.run.ownership import require_unchanged, unchanging
 from lchp.study.spec.load import load_study
 from lchp.study.spec.parse import parse
 from lchp.study.spec.source import as_yaml, read
+from lchp.training.config import TrialConfig
 from lchp.training.given_paths import DATA_PATH, PATHS
+from lchp.training.presets import PRESETS
 
 INDEX, FORMAT, SEAL = "archive.json", "lchp-study-1", "fingerprint"
 STUDY, STORE, LISTS = "study", "store", "datasets"
@@ -204,8 +206,10 @@ def missing_options(values: Mapping[str, Any]) -> list[str]:
     """The options by which another machine says where the files of a study lie, ``values`` being those of its file;
     that of data among them, unless it says that these are drawn. What the working folder has under its name needs none.
     """
-    dataset = values.get("dataset")
-    drawn = (dataset.get("kind") if isinstance(dataset, Mapping) else dataset) == "synthetic"
+    preset: Mapping[str, Any] = PRESETS.get(str(values.get("preset")), {})
+    layers = (values.get("dataset"), preset.get("dataset"), TrialConfig.model_fields["dataset"].default.model_dump())
+    kinds = (dataset.get("kind") if isinstance(dataset, Mapping) else dataset for dataset in layers)
+    drawn = next(filter(None, kinds)) == "synthetic"
     needed = []
     for key in sorted(PATHS, key=lambda key: key != DATA_PATH):
         value: Any = values

@@ -256,6 +256,7 @@ def test_missing_options_are_those_of_the_paths_that_a_study_names_and_that_are_
     assert missing_options(values) == ["--data PATH", "--set weights.classifier.file=PATH"]
     assert missing_options({"dataset": "synthetic", "weights": {"classifier": "none"}}) == []
     assert missing_options({"preset": "cub"}) == ["--data PATH"]
+    assert missing_options({"preset": "quickstart"}) == missing_options({}) == []
     (tmp_path / "a.pth").touch()
     assert missing_options(values) == ["--data PATH"]
     (tmp_path / "images.csv").touch()
