@@ -269,7 +269,7 @@ def test_import_says_the_command_line_that_goes_on(
     out = tmp_path / "out"
     assert command(["study", "import", str(packed), "--output", str(out)]) == 0
     told = capsys.readouterr()
-    assert f"lchp study run {out}/tiny/written.yaml --output {out} --data PATH\n" in told.out + told.err
+    assert f"lchp study run {out}/tiny/written.yaml --output {out}\n" in told.out + told.err
 
 
 def test_study_whose_own_file_is_none_is_not_packed_and_arrives_with_a_warning(
