@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -59,27 +60,30 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        head, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--", "lchp")
+        variables = _variables(root)
+        head = _git(root, variables, "rev-parse", "HEAD")
+        changes = _git(root, variables, "status", "--porcelain", "--", "lchp")
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes else "")
 
 
-def _git(root: Path, *arguments: str) -> str:
-    """What git says of the repository at ``root``, whatever other one a hook of git's that runs this command is of, and
-    without its index, which somebody may be about to write. What is configured by variables (``GIT_CONFIG_COUNT``)
-    holds: in containers ``safe.directory`` is.
+def _variables(root: Path) -> dict[str, str]:
+    """The environment in which git speaks of the repository at ``root``, whatever other one a hook of git's that runs
+    this command is of, and without its index, which somebody may be about to write. What is configured by variables
+    (``GIT_CONFIG_COUNT``) holds: in containers ``safe.directory`` is.
     """
-
-    def said(*command: str, variables: dict[str, str]) -> str:
-        done = subprocess.run(["git", *command], cwd=root, env=variables, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    of_another = said("rev-parse", "--local-env-vars", variables={**os.environ}).split()
-    variables = {
+    of_another = _git(root, os.environ, "rev-parse", "--local-env-vars").split()
+    kept = {
         name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG") or name not in of_another
     }
-    return said(*arguments, variables={**variables, "GIT_OPTIONAL_LOCKS": "0"})
+    return {**kept, "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def _git(root: Path, variables: Mapping[str, str], *arguments: str) -> str:
+    """What git says in the folder ``root``."""
+    done = subprocess.run(["git", *arguments], cwd=root, env=variables, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def processor() -> dict[str, str]:
