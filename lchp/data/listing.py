@@ -26,8 +26,10 @@ KINDS_OF_COLLECTIONS = ("csv", "coco", "voc", "yolo", "folders")
 ONE_CLASS = "one class alone teaches a classifier nothing: give pictures of a second class, too"
 
 
-LINE_BREAKING = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
-"""What no line of a list can hold: control characters and ends of lines."""
+NOT_IN_A_LINE = r"\x00-\x1f\x7f\x85\u2028\u2029"
+"""What no line of a list can hold, for a regular expression's brackets: control characters and ends of lines."""
+LINE_BREAKING = re.compile(f"[{NOT_IN_A_LINE}]")
+"""One of these characters."""
 
 
 def is_litter(name: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator
 
 from lchp.data.config import Config
+from lchp.data.listing import NOT_IN_A_LINE
 from lchp.study.spec.search import Search
 from lchp.vocabulary import GT_KNOWN, METRICS, REFERENCES
 
@@ -21,7 +22,7 @@ else:
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """What a study may be called."""
-ONE_LINE = r"^[^\x00-\x1f\x7f\x85\u2028\u2029]*$"
+ONE_LINE = f"^[^{NOT_IN_A_LINE}]*$"
 RESERVED = {"paper": "the paper's numbers", "reference": "the results that come with the project"}
 """Folders of the output that no study may take, and what they hold."""
 
